@@ -1,0 +1,79 @@
+"""Progress on stderr: a bar with an ETA on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Protocol, Self
+
+
+class Progress(Protocol):
+    """What a long job reports to: `advance` by some units, `say` a line."""
+
+    def advance(self, amount: float = 1.0, note: str = "") -> None:
+        """Record `amount` finished units and, if given, a short note shown beside the bar."""
+
+    def say(self, line: str) -> None:
+        """Print a line that stays."""
+
+
+class Silent:
+    """Reports nothing: the default of the library, which never prints."""
+
+    def advance(self, amount: float = 1.0, note: str = "") -> None:
+        """Nothing."""
+
+    def say(self, line: str) -> None:
+        """Nothing."""
+
+
+class Bar:
+    """A bar with an ETA on a terminal; without one, a line at most every `every` seconds."""
+
+    def __init__(self, label: str, total: float, *, every: float = 10.0) -> None:
+        self.label, self.total, self.every = label, total, every
+        self.done, self.started, self.last = 0.0, time.monotonic(), 0.0
+        self.live = sys.stderr.isatty()
+
+    def __enter__(self) -> Self:
+        if self.live:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import Progress as RichProgress
+
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            self._rich = RichProgress(*columns, TextColumn("eta"), TimeRemainingColumn(), console=Console(stderr=True))
+            self._task = self._rich.add_task(self.label, total=self.total)
+            self._rich.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.live:
+            self._rich.stop()
+        elif kind is None:
+            self._line("")
+
+    def advance(self, amount: float = 1.0, note: str = "") -> None:
+        """Record `amount` finished units."""
+        self.done += amount
+        if self.live:
+            self._rich.update(self._task, completed=self.done, description=f"{self.label} {note}".strip())
+        elif time.monotonic() - self.last >= self.every:
+            self._line(note)
+
+    def say(self, line: str) -> None:
+        """Print a line that stays."""
+        if self.live:
+            self._rich.console.print(line, highlight=False)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def _line(self, note: str) -> None:
+        self.last = time.monotonic()
+        spent = self.last - self.started
+        left = spent / self.done * max(self.total - self.done, 0) if self.done else float("nan")
+        eta = f", about {left:.0f} s left" if self.done and self.done < self.total else ""
+        print(f"{self.label}: {self.done:.0f}/{self.total:.0f} after {spent:.0f} s{eta} {note}".rstrip(), file=sys.stderr, flush=True)

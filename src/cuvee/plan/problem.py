@@ -1,0 +1,292 @@
+"""The question: domains and their tokens, the target run, constraints, objective, guards, and the proxies to taste with.
+
+Letters: D domains, R tokens of the target run, r tokens of a proxy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, Self
+
+import numpy as np
+
+from cuvee.base.codec import nearest
+from cuvee.base.errors import InfeasibleError, UsageError
+from cuvee.mixture.feasible import FeasibleSet, Group
+from cuvee.mixture.schedule import Schedule
+from cuvee.mixture.weights import Mixture
+from cuvee.plan.sizes import batch_tokens, learning_rate, size
+from cuvee.plan.trial import Plan, Split
+
+POOL_FLOOR = 100
+"""Sequences below which a pool is no sample of its domain (design section 4.4)."""
+ALL_DOMAINS = "all-domains"
+
+
+class TokenCounts(Protocol):
+    """What a problem needs of a corpus: training tokens per domain, in the corpus's order of domains."""
+
+    @property
+    def train_tokens(self) -> Mapping[str, int]:
+        """Domain -> tokens of its train split."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A domain whose held-out text the model should be good at, with its weight in a mean."""
+
+    name: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The weighted mean loss of `targets` may exceed natural's by at most `tolerance` (relative), with `probability`."""
+
+    name: str
+    targets: tuple[Target, ...]
+    tolerance: float
+    probability: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not self.targets or self.tolerance < 0 or not 0.5 <= self.probability < 1:
+            raise UsageError(
+                f"guard {self.name!r}: got {len(self.targets)} targets, tolerance {self.tolerance}, probability {self.probability}",
+                wanted="at least one target, a tolerance >= 0 such as 0.01, a probability in [0.5, 1)",
+            )
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Bounds of one domain at the target run; the tightest of the upper ones holds."""
+
+    domain: str
+    min_share: float = 0.0
+    max_share: float = 1.0
+    max_tokens: int | None = None
+    max_epochs: float | None = None
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """The small runs: r tokens each, `batch` sequences of `seq_len` tokens per step.
+
+    `learning_rate` and `batch` of None follow the Step Law at this size and r (`plan.sizes`).
+    """
+
+    tokens: int
+    size: str = "0.6M"
+    seq_len: int = 128
+    batch: int | None = None
+    learning_rate: float | None = None
+    precision: Literal["fp32"] = "fp32"
+    eval_points: int = 4
+
+    def __post_init__(self) -> None:
+        size(self.size)
+        if self.tokens < 1 or self.seq_len < 2 or self.eval_points < 1 or (self.batch is not None and self.batch < 1):
+            raise UsageError(
+                f"proxy: got tokens {self.tokens}, seq_len {self.seq_len}, batch {self.batch}, eval_points {self.eval_points}",
+                wanted="tokens >= 1, seq_len >= 2, batch >= 1, eval_points >= 1",
+            )
+
+    @property
+    def sequences_per_step(self) -> int:
+        """The batch in sequences, given or by the rule."""
+        return self.batch or max(1, round(batch_tokens(self.tokens) / self.seq_len))
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps: r rounded up to whole batches."""
+        return -(-self.tokens // (self.sequences_per_step * self.seq_len))
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The peak learning rate, given or by the rule."""
+        return self.learning_rate or learning_rate(size(self.size).parameters, self.tokens)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One question about one corpus. All token counts are training tokens; shares are shares of tokens.
+
+    Args:
+        domains: Names, in the corpus's order.
+        tokens: Training tokens available per domain, n_i.
+        target_tokens: R, the tokens of the run that the mixture is for.
+        objective: Targets with weights; the value is their weighted mean of bits/byte minus natural's in the same block.
+        proxy: The small runs. r/R below 1/16 is allowed and reported as unproven transfer.
+        max_epochs: Largest epochs of any domain at R; None for no such cap.
+        limits: Bounds of single domains.
+        groups: Bounds of sums over disjoint sets of domains.
+        guards: What must not get worse than natural.
+        small_pools: What to do with a domain whose matched pool n_i r/R is under 100 sequences: `refuse` it, or `cap`
+            it at one epoch at R, where no proxy repeats its pool and a small one is only a small sample.
+        seed: Seeds everything: blocks, designs, pools, orders, initial weights.
+
+    Raises:
+        UsageError: unknown or repeated domains, weights that are not positive, r above R.
+        InfeasibleError: a pool under the floor with `refuse`, or bounds that no mixture meets.
+    """
+
+    domains: tuple[str, ...]
+    tokens: tuple[int, ...]
+    target_tokens: int
+    objective: tuple[Target, ...]
+    proxy: Proxy
+    max_epochs: float | None = None
+    limits: tuple[Limit, ...] = ()
+    groups: tuple[Group, ...] = ()
+    guards: tuple[Guard, ...] = ()
+    small_pools: Literal["refuse", "cap"] = "refuse"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._check_names()
+        if not self.objective or min(t.weight for t in self.objective) <= 0:
+            raise UsageError(
+                "the objective has no targets, or one with a weight that is not positive",
+                wanted="what the model should be good at",
+                fix=f"targets: {{name: weight}}, or targets: {ALL_DOMAINS}",
+            )
+        if not 0 < self.proxy.tokens <= self.target_tokens:
+            raise UsageError(
+                f"proxy tokens {self.proxy.tokens:,} against {self.target_tokens:,} of the target run",
+                wanted="0 < proxy tokens <= target tokens",
+                fix="a proxy stands for a larger run: lower proxy.tokens or raise target_tokens",
+            )
+        self._check_pools()
+        self.feasible()
+
+    @classmethod
+    def from_corpus(
+        cls,
+        corpus: TokenCounts,
+        *,
+        target_tokens: int,
+        targets: Mapping[str, float] | Literal["all-domains"],
+        max_epochs: float | None = None,
+        proxy: Proxy | None = None,
+        limits: tuple[Limit, ...] = (),
+        groups: tuple[Group, ...] = (),
+        guards: tuple[Guard, ...] = (),
+        small_pools: Literal["refuse", "cap"] = "refuse",
+        seed: int = 0,
+    ) -> Self:
+        """The problem of mixing the domains of `corpus` for a run of `target_tokens`.
+
+        Without `proxy`, proxies of size 0.6M see the larger of R/16 and the smallest r with sound pools, at most R.
+        """
+        counts = dict(corpus.train_tokens)
+        names = {d: 1.0 for d in counts} if targets == ALL_DOMAINS else dict(targets)
+        if proxy is None:
+            sound = smallest_sound_proxy(tuple(counts.values()), target_tokens, Proxy(tokens=1).seq_len)
+            proxy = Proxy(tokens=max(1, min(target_tokens, max(target_tokens // 16, sound))))
+        return cls(
+            domains=tuple(counts),
+            tokens=tuple(counts.values()),
+            target_tokens=target_tokens,
+            objective=tuple(Target(name, weight) for name, weight in names.items()),
+            proxy=proxy,
+            max_epochs=max_epochs,
+            limits=limits,
+            groups=groups,
+            guards=guards,
+            small_pools=small_pools,
+            seed=seed,
+        )
+
+    def _check_names(self) -> None:
+        if len(self.domains) < 2 or len(self.domains) != len(self.tokens) or min(self.tokens) < 1:
+            raise UsageError(
+                f"got {len(self.domains)} domains with {list(self.tokens)} tokens",
+                wanted="at least two domains, each with training tokens: one domain leaves nothing to choose",
+                fix="give prepare more folders, files or values of the domain field",
+            )
+        named = [t.name for t in self.objective] + [li.domain for li in self.limits]
+        named += [t.name for g in self.guards for t in g.targets] + [d for g in self.groups for d in g.domains]
+        for name in named:
+            if name not in self.domains:
+                raise UsageError(
+                    f"no domain or target {name!r}", wanted=f"one of {', '.join(self.domains)}", fix=nearest(name, self.domains)
+                )
+
+    def _check_pools(self) -> None:
+        small = self.small_pool_domains()
+        if small and self.small_pools == "refuse":
+            pools = ", ".join(f"{d} {p // self.proxy.seq_len}" for d, p in zip(self.domains, self.pools, strict=True) if d in small)
+            sound = smallest_sound_proxy(self.tokens, self.target_tokens, self.proxy.seq_len)
+            raise InfeasibleError(
+                f"pools matched to r/R = {self.proxy.tokens / self.target_tokens:.4f} are too small: {pools} sequences",
+                wanted=f"at least {POOL_FLOOR} sequences of {self.proxy.seq_len} tokens in every domain's pool",
+                fix=f"proxy tokens of at least {sound:,}, a shorter seq_len, or small_pools: cap (at most one epoch of them)",
+            )
+
+    def small_pool_domains(self) -> tuple[str, ...]:
+        """Domains whose matched pool is under the floor."""
+        floor = POOL_FLOOR * self.proxy.seq_len
+        return tuple(d for d, p in zip(self.domains, self.pools, strict=True) if p < floor)
+
+    @property
+    def pools(self) -> tuple[int, ...]:
+        """Tokens of each domain's pool, n_i r/R: a proxy repeats it as often as the target run repeats the domain."""
+        return tuple(n * self.proxy.tokens // self.target_tokens for n in self.tokens)
+
+    @property
+    def natural(self) -> Mixture:
+        """The corpus's own shares of tokens."""
+        return Mixture.from_array(self.domains, np.array(self.tokens, np.float64))
+
+    def epochs(self, mixture: Mixture) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        """Passes over each domain at R, shape D."""
+        return mixture.shares * self.target_tokens / np.array(self.tokens, np.float64)
+
+    def feasible(self) -> FeasibleSet:
+        """The mixtures that meet every bound.
+
+        Raises:
+            InfeasibleError: there are none; says which bounds clash and by how much.
+        """
+        n_D, total = np.array(self.tokens, np.float64), float(self.target_tokens)
+        low_D, high_D = np.zeros(len(n_D)), np.ones(len(n_D))
+        if self.max_epochs is not None:
+            high_D = np.minimum(high_D, self.max_epochs * n_D / total)
+        for domain in self.small_pool_domains():
+            i = self.domains.index(domain)
+            high_D[i] = min(high_D[i], n_D[i] / total)
+        for limit in self.limits:
+            i = self.domains.index(limit.domain)
+            low_D[i] = max(low_D[i], limit.min_share)
+            caps = [limit.max_share]
+            caps += [limit.max_tokens / total] if limit.max_tokens is not None else []
+            caps += [limit.max_epochs * n_D[i] / total] if limit.max_epochs is not None else []
+            high_D[i] = min(high_D[i], *caps)
+        return FeasibleSet(self.domains, tuple(low_D.tolist()), tuple(high_D.tolist()), self.groups)
+
+    def plan(self, mixture: Mixture, block: int, split: Split = "search") -> Plan:
+        """The self-contained proxy run of `mixture` in `block`, scored on the held-out `split` of every domain."""
+        return Plan(
+            schedule=Schedule.constant(mixture),
+            size=self.proxy.size,
+            steps=self.proxy.steps,
+            seq_len=self.proxy.seq_len,
+            batch=self.proxy.sequences_per_step,
+            learning_rate=self.proxy.peak_learning_rate,
+            precision=self.proxy.precision,
+            seed=self.seed,
+            block=block,
+            pools=self.pools,
+            targets=self.domains,
+            split=split,
+            eval_points=self.proxy.eval_points,
+        )
+
+    def with_objective(self, objective: tuple[Target, ...], guards: tuple[Guard, ...] = ()) -> Self:
+        """The same evidence under another question."""
+        return replace(self, objective=objective, guards=guards)
+
+
+def smallest_sound_proxy(tokens: tuple[int, ...], target_tokens: int, seq_len: int) -> int:
+    """The smallest r whose matched pools n_i r/R all hold 100 sequences."""
+    return -(-POOL_FLOOR * seq_len * target_tokens // min(tokens))

@@ -1,0 +1,68 @@
+"""Named proxy sizes and the rule for their learning rate and batch. Numbers only; the model is in `proxies`.
+
+Letters: N parameters without embeddings, D tokens seen in training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cuvee.base.codec import nearest
+from cuvee.base.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Size:
+    """The shape of a LLaMA-style decoder; `hidden` is the width of the SwiGLU layer."""
+
+    name: str
+    layers: int
+    dim: int
+    heads: int
+    hidden: int
+
+    @property
+    def parameters(self) -> int:
+        """Parameters without embeddings: attention 4 dim^2, SwiGLU 3 dim x hidden, two norms a layer, one at the end."""
+        return self.layers * (4 * self.dim**2 + 3 * self.dim * self.hidden + 2 * self.dim) + self.dim
+
+    def flops_per_token(self, vocab: int, seq_len: int) -> float:
+        """Training FLOPs per token: 6 per matrix parameter, the output projection and attention included."""
+        return 6.0 * (self.parameters + vocab * self.dim) + 12.0 * self.layers * self.dim * seq_len / 2
+
+
+SIZES: dict[str, Size] = {
+    size.name: size
+    for size in (
+        Size("0.1M", 2, 64, 2, 176),
+        Size("0.3M", 3, 96, 3, 256),
+        Size("0.6M", 3, 128, 4, 352),
+        Size("1M", 5, 128, 4, 352),
+        Size("3M", 7, 192, 6, 512),
+        Size("10M", 9, 320, 10, 832),
+    )
+}
+
+
+def size(name: str) -> Size:
+    """The named size.
+
+    Raises:
+        UsageError: no such size.
+    """
+    if name not in SIZES:
+        raise UsageError(f"no proxy size {name!r}", wanted=f"one of {', '.join(SIZES)}", fix=nearest(name, SIZES))
+    return SIZES[name]
+
+
+def learning_rate(parameters: int, tokens: int) -> float:
+    """Peak learning rate by the Step Law (Predictable Scale I): 1.79 N^-0.713 D^0.307.
+
+    The published fit starts at 60M parameters; `cuvee bench hparams` checks it at ours (docs/benchmarks.md).
+    """
+    return 1.79 * parameters**-0.713 * tokens**0.307
+
+
+def batch_tokens(tokens: int) -> float:
+    """Batch in tokens by the Step Law: 0.58 D^0.571."""
+    return 0.58 * tokens**0.571

@@ -1,0 +1,113 @@
+"""Plan: one run to make. Trial: one run that ended. Both survive JSON and are told apart by content.
+
+Letters: T targets, S evaluation points.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from cuvee.base.codec import content_id
+from cuvee.base.errors import UsageError
+from cuvee.mixture.schedule import Schedule
+
+Split = Literal["search", "verify"]
+Status = Literal["done", "diverged", "failed"]
+RECIPE = 1
+"""Bumped by hand when the training code changes its numbers; guarded by a golden-loss test."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run, self-contained.
+
+    Args:
+        schedule: The mixture over training; its domains are the corpus's.
+        size: A named size of `plan.sizes`.
+        steps: Optimiser steps of `batch` sequences of `seq_len` tokens.
+        seed: The study's seed.
+        block: Trials of one (seed, block) share initial weights, data order and pools.
+        pools: Tokens of each domain's pool, aligned with the schedule's domains; drawn in whole documents by
+            (seed, block), nested across sizes of pool.
+        targets: Domains whose held-out `split` is scored.
+        eval_points: Evaluations, evenly spaced, the last one at the end.
+        kind, requires, wants: What does not fit "mixture -> loss": kinds of run, ids of trials needed first, arrays to record.
+    """
+
+    schedule: Schedule
+    size: str
+    steps: int
+    seq_len: int
+    batch: int
+    learning_rate: float
+    precision: Literal["fp32"]
+    seed: int
+    block: int
+    pools: tuple[int, ...]
+    targets: tuple[str, ...]
+    split: Split
+    eval_points: int
+    kind: Literal["train"] = "train"
+    requires: tuple[str, ...] = ()
+    wants: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.pools) != len(self.schedule.domains):
+            raise UsageError(f"got {len(self.pools)} pools for {len(self.schedule.domains)} domains", wanted="one a domain")
+
+    @property
+    def tokens(self) -> int:
+        """Tokens trained on."""
+        return self.steps * self.batch * self.seq_len
+
+    def id(self, fingerprint: str) -> str:
+        """The trial id on the corpus with that fingerprint: blake2b-128 of canonical JSON."""
+        return content_id({"format": 1, "plan": self, "corpus": fingerprint, "recipe": RECIPE})
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Loss of one target over training, shape S each: tokens seen, nats/token, bits/byte."""
+
+    target: str
+    tokens: tuple[int, ...]
+    nats: tuple[float, ...]
+    bits_per_byte: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run took."""
+
+    seconds: float
+    cpu_seconds: float
+    flops: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run that ended.
+
+    Args:
+        status: `done`; `diverged` (a loss that is not finite); `failed` (an error, in `message`).
+        curves: One per target; empty when failed.
+        realised: Tokens trained on per domain, aligned with the plan's domains.
+        provenance: Versions, hardware, commit: recorded, not part of the id.
+    """
+
+    id: str
+    plan: Plan
+    status: Status
+    curves: tuple[Curve, ...]
+    realised: tuple[int, ...]
+    cost: Cost
+    provenance: Mapping[str, str]
+    message: str = ""
+
+    def loss(self, target: str) -> float:
+        """Final loss of a target in bits/byte; NaN when the run has none."""
+        finals = [c.bits_per_byte[-1] for c in self.curves if c.target == target and c.bits_per_byte]
+        return finals[0] if finals else math.nan
