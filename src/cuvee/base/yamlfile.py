@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cuvee.base.codec import SchemaError, from_json
+from cuvee.base.codec import SchemaError
 from cuvee.base.errors import UsageError
 
 T = TypeVar("T")
 
 
-def load_yaml(cls: type[T], path: Path) -> T:
-    """The value of type `cls` in the file `path`.
+def load_yaml(path: Path, parse: Callable[[Any], T]) -> T:
+    """What `parse` makes of the data in the file `path`; its `SchemaError`s get the file and the line.
 
     Raises:
-        UsageError: no such file, not YAML, a duplicate or unknown key, a wrong type; says the line.
+        UsageError: no such file, not YAML, a duplicate or unknown key, a wrong type.
     """
     import yaml
 
@@ -34,7 +35,7 @@ def load_yaml(cls: type[T], path: Path) -> T:
     lines: dict[tuple[str, ...], int] = {}
     data = _construct(node, (), lines, path)
     try:
-        return from_json(cls, data)
+        return parse(data)
     except SchemaError as error:
         place = error.path
         while place and place not in lines:

@@ -1,0 +1,71 @@
+"""`cuvee demo`: the whole path on text that any Python installation has. No download, no bundled text."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cuvee.base.files import replace
+from cuvee.base.progress import Bar
+from cuvee.cli.render import corpus_text, table
+from cuvee.cli.run import run_study
+from cuvee.cli.studyfile import load
+from cuvee.corpus.found import gather
+from cuvee.corpus.prepare import prepare
+
+# A pointed question: a model that should read Python code and reference prose, of a corpus that is mostly something
+# else. Six cores-minutes of proxies: 0.1M parameters, the smallest size, for runs of a few seconds each.
+STUDY = """\
+# Written by `cuvee demo`. Every key: docs/study-file.md
+corpus: corpus
+study: study
+target_tokens: {target}
+targets: {{{targets}}}
+max_epochs: 4
+small_pools: cap
+proxy: {{size: 0.1M, tokens: {tokens}, seq_len: 128}}
+method: {{name: regression, runs: 24, blocks: 4}}
+verify: {{seeds: 4}}
+report: report.html
+"""
+POINTED = ("python_code", "reference")
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """Where the demo's report lies, and its outcome in text and as values."""
+
+    summary: str
+    report: Path
+    value: dict[str, Any]
+
+    def json(self) -> dict[str, Any]:
+        """The outcome as JSON."""
+        return self.value
+
+
+def run_demo(folder: Path, *, workers: int) -> DemoResult:
+    """Gather, prepare, run, report inside `folder`; running it again resumes.
+
+    Raises:
+        DataError: fewer than two domains of text were found.
+    """
+    count = workers or os.cpu_count() or 1
+    with Bar("prepare", 1) as bar:
+        if not (folder / "corpus" / "inventory.json").exists():
+            found = gather(folder / "texts")
+            rows = [{"domain": d.name, "documents": d.documents, "kB": d.bytes // 1000, "what": d.description} for d in found]
+            bar.say("Text found on this machine:\n" + table(rows))
+        corpus = prepare([folder / "texts"], out=folder / "corpus", vocab=2048, workers=count, progress=bar)
+        bar.say(corpus_text(corpus, folder / "corpus"))
+    study_file = folder / "study.yaml"
+    if not study_file.exists():
+        total = sum(corpus.train_tokens.values())
+        pointed = [d for d in POINTED if d in corpus.domains] or list(corpus.domains[:2])
+        text = STUDY.format(target=total, tokens=min(200_000, total), targets=", ".join(f"{d}: 1" for d in pointed))
+        replace(study_file, text.encode("utf-8"))
+    question = load(study_file)
+    summary, value = run_study(question, count, False)
+    return DemoResult(summary, question.report, value)

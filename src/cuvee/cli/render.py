@@ -1,0 +1,102 @@
+"""Plain-text tables for the terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cuvee.cli.studyfile import Question
+from cuvee.methods.registry import METHODS
+from cuvee.methods.registry import load as load_method
+from cuvee.shards.corpus import Corpus
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of equal keys as aligned columns; numbers to the right."""
+    if not rows:
+        return "(nothing)"
+    keys = list(rows[0])
+    cells = [keys, *([_cell(row[key]) for key in keys] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(keys))]
+    right = [all(isinstance(row[key], int | float) for row in rows) for key in keys]
+    lines = [
+        "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)).rstrip()
+        for line in cells
+    ]
+    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no"}.get(value, "-")
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def corpus_text(corpus: Corpus, out: Path) -> str:
+    """The inventory as a table."""
+    rows = [
+        {
+            "domain": d.name,
+            "documents": d.train.documents + d.search.documents + d.verify.documents,
+            "train tokens": d.train.tokens,
+            "search": d.search.tokens,
+            "verify": d.verify.tokens,
+            "bytes/token": d.train.bytes / max(d.train.tokens, 1),
+            "overlap search": f"{d.overlap_search:.1%}",
+            "overlap verify": f"{d.overlap_verify:.1%}",
+        }
+        for d in corpus.inventory.domains
+    ]
+    notes = [f"{key}: {value}" for key, value in corpus.inventory.notes.items()]
+    return "\n".join([table(rows), "", *notes, f"corpus: {out} ({corpus.fingerprint})"])
+
+
+def problem_text(question: Question) -> str:
+    """The question and its bounds as a table."""
+    problem = question.problem
+    feasible, natural = problem.feasible(), problem.natural
+    rows = [
+        {
+            "domain": d,
+            "train tokens": n,
+            "natural": f"{natural.share(d):.2%}",
+            "least": f"{low:.2%}",
+            "most": f"{high:.2%}",
+            "epochs at most": high * problem.target_tokens / n,
+            "pool (sequences)": pool // problem.proxy.seq_len,
+        }
+        for d, n, low, high, pool in zip(
+            problem.domains, problem.tokens, feasible.low, feasible.high, problem.pools, strict=True
+        )
+    ]
+    objective = ", ".join(f"{t.name} x {t.weight:g}" for t in problem.objective)
+    proxy = problem.proxy
+    lines = [
+        table(rows),
+        "",
+        f"objective: {objective}",
+        f"target run: {problem.target_tokens:,} tokens; proxies: {proxy.size}, {proxy.tokens:,} tokens (r/R = {proxy.tokens / problem.target_tokens:.4f})",
+        f"learning rate {proxy.peak_learning_rate:.2e}, {proxy.steps} steps of {proxy.sequences_per_step} x {proxy.seq_len} tokens",
+        f"method: {question.method}",
+    ]
+    if proxy.tokens * 16 < problem.target_tokens:
+        lines.append("r/R is below 1/16: that the choice transfers to the target run is unproven")
+    return "\n".join(lines)
+
+
+def method_cards(name: str) -> tuple[str, dict[str, Any]]:
+    """The list of methods, or the card of one."""
+    if not name:
+        rows = [{"method": n, "what": (inspect.getdoc(load_method(n)) or "").splitlines()[0]} for n in METHODS]
+        return table(rows), {"methods": rows}
+    cls = load_method(name)
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    options = {f.name: None if f.default is dataclasses.MISSING else repr(f.default) for f in fields}
+    card = inspect.getdoc(cls) or ""
+    text = "\n".join([card, "", "options:", *(f"  {key}: {value}" for key, value in options.items())])
+    return text, {"method": name, "card": card, "options": options}

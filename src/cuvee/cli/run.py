@@ -1,0 +1,65 @@
+"""What `cuvee run` and `cuvee verify` do: open, cost, search, choose, verify, report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cuvee.base.codec import to_json
+from cuvee.base.progress import Bar
+from cuvee.cli.studyfile import Question
+from cuvee.plan.choice import Choice, Verification
+from cuvee.report.write import write_report
+from cuvee.study.study import Study
+
+Result = tuple[str, dict[str, Any]]
+
+
+def open_study(question: Question, accept: bool) -> Study:
+    """The study of a question, made or resumed."""
+    return Study.open(
+        question.folder,
+        question.problem,
+        question.corpus,
+        question.method,
+        reuse=question.reuse,
+        changed_evidence="restart" if accept else "refuse",
+    )
+
+
+def dry_run(question: Question, workers: int, accept: bool) -> Result:
+    """The cost of the study before anything is spent."""
+    cost = open_study(question, accept).cost(workers=workers, verify_seeds=question.file.verify.seeds)
+    return str(cost), {"cost": to_json(cost)}
+
+
+def run_study(question: Question, workers: int, accept: bool) -> Result:
+    """Search, choose, verify, report; every step resumes."""
+    study = open_study(question, accept)
+    cost = study.cost(workers=workers, verify_seeds=question.file.verify.seeds)
+    with Bar("proxies", cost.runs) as bar:
+        bar.say(str(cost))
+        study.run(workers=workers, progress=bar)
+    choice = study.choose()
+    verification = None
+    if question.file.verify.seeds:
+        verification = _verify(study, choice, question.file.verify.seeds, workers)
+    return _finish(question, study, choice, verification)
+
+
+def verify_study(question: Question, seeds: int, workers: int) -> Result:
+    """More fresh blocks for the choice that the study has."""
+    study = open_study(question, False)
+    choice = study.choose()
+    return _finish(question, study, choice, _verify(study, choice, seeds, workers))
+
+
+def _verify(study: Study, choice: Choice, seeds: int, workers: int) -> Verification:
+    with Bar("verification", 0) as bar:
+        return study.verify(choice, seeds=seeds, workers=workers, progress=bar)
+
+
+def _finish(question: Question, study: Study, choice: Choice, verification: Verification | None) -> Result:
+    path = write_report(study, question.report)
+    text = "\n".join([choice.summary(), *([str(verification)] if verification else []), f"report: {path}"])
+    value = {"choice": to_json(choice), "verification": to_json(verification), "report": str(path), "study": str(question.folder)}
+    return text, value

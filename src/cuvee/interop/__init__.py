@@ -1,0 +1,1 @@
+"""The mixture in other people's formats."""
