@@ -1,0 +1,74 @@
+"""Which mixtures to taste first: RegMix's Dirichlet design and the anchors.
+
+Letters: D domains, N mixtures. Every mixture returned lies in the feasible set, except natural.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cuvee.mixture.feasible import FeasibleSet
+from cuvee.mixture.weights import Array
+
+TEMPER = 0.5
+STRENGTHS = np.logspace(np.log10(0.1), np.log10(5.0), 15)
+TINY = 2e-4
+TRIES = 20
+
+
+def dirichlet(center_D: Array, feasible: FeasibleSet, n: int, rng: np.random.Generator) -> Array:
+    """RegMix's design around `center_D`: `n` mixtures, shape N x D (Liu et al. 2024, synthesize_mixture.py).
+
+    The centre is tempered (power 0.5) and each mixture drawn from Dirichlet(strength x centre), the strength one of 15
+    log-spaced values from 0.1 (near the corners) to 5 (near the centre). Shares under 2e-4 become 0. Departures: the
+    feasible set takes the place of the bound of 15 times the prior (token caps are what that bound stood for); a draw
+    outside the set, or one that is there already, is drawn again up to 20 times, and then projected or kept; shares are
+    not rounded, so every row sums to 1.
+    """
+    tempered_D = np.maximum(center_D, 0.0) ** TEMPER
+    tempered_D /= tempered_D.sum()
+    rows: list[Array] = []
+    seen: set[bytes] = set()
+    for _ in range(n):
+        for _ in range(TRIES):
+            w_D = _one(tempered_D, feasible, rng)
+            key = np.round(w_D, 6).tobytes()
+            if key not in seen:
+                break
+        seen.add(key)
+        rows.append(w_D)
+    return np.array(rows, np.float64).reshape(n, len(center_D))
+
+
+def _one(tempered_D: Array, feasible: FeasibleSet, rng: np.random.Generator) -> Array:
+    w_D = tempered_D
+    for _ in range(TRIES):
+        w_D = np.zeros(len(tempered_D))
+        support = tempered_D > 0
+        w_D[support] = rng.dirichlet(np.maximum(rng.choice(STRENGTHS) * tempered_D[support], 1e-3))
+        w_D[w_D < TINY] = 0.0
+        w_D /= w_D.sum()
+        if feasible.contains(w_D, 0.0):
+            return w_D
+    return feasible.project(w_D)
+
+
+def anchors(natural_D: Array, feasible: FeasibleSet) -> dict[str, Array]:
+    """Mixtures that every study should taste, by name.
+
+    `natural` is as given, even outside the set: differences are taken to it. `centre` is the geometric mean of natural
+    and uniform, `uniform` the flat mixture, and `without NAME` the centre with one domain left out as far as its floor
+    lets it, all projected onto the set.
+    """
+    centre_D = np.sqrt(natural_D)
+    centre_D /= centre_D.sum()
+    named = {
+        "natural": np.array(natural_D, np.float64),
+        "centre": feasible.project(centre_D),
+        "uniform": feasible.project(np.full(len(natural_D), 1.0 / len(natural_D))),
+    }
+    for i, domain in enumerate(feasible.domains):
+        without_D = centre_D.copy()
+        without_D[i] = 0.0
+        named[f"without {domain}"] = feasible.project(without_D / without_D.sum())
+    return named

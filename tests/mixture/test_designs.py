@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import numpy as np
+
+from cuvee.mixture.designs import anchors, dirichlet
+from cuvee.mixture.feasible import FeasibleSet
+
+NATURAL = np.array([0.5, 0.3, 0.15, 0.05])
+FREE = FeasibleSet(("a", "b", "c", "d"), (0,) * 4, (1,) * 4)
+TIGHT = FeasibleSet(("a", "b", "c", "d"), (0.1, 0, 0, 0), (0.6, 0.35, 0.3, 0.08))
+
+
+def test_rows_are_mixtures_of_the_set_without_rounding_defects() -> None:
+    for feasible in (FREE, TIGHT):
+        w_ND = dirichlet(NATURAL, feasible, 200, np.random.default_rng(0))
+        assert w_ND.shape == (200, 4)
+        assert all(feasible.contains(w_D, 1e-9) for w_D in w_ND)
+        np.testing.assert_allclose(w_ND.sum(1), 1, atol=1e-12)
+        assert len(np.unique(np.round(w_ND, 6), axis=0)) == 200
+
+
+def test_design_has_the_published_moments() -> None:
+    """E[w] is the tempered prior, nearly: corners are kept once only; the variance is that of the mixed strengths."""
+    w_ND = dirichlet(NATURAL, FREE, 1000, np.random.default_rng(1))
+    tempered = np.sqrt(NATURAL) / np.sqrt(NATURAL).sum()
+    np.testing.assert_allclose(w_ND.mean(0), tempered, atol=0.04)
+    strengths = np.logspace(-1, np.log10(5), 15)
+    variance = (tempered * (1 - tempered))[None, :] / (strengths[:, None] + 1)
+    np.testing.assert_allclose(w_ND.var(0), variance.mean(0), rtol=0.25)
+
+
+def test_same_generator_same_design() -> None:
+    one, two = (dirichlet(NATURAL, TIGHT, 20, np.random.default_rng(3)) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_a_set_of_one_mixture_still_gives_rows() -> None:
+    point = FeasibleSet(("a", "b"), (0.4, 0.6), (0.4, 0.6))
+    np.testing.assert_allclose(dirichlet(np.array([0.5, 0.5]), point, 3, np.random.default_rng(0)), [[0.4, 0.6]] * 3)
+
+
+def test_anchors() -> None:
+    named = anchors(NATURAL, TIGHT)
+    assert list(named) == ["natural", "centre", "uniform", "without a", "without b", "without c", "without d"]
+    np.testing.assert_array_equal(named["natural"], NATURAL)
+    assert all(TIGHT.contains(w_D, 1e-9) for name, w_D in named.items() if name != "natural")
+    assert named["without a"][0] >= 0.1
+    assert anchors(NATURAL, FREE)["without a"][0] == 0
