@@ -67,13 +67,21 @@ def test_rooms_import_only_what_the_table_allows() -> None:
 
 def test_bare_rooms_import_only_numpy_and_torch() -> None:
     known = {"numpy", "torch", "cuvee", *sys.stdlib_module_names}
-    wrong = [f"{p.relative_to(ROOT)}: {n}" for room in BARE for p in files(room) for n in imported(p) if n.split(".")[0] not in known]
+    wrong = [
+        f"{p.relative_to(ROOT)}: {n}"
+        for room in BARE
+        for p in files(room)
+        for n in imported(p)
+        if n.split(".")[0] not in known
+    ]
     assert not wrong, "\n".join(wrong)
 
 
 def test_import_is_light() -> None:
     code = "import sys, cuvee; print(sorted({'torch', 'scipy', 'pyarrow', 'numpy'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 def test_help_loads_neither_torch_nor_scipy_nor_pyarrow() -> None:
@@ -83,7 +91,9 @@ def test_help_loads_neither_torch_nor_scipy_nor_pyarrow() -> None:
         "except SystemExit: pass\n"
         "print(sorted({'torch', 'scipy', 'pyarrow', 'plotly'} & set(sys.modules)), file=sys.stderr)"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr.strip() == "[]"
+    )
 
 
 def test_public_names() -> None:
@@ -92,5 +102,9 @@ def test_public_names() -> None:
 
 
 def test_files_stay_readable() -> None:
-    long = {p.relative_to(ROOT): n for p in ROOT.rglob("*.py") if (n := len(p.read_text(encoding="utf-8").splitlines())) > 450}
+    long = {
+        p.relative_to(ROOT): n
+        for p in ROOT.rglob("*.py")
+        if (n := len(p.read_text(encoding="utf-8").splitlines())) > 450
+    }
     assert not long, f"split where the idea splits: {long}"

@@ -31,7 +31,9 @@ def explained(path: Path) -> Iterator[None]:
                 fix="free some space and run the same command again; what was finished is kept",
             ) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise DataError(f"cannot write {path}: {error.strerror}", fix="choose a folder that can be written") from error
+            raise DataError(
+                f"cannot write {path}: {error.strerror}", fix="choose a folder that can be written"
+            ) from error
         raise
 
 
@@ -99,7 +101,9 @@ def load_json(path: Path) -> Any:
     except FileNotFoundError:
         raise DataError(f"no such file: {path}", fix="check the path") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not valid JSON: {error}", fix="restore the file, or remove it to have it remade") from error
+        raise DataError(
+            f"{path} is not valid JSON: {error}", fix="restore the file, or remove it to have it remade"
+        ) from error
     found = value.get("format", FORMAT) if isinstance(value, dict) else FORMAT
     if not isinstance(found, int) or found > FORMAT:
         raise DataError(f"{path} has format {found}", wanted=f"format {FORMAT} or older", fix="upgrade cuvee")

@@ -76,4 +76,8 @@ class Bar:
         spent = self.last - self.started
         left = spent / self.done * max(self.total - self.done, 0) if self.done else float("nan")
         eta = f", about {left:.0f} s left" if self.done and self.done < self.total else ""
-        print(f"{self.label}: {self.done:.0f}/{self.total:.0f} after {spent:.0f} s{eta} {note}".rstrip(), file=sys.stderr, flush=True)
+        print(
+            f"{self.label}: {self.done:.0f}/{self.total:.0f} after {spent:.0f} s{eta} {note}".rstrip(),
+            file=sys.stderr,
+            flush=True,
+        )

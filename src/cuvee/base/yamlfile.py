@@ -52,7 +52,9 @@ def _construct(node: Any, at: tuple[str, ...], lines: dict[tuple[str, ...], int]
         for key_node, value_node in node.value:
             key = str(key_node.value)
             if key in result:
-                raise UsageError(f"{path}:{key_node.start_mark.line + 1}: {key!r} is given twice", fix="keep one of them")
+                raise UsageError(
+                    f"{path}:{key_node.start_mark.line + 1}: {key!r} is given twice", fix="keep one of them"
+                )
             lines[(*at, key)] = key_node.start_mark.line + 1
             result[key] = _construct(value_node, (*at, key), lines, path)
         return result

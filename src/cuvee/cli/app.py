@@ -64,16 +64,26 @@ def demo(
 
 @app.command()
 def prepare(
-    sources: Annotated[list[Path], typer.Argument(help="Files or folders: JSONL (.gz, .zst), Parquet, plain text.", metavar="SRC...")],
+    sources: Annotated[
+        list[Path], typer.Argument(help="Files or folders: JSONL (.gz, .zst), Parquet, plain text.", metavar="SRC...")
+    ],
     out: Annotated[Path, typer.Option(help="The corpus folder to make.")],
     vocab: Annotated[int, typer.Option(help="Vocabulary of the byte-level BPE that is trained.")] = 4096,
-    tokenizer: Annotated[str, typer.Option(help="A tokenizer.json, or `bytes`; trained on the train split when left out.")] = "",
+    tokenizer: Annotated[
+        str, typer.Option(help="A tokenizer.json, or `bytes`; trained on the train split when left out.")
+    ] = "",
     domains: Annotated[str, typer.Option(help="What makes a domain: auto, file, folder or field:NAME.")] = "auto",
     text_field: Annotated[str, typer.Option(help="The field that holds the text.")] = "text",
-    on_bad_line: Annotated[Literal["skip", "fail"], typer.Option(help="Bad lines are counted and shown; go on or stop.")] = "skip",
+    on_bad_line: Annotated[
+        Literal["skip", "fail"], typer.Option(help="Bad lines are counted and shown; go on or stop.")
+    ] = "skip",
     search: Annotated[float, typer.Option(help="Share of documents held out for scoring proxies.")] = 0.05,
-    verify: Annotated[float, typer.Option(help="Share of documents held out for verification, never read by the search.")] = 0.05,
-    min_held_out_bytes: Annotated[int, typer.Option(help="Least text a domain holds out, per held-out split.")] = 60_000,
+    verify: Annotated[
+        float, typer.Option(help="Share of documents held out for verification, never read by the search.")
+    ] = 0.05,
+    min_held_out_bytes: Annotated[
+        int, typer.Option(help="Least text a domain holds out, per held-out split.")
+    ] = 60_000,
     workers: Annotated[int, typer.Option(help="Worker processes; 0 for one a core.", min=0)] = 0,
     seed: Annotated[int, typer.Option(help="Seeds the split and the tokenizer's sample.")] = 0,
     as_json: Json = False,
@@ -111,15 +121,25 @@ def check(study_file: StudyYaml, as_json: Json = False) -> None:
     from cuvee.cli.studyfile import load
 
     question = load(study_file)
-    _show(problem_text(question), {"problem": to_json(question.problem), "fingerprint": question.corpus.fingerprint}, as_json)
+    _show(
+        problem_text(question),
+        {"problem": to_json(question.problem), "fingerprint": question.corpus.fingerprint},
+        as_json,
+    )
 
 
 @app.command()
 def run(
     study_file: StudyYaml,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print runs, tokens, epochs, time and disk; spend nothing.")] = False,
-    workers: Annotated[int, typer.Option(help="Worker processes, one thread each; 0 for the file's number.", min=0)] = 0,
-    accept: Annotated[bool, typer.Option("--accept", help="Restart a study whose evidence changed; its runs are kept aside.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print runs, tokens, epochs, time and disk; spend nothing.")
+    ] = False,
+    workers: Annotated[
+        int, typer.Option(help="Worker processes, one thread each; 0 for the file's number.", min=0)
+    ] = 0,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Restart a study whose evidence changed; its runs are kept aside.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Rounds of proposals, proxy runs, choice, verification, report. Again = resume."""
@@ -155,7 +175,9 @@ def verify(
 @app.command()
 def report(
     study: StudyFolder,
-    out: Annotated[Path | None, typer.Option(help="The HTML file; report.html in the study's folder when left out.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The HTML file; report.html in the study's folder when left out.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write the report of a study, finished or not: one HTML file that opens offline."""
@@ -204,7 +226,9 @@ def export(
     if choice is None:
         raise UsageError(f"{study} has no choice yet", wanted="a finished search", fix="cuvee run STUDY.yaml")
     if loaded.corpus is None:
-        raise UsageError(f"the corpus of {study} is not where the study expects it", fix="move it back beside the study")
+        raise UsageError(
+            f"the corpus of {study} is not where the study expects it", fix="move it back beside the study"
+        )
     files = export_choice(choice, to, loaded.corpus, out=out)
     _show("\n".join(map(str, files)), {"files": [str(f) for f in files]}, as_json)
 

@@ -56,7 +56,10 @@ def run_demo(folder: Path, *, workers: int) -> DemoResult:
     with Bar("prepare", 1) as bar:
         if not (folder / "corpus" / "inventory.json").exists():
             found = gather(folder / "texts")
-            rows = [{"domain": d.name, "documents": d.documents, "kB": d.bytes // 1000, "what": d.description} for d in found]
+            rows = [
+                {"domain": d.name, "documents": d.documents, "kB": d.bytes // 1000, "what": d.description}
+                for d in found
+            ]
             bar.say("Text found on this machine:\n" + table(rows))
         corpus = prepare([folder / "texts"], out=folder / "corpus", vocab=2048, workers=count, progress=bar)
         bar.say(corpus_text(corpus, folder / "corpus"))

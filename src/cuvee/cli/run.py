@@ -61,5 +61,10 @@ def _verify(study: Study, choice: Choice, seeds: int, workers: int) -> Verificat
 def _finish(question: Question, study: Study, choice: Choice, verification: Verification | None) -> Result:
     path = write_report(study, question.report)
     text = "\n".join([choice.summary(), *([str(verification)] if verification else []), f"report: {path}"])
-    value = {"choice": to_json(choice), "verification": to_json(verification), "report": str(path), "study": str(question.folder)}
+    value = {
+        "choice": to_json(choice),
+        "verification": to_json(verification),
+        "report": str(path),
+        "study": str(question.folder),
+    }
     return text, value

@@ -53,7 +53,9 @@ class VerifyEntry:
 
     def __post_init__(self) -> None:
         if self.seeds == 1 or self.seeds < 0:
-            raise UsageError(f"got seeds {self.seeds}", wanted="0 (no verification) or at least 2; five for published figures")
+            raise UsageError(
+                f"got seeds {self.seeds}", wanted="0 (no verification) or at least 2; five for published figures"
+            )
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,14 @@ def export(choice: Choice | Schedule, to: str, corpus: Corpus, *, out: str | Pat
     folder = Path(out)
     written = EXPORTERS[to](schedule, corpus, folder)
     provenance = folder / "mixture.json"
-    phases = [{"start": p.start, "shares": p.mixture.as_dict(), "units": dict(zip(p.mixture.domains, p.mixture.units, strict=True))} for p in schedule.phases]
+    phases = [
+        {
+            "start": p.start,
+            "shares": p.mixture.as_dict(),
+            "units": dict(zip(p.mixture.domains, p.mixture.units, strict=True)),
+        }
+        for p in schedule.phases
+    ]
     value = {
         "format": FORMAT,
         "unit": "tokens",

@@ -63,7 +63,11 @@ def parse(text: str) -> list[tuple[float, str]]:
     """
     words = text.split()
     if len(words) % 2:
-        raise DataError(f"got {len(words)} words", wanted="weight and prefix in turn", fix="a weight is missing, or a path has a space")
+        raise DataError(
+            f"got {len(words)} words",
+            wanted="weight and prefix in turn",
+            fix="a weight is missing, or a path has a space",
+        )
     try:
         return [(float(weight), prefix) for weight, prefix in zip(words[::2], words[1::2], strict=True)]
     except ValueError as error:
@@ -84,8 +88,17 @@ def _note(schedule: Schedule, corpus: Corpus, files: list[Path]) -> str:
         "Megatron repeats a domain without a word when it runs out; the epochs of each domain at your token budget are in the report.",
     ]
     for phase, path in zip(schedule.phases, files, strict=True):
-        lines += ["", f"## From {phase.start:,} tokens: `{path.name}`", "", "| domain | share | tokens available |", "|---|---|---|"]
+        lines += [
+            "",
+            f"## From {phase.start:,} tokens: `{path.name}`",
+            "",
+            "| domain | share | tokens available |",
+            "|---|---|---|",
+        ]
         lines += [f"| {d} | {s:.4%} | {corpus.train_tokens[d]:,} |" for d, s in phase.mixture.as_dict().items()]
     if len(files) > 1:
-        lines += ["", "Phases: train to the start of the next phase, then relaunch with its blend and `--phase-transition-iterations`."]
+        lines += [
+            "",
+            "Phases: train to the start of the next phase, then relaunch with its blend and `--phase-transition-iterations`.",
+        ]
     return "\n".join(lines) + "\n"

@@ -32,7 +32,9 @@ class Schedule:
         if not starts or starts[0] != 0 or any(b <= a for a, b in zip(starts, starts[1:], strict=False)):
             raise UsageError(f"got phases that start at {starts}", wanted="starts that rise from 0")
         if any(p.mixture.domains != self.domains for p in self.phases):
-            raise UsageError("the phases name different domains", wanted="the same domains in the same order in every phase")
+            raise UsageError(
+                "the phases name different domains", wanted="the same domains in the same order in every phase"
+            )
 
     @classmethod
     def constant(cls, mixture: Mixture) -> Self:

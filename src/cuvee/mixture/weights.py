@@ -30,7 +30,9 @@ class Mixture:
 
     def __post_init__(self) -> None:
         if not self.domains or len(self.domains) != len(self.units):
-            raise UsageError(f"got {len(self.domains)} domains and {len(self.units)} weights", wanted="as many of each, at least one")
+            raise UsageError(
+                f"got {len(self.domains)} domains and {len(self.units)} weights", wanted="as many of each, at least one"
+            )
         if len(set(self.domains)) != len(self.domains):
             twice = sorted({d for d in self.domains if self.domains.count(d) > 1})
             raise UsageError(f"domains named twice: {', '.join(twice)}", wanted="every domain once")

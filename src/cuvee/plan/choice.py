@@ -117,9 +117,13 @@ class Verification:
         return next(a for a in self.arms if a.name == name)
 
     def __str__(self) -> str:
-        lines = [f"{len(self.arms[0].blocks)} fresh blocks on the verify split; detectable gain {self.detectable:.4f} bits/byte"]
+        lines = [
+            f"{len(self.arms[0].blocks)} fresh blocks on the verify split; detectable gain {self.detectable:.4f} bits/byte"
+        ]
         for arm in self.arms:
             if arm.estimates:
                 e = arm.estimates[0]
-                lines.append(f"  {arm.name:<10} {e.mean:+.4f} bits/byte ({e.low:+.4f} to {e.high:+.4f}), P(better) {e.p_better:.2f}")
+                lines.append(
+                    f"  {arm.name:<10} {e.mean:+.4f} bits/byte ({e.low:+.4f} to {e.high:+.4f}), P(better) {e.p_better:.2f}"
+                )
         return "\n".join(lines)

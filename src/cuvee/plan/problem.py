@@ -209,13 +209,17 @@ class Problem:
         for name in named:
             if name not in self.domains:
                 raise UsageError(
-                    f"no domain or target {name!r}", wanted=f"one of {', '.join(self.domains)}", fix=nearest(name, self.domains)
+                    f"no domain or target {name!r}",
+                    wanted=f"one of {', '.join(self.domains)}",
+                    fix=nearest(name, self.domains),
                 )
 
     def _check_pools(self) -> None:
         small = self.small_pool_domains()
         if small and self.small_pools == "refuse":
-            pools = ", ".join(f"{d} {p // self.proxy.seq_len}" for d, p in zip(self.domains, self.pools, strict=True) if d in small)
+            pools = ", ".join(
+                f"{d} {p // self.proxy.seq_len}" for d, p in zip(self.domains, self.pools, strict=True) if d in small
+            )
             sound = smallest_sound_proxy(self.tokens, self.target_tokens, self.proxy.seq_len)
             raise InfeasibleError(
                 f"pools matched to r/R = {self.proxy.tokens / self.target_tokens:.4f} are too small: {pools} sequences",

@@ -56,7 +56,9 @@ class Plan:
 
     def __post_init__(self) -> None:
         if len(self.pools) != len(self.schedule.domains):
-            raise UsageError(f"got {len(self.pools)} pools for {len(self.schedule.domains)} domains", wanted="one a domain")
+            raise UsageError(
+                f"got {len(self.pools)} pools for {len(self.schedule.domains)} domains", wanted="one a domain"
+            )
 
     @property
     def tokens(self) -> int:
