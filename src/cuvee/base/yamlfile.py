@@ -60,4 +60,4 @@ def _construct(node: Any, at: tuple[str, ...], lines: dict[tuple[str, ...], int]
         return result
     if isinstance(node, yaml.SequenceNode):
         return [_construct(child, (*at, str(i)), lines, path) for i, child in enumerate(node.value)]
-    return yaml.SafeLoader("").construct_object(node, deep=True)  # type: ignore[no-untyped-call]
+    return yaml.SafeLoader("").construct_object(node, deep=True)

@@ -80,7 +80,8 @@ def problem_text(question: Question) -> str:
         table(rows),
         "",
         f"objective: {objective}",
-        f"target run: {problem.target_tokens:,} tokens; proxies: {proxy.size}, {proxy.tokens:,} tokens (r/R = {proxy.tokens / problem.target_tokens:.4f})",
+        f"target run: {problem.target_tokens:,} tokens",
+        f"proxies: {proxy.size}, {proxy.tokens:,} tokens (r/R = {proxy.tokens / problem.target_tokens:.4f})",
         f"learning rate {proxy.peak_learning_rate:.2e}, {proxy.steps} steps of {proxy.sequences_per_step} x {proxy.seq_len} tokens",
         f"method: {question.method}",
     ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
+
 from cuvee.base.errors import UsageError
 from cuvee.mixture.weights import Mixture
 
@@ -53,5 +55,8 @@ class Schedule:
     def mean(self, total: int) -> Mixture:
         """The token-weighted mean mixture of a run of `total` tokens."""
         ends = [*(p.start for p in self.phases[1:]), total]
-        shares = sum(max(min(e, total) - p.start, 0) * p.mixture.shares for p, e in zip(self.phases, ends, strict=True))
-        return self.phases[0].mixture if len(self.phases) == 1 else Mixture.from_array(self.domains, shares)
+        if len(self.phases) == 1:
+            return self.phases[0].mixture
+        spans = [max(min(end, total) - phase.start, 0) for phase, end in zip(self.phases, ends, strict=True)]
+        shares_PD = np.stack([phase.mixture.shares for phase in self.phases])
+        return Mixture.from_array(self.domains, np.array(spans, np.float64) @ shares_PD)

@@ -179,7 +179,7 @@ class Problem:
         Without `proxy`, proxies of size 0.6M see the larger of R/16 and the smallest r with sound pools, at most R.
         """
         counts = dict(corpus.train_tokens)
-        names = {d: 1.0 for d in counts} if targets == ALL_DOMAINS else dict(targets)
+        names = dict.fromkeys(counts, 1.0) if isinstance(targets, str) else dict(targets)
         if proxy is None:
             sound = smallest_sound_proxy(tuple(counts.values()), target_tokens, Proxy(tokens=1).seq_len)
             proxy = Proxy(tokens=max(1, min(target_tokens, max(target_tokens // 16, sound))))

@@ -5,6 +5,7 @@ Letters: N parameters without embeddings, D tokens seen in training.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from cuvee.base.codec import nearest
@@ -60,9 +61,9 @@ def learning_rate(parameters: int, tokens: int) -> float:
 
     The published fit starts at 60M parameters; `cuvee bench hparams` checks it at ours (docs/benchmarks.md).
     """
-    return 1.79 * parameters**-0.713 * tokens**0.307
+    return 1.79 * math.pow(parameters, -0.713) * math.pow(tokens, 0.307)
 
 
 def batch_tokens(tokens: int) -> float:
     """Batch in tokens by the Step Law: 0.58 D^0.571."""
-    return 0.58 * tokens**0.571
+    return 0.58 * math.pow(tokens, 0.571)
