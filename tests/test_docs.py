@@ -1,0 +1,88 @@
+"""The docs fail the build when they lie: every command, option, key, method and exporter is on its page."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+import cuvee
+from cuvee.cli.app import app
+from cuvee.cli.studyfile import GroupEntry, GuardEntry, LimitEntry, StudyFile, VerifyEntry
+from cuvee.interop.export import EXPORTERS
+from cuvee.methods.registry import METHODS
+from cuvee.methods.registry import load as load_method
+from cuvee.plan.problem import Proxy
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def test_every_command_and_option_is_documented() -> None:
+    text = page("reference/cli.md")
+    group = typer.main.get_command(app)
+    missing = []
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        if f"## {name}\n" not in text:
+            missing.append(name)
+        section = text.split(f"## {name}\n")[-1].split("\n## ")[0]
+        for parameter in command.params:
+            for option in parameter.opts if parameter.param_type_name == "option" else []:
+                if option.startswith("--") and option != "--help" and f"`{option}" not in section:
+                    missing.append(f"{name} {option}")
+    assert not missing
+
+
+@pytest.mark.parametrize("cls", [StudyFile, LimitEntry, GroupEntry, GuardEntry, VerifyEntry, Proxy])
+def test_every_key_of_the_study_file_is_documented(cls: type) -> None:
+    text = page("study-file.md")
+    assert not [f.name for f in dataclasses.fields(cls) if f"| `{f.name}` |" not in text]
+
+
+def test_every_method_and_its_options_are_documented() -> None:
+    text = page("methods.md")
+    missing = []
+    for name in METHODS:
+        section = text.split(f"## {name}\n")[-1].split("\n## ")[0] if f"## {name}\n" in text else ""
+        missing += [] if section else [name]
+        missing += [f"{name}.{f.name}" for f in dataclasses.fields(load_method(name)) if f"`{f.name}`" not in section]  # type: ignore[arg-type]
+    assert not missing
+
+
+def test_every_exporter_is_documented() -> None:
+    assert not [name for name in EXPORTERS if f"## {name}\n" not in page("export.md")]
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    text = page("reference/api.md")
+    assert not [name for name in cuvee.__all__ if f"::: {cuvee._WHERE[name]}.{name}" not in text]
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    class Loader(yaml.SafeLoader):
+        """Ignores the tags that extensions use."""
+
+    nav = str(yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), Loader=Loader)["nav"])
+    pages = [p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*.md")]
+    assert not [p for p in pages if p not in nav]
+
+
+def test_links_lead_somewhere() -> None:
+    broken = []
+    for path in [*DOCS.rglob("*.md"), ROOT / "README.md"]:
+        for target in re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8")):
+            if "://" not in target and not (path.parent / target).exists():
+                broken.append(f"{path.name} -> {target}")
+    assert not broken
+
+
+def test_the_version_is_the_changelogs() -> None:
+    assert f"## {cuvee.__version__} " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
