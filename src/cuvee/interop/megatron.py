@@ -40,7 +40,7 @@ def blend(phase: Phase, corpus: Corpus) -> list[tuple[float, str]]:
     """Weights and shard prefixes of one phase; domains and shards without tokens are left out."""
     rows = []
     for domain, share in phase.mixture.as_dict().items():
-        split = corpus.inventory.domain(domain).train
+        split = corpus.domain(domain).train
         for shard in split.shards:
             prefix = str((corpus.path / shard.path).resolve())
             if len(prefix.split()) != 1:

@@ -1,0 +1,49 @@
+"""The command reference, made from the commands' signatures: `python -m cuvee.cli.reference > docs/reference/cli.md`."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from typer.models import ArgumentInfo, OptionInfo
+
+from cuvee.cli.app import app
+
+HEAD = """# Commands
+
+Made from the commands themselves (`make docs`). Results go to stdout, everything else to stderr. Every command takes
+`--json` for one JSON object on stdout: `{"format": 1, "ok": true, ...}`, or `{"format": 1, "ok": false, "error": {"type",
+"what", "wanted", "fix"}}`. Exit codes: 0 ok, 2 usage or config, 3 data, 4 infeasible, 5 partly done.
+"""
+
+
+def markdown() -> str:
+    """The page."""
+    callbacks = [c.callback for c in app.registered_commands if c.callback is not None]
+    return HEAD + "".join(_section(callback) for callback in sorted(callbacks, key=lambda c: c.__name__))
+
+
+def _section(callback: Callable[..., Any]) -> str:
+    hints = typing.get_type_hints(callback, include_extras=True)
+    rows, arguments = [], []
+    for name, parameter in inspect.signature(callback).parameters.items():
+        info = hints[name].__metadata__[0]
+        assert isinstance(info, ArgumentInfo | OptionInfo)
+        shown = info.metavar or name.upper() if isinstance(info, ArgumentInfo) else _option(info, name)
+        arguments += [shown] if isinstance(info, ArgumentInfo) else []
+        default = parameter.default
+        value = "required" if default is parameter.empty else "" if default in (None, False, "") else f"`{default}`"
+        rows.append(f"| `{shown}` | {value} | {info.help or ''} |")
+    usage = " ".join(["cuvee", callback.__name__, *arguments, "[OPTIONS]"])
+    lines = ["", f"## {callback.__name__}", "", "```", usage, "```", "", inspect.getdoc(callback) or "", ""]
+    return "\n".join([*lines, "| argument or option | default | meaning |", "|---|---|---|", *rows, ""])
+
+
+def _option(info: OptionInfo, name: str) -> str:
+    return str(info.param_decls[0]) if info.param_decls else "--" + name.replace("_", "-")
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")
