@@ -42,7 +42,9 @@ def _section(callback: Callable[..., Any]) -> str:
 
 
 def _option(info: OptionInfo, name: str) -> str:
-    return str(info.param_decls[0]) if info.param_decls else "--" + name.replace("_", "-")
+    # inside Annotated, typer keeps a name that was given in the place of the default
+    given = [word for word in (info.default, *(info.param_decls or ())) if isinstance(word, str) and word.startswith("--")]
+    return given[0] if given else "--" + name.replace("_", "-")
 
 
 if __name__ == "__main__":
