@@ -7,11 +7,10 @@ import re
 from pathlib import Path
 
 import pytest
-import typer
 import yaml
 
 import cuvee
-from cuvee.cli.app import app
+from cuvee.cli.reference import markdown
 from cuvee.cli.studyfile import GroupEntry, GuardEntry, LimitEntry, StudyFile, VerifyEntry
 from cuvee.interop.export import EXPORTERS
 from cuvee.methods.registry import METHODS
@@ -26,19 +25,8 @@ def page(name: str) -> str:
     return (DOCS / name).read_text(encoding="utf-8")
 
 
-def test_every_command_and_option_is_documented() -> None:
-    text = page("reference/cli.md")
-    group = typer.main.get_command(app)
-    missing = []
-    for name, command in group.commands.items():  # type: ignore[attr-defined]
-        if f"## {name}\n" not in text:
-            missing.append(name)
-        section = text.split(f"## {name}\n")[-1].split("\n## ")[0]
-        for parameter in command.params:
-            for option in parameter.opts if parameter.param_type_name == "option" else []:
-                if option.startswith("--") and option != "--help" and f"`{option}" not in section:
-                    missing.append(f"{name} {option}")
-    assert not missing
+def test_the_command_reference_is_what_the_commands_say() -> None:
+    assert page("reference/cli.md") == markdown(), "python -m cuvee.cli.reference > docs/reference/cli.md"
 
 
 @pytest.mark.parametrize("cls", [StudyFile, LimitEntry, GroupEntry, GuardEntry, VerifyEntry, Proxy])

@@ -43,7 +43,9 @@ def _section(callback: Callable[..., Any]) -> str:
 
 def _option(info: OptionInfo, name: str) -> str:
     # inside Annotated, typer keeps a name that was given in the place of the default
-    given = [word for word in (info.default, *(info.param_decls or ())) if isinstance(word, str) and word.startswith("--")]
+    given = [
+        word for word in (info.default, *(info.param_decls or ())) if isinstance(word, str) and word.startswith("--")
+    ]
     return given[0] if given else "--" + name.replace("_", "-")
 
 

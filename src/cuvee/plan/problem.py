@@ -12,7 +12,7 @@ from typing import Literal, Protocol, Self
 import numpy as np
 
 from cuvee.base.codec import nearest
-from cuvee.base.errors import InfeasibleError, UsageError
+from cuvee.base.errors import DataError, InfeasibleError, UsageError
 from cuvee.mixture.feasible import FeasibleSet, Group
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
@@ -126,7 +126,8 @@ class Problem:
         seed: Seeds everything: blocks, designs, pools, orders, initial weights.
 
     Raises:
-        UsageError: unknown or repeated domains, weights that are not positive, r above R.
+        UsageError: unknown names, weights that are not positive, r above R.
+        DataError: fewer than two domains, or one without training tokens.
         InfeasibleError: a pool under the floor with `refuse`, or bounds that no mixture meets.
     """
 
@@ -199,8 +200,8 @@ class Problem:
 
     def _check_names(self) -> None:
         if len(self.domains) < 2 or len(self.domains) != len(self.tokens) or min(self.tokens) < 1:
-            raise UsageError(
-                f"got {len(self.domains)} domains with {list(self.tokens)} tokens",
+            raise DataError(
+                f"got {len(self.domains)} domain(s) with {list(self.tokens)} training tokens",
                 wanted="at least two domains, each with training tokens: one domain leaves nothing to choose",
                 fix="give prepare more folders, files or values of the domain field",
             )
