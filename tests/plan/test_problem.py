@@ -80,7 +80,9 @@ def test_refusals() -> None:
 
 def test_from_corpus_takes_the_smallest_sound_proxy() -> None:
     class Counts:
-        train_tokens = {"x": 2_000_000, "y": 100_000}
+        @property
+        def train_tokens(self) -> dict[str, int]:
+            return {"x": 2_000_000, "y": 100_000}
 
     problem = Problem.from_corpus(Counts(), target_tokens=8_000_000, targets="all-domains")
     assert [t.name for t in problem.objective] == ["x", "y"]

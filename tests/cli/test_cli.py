@@ -1,0 +1,135 @@
+"""The commands as a user types them: one real study end to end, and what bad input gets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cuvee.cli.app import main
+from cuvee.testing.corpora import synthetic
+
+STUDY = """\
+corpus: corpus
+study: study
+target_tokens: 60_000
+targets: {a: 1}
+max_epochs: 4
+small_pools: cap
+proxy: {size: 0.1M, tokens: 6_000, seq_len: 32, batch: 8, eval_points: 1}
+method: {name: regression, runs: 12, blocks: 2}
+verify: {seeds: 2}
+workers: 2
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("cli")
+    synthetic(root / "corpus", documents=200)
+    (root / "study.yaml").write_text(STUDY, encoding="utf-8")
+    return root
+
+
+def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, Any, str]:
+    """Exit code, the JSON on stdout, and stderr."""
+    capsys.readouterr()
+    code = 0
+    try:
+        main([*map(str, words), "--json"])
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    out, err = capsys.readouterr()
+    return code, json.loads(out) if out.strip() else None, err
+
+
+def edited(folder: Path, old: str, new: str) -> Path:
+    assert old in STUDY
+    path = folder / "edited.yaml"
+    path.write_text(STUDY.replace(old, new), encoding="utf-8")
+    return path
+
+
+@pytest.mark.slow
+def test_a_study_from_end_to_end(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, value, _ = call(capsys, "run", folder / "study.yaml", "--dry-run")
+    assert code == 0
+    assert value["cost"]["runs"] >= 12
+    assert not list((folder / "study").glob("trials/*/*.json")), "a dry run trains nothing"
+
+    code, first, _ = call(capsys, "run", folder / "study.yaml")
+    assert code == 0
+    trials = {p: p.stat().st_mtime_ns for p in (folder / "study" / "trials").rglob("*.json")}
+    assert len(trials) >= 12
+    assert Path(first["report"]).stat().st_size > 100_000
+
+    code, again, _ = call(capsys, "run", folder / "study.yaml")
+    assert code == 0
+    assert again["choice"] == first["choice"]
+    assert {p: p.stat().st_mtime_ns for p in (folder / "study" / "trials").rglob("*.json")} == trials, "resumed, not rerun"
+
+    assert call(capsys, "status", folder / "study")[0] == 0
+    code, value, _ = call(capsys, "report", folder / "study")
+    assert code == 0
+    code, value, _ = call(capsys, "export", folder / "study", "--to", "megatron", "--out", folder / "blend")
+    assert code == 0
+    assert (folder / "blend" / "blend-00.txt").exists()
+    shares = json.loads((folder / "blend" / "mixture.json").read_text(encoding="utf-8"))["phases"][0]["shares"]
+    assert sum(shares.values()) == pytest.approx(1)
+    code, value, _ = call(capsys, "export", folder / "study", "--to", "megatrn", "--out", folder / "blend")
+    assert code == 2
+    assert "megatron" in value["error"]["fix"]
+
+
+def test_check_spends_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, value, _ = call(capsys, "check", folder / "study.yaml")
+    assert code == 0
+    assert value["problem"]["target_tokens"] == 60_000
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "said"),
+    [
+        ("max_epochs: 4", "max_epoch: 4", 2, "edited.yaml:5: max_epoch: unknown key"),
+        ("targets: {a: 1}", "targets: {aa: 1}", 2, "no domain or target 'aa'"),
+        ("targets: {a: 1}", "", 2, "targets: missing"),
+        ("max_epochs: 4", "max_epochs: 0.01", 4, "cap"),
+        ("small_pools: cap", "small_pools: refuse", 4, "pools matched"),
+        ("tokens: 6_000", "tokens: 6_000_000", 2, "stands for a larger run"),
+        ("name: regression", "name: regresion", 2, "regression"),
+        ("runs: 12", "run: 12", 2, "did you mean 'runs'?"),
+        ("verify: {seeds: 2}", "verify: {seeds: 1}", 2, "at least 2"),
+        ("corpus: corpus", "corpus: nowhere", 3, "inventory.json"),
+        ("size: 0.1M", "size: 0.2M", 2, "no proxy size"),
+    ],
+)
+def test_bad_study_files(
+    folder: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, code: int, said: str
+) -> None:
+    got, value, err = call(capsys, "check", edited(folder, old, new))
+    assert (got, value["ok"]) == (code, False)
+    assert said in err, err
+
+
+def test_usage_errors_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, "runn")[0] == 2
+    assert call(capsys, "run", "nowhere.yaml")[0] == 2
+    assert call(capsys, "methods", "nothing")[0] == 2
+
+
+def test_methods_have_cards(capsys: pytest.CaptureFixture[str]) -> None:
+    code, value, _ = call(capsys, "methods")
+    assert code == 0
+    assert {"natural", "uniform", "temperature", "unimax", "regression"} <= {row["method"] for row in value["methods"]}
+    code, value, _ = call(capsys, "methods", "regression")
+    assert "runs" in value["options"]
+
+
+def test_an_empty_folder_and_a_missing_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    for source in ("empty", "missing"):
+        code, value, _ = call(capsys, "prepare", tmp_path / source, "--out", tmp_path / "out")
+        assert code == 3, value
+        assert not (tmp_path / "out" / "inventory.json").exists()
