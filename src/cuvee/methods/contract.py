@@ -1,0 +1,33 @@
+"""The contract of a method: trials in, plans or a choice out. `cuvee.testing.methods` checks it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from cuvee.plan.choice import Choice
+from cuvee.plan.problem import Problem
+from cuvee.plan.trial import Plan, Trial
+
+
+class Method(Protocol):
+    """A frozen dataclass of hyperparameters without state; its docstring is its card.
+
+    Both calls depend on their arguments only. `trials` are the trials of earlier search rounds, done and not, sorted by
+    id; `rng` is a fresh generator for the call, so the same study proposes and chooses the same again. A method never
+    changes its arguments.
+    """
+
+    name: ClassVar[str]
+
+    def propose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> tuple[Plan, ...]:
+        """The next round of plans, made by `problem.plan`; empty when enough was seen.
+
+        Called when every plan of the last round has ended. Plans of trials that ended are not proposed again, whatever
+        their end. Mixtures lie in `problem.feasible()`, but for natural, the reference.
+        """
+
+    def choose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> Choice:
+        """The schedule to use, given the trials so far (perhaps none): always in `problem.feasible()`."""

@@ -1,0 +1,91 @@
+"""Sentences for a person about a choice: what it rests on, what binds, how sure, how flat.
+
+Letters: D domains.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from cuvee.mixture.feasible import FeasibleSet
+from cuvee.mixture.weights import Array
+from cuvee.plan.choice import Estimate, Range
+from cuvee.plan.problem import Guard, Problem
+
+NEAR_BOUND = 1e-3
+
+
+def percent(share: float) -> str:
+    """A share as people read it."""
+    return f"{100 * share:.1f} %" if share >= 0.001 or share == 0 else f"{100 * share:.2g} %"
+
+
+def listed(items: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
+
+
+def evidence(predictor: str, runs: int, blocks: int, left_out: int, figures: Mapping[str, float]) -> str:
+    """What the prediction rests on and how well it predicts blocks that it did not see."""
+    line = f"Predicted by {predictor} from {runs} runs in {blocks} block{'s' if blocks != 1 else ''}"
+    if not math.isnan(figures.get("lobo_spearman", math.nan)):
+        line += (
+            f"; runs of a block that the fit did not see are ranked with a correlation of {figures['lobo_spearman']:.2f}"
+            f" and missed by {figures['lobo_rmse']:.4f} bits/byte"
+        )
+    if left_out:
+        line += f"; {left_out} run{'s' if left_out != 1 else ''} diverged or failed and are left out"
+    return line + "."
+
+
+def bounds(problem: Problem, feasible: FeasibleSet, w_D: Array) -> tuple[str, ...]:
+    """The caps and floors that bind at `w_D`."""
+    triples = list(zip(feasible.domains, w_D, feasible.low_D, feasible.high_D, strict=True))
+    epochs = dict(zip(problem.domains, w_D * problem.target_tokens / problem.tokens, strict=True))
+    caps = [
+        f"{d} ({percent(w)}, {epochs[d]:.1f} epochs)" for d, w, _, cap in triples if cap < 1 and w > cap - NEAR_BOUND
+    ]
+    floors = [f"{d} ({percent(w)})" for d, w, floor, _ in triples if floor > 0 and w < floor + NEAR_BOUND]
+    lines = [f"At their caps: {listed(caps)}."] if caps else []
+    lines += [f"At their floors: {listed(floors)}."] if floors else []
+    for group, index in zip(feasible.groups, feasible.group_indexes, strict=True):
+        total = float(w_D[index].sum())
+        if total > group.max_share - NEAR_BOUND or (group.min_share > 0 and total < group.min_share + NEAR_BOUND):
+            lines.append(f"The bound of the group {group.name} binds ({percent(total)}).")
+    return tuple(lines)
+
+
+def guard(rule: Guard, estimate: Estimate, binds: bool, met: bool) -> str:
+    """How sure it is that a guard holds."""
+    rise = f"{rule.name} changes by {100 * estimate.mean:+.2f} % of natural's loss, {100 * rule.tolerance:g} % allowed"
+    if math.isnan(estimate.p_better):
+        return f"Guard: {rise}; with one block there is no probability that it holds."
+    sure = f"it holds with probability {estimate.p_better:.2f}, {rule.probability:g} wanted"
+    if not met:
+        return f"Guard not met: {rise}; {sure}. No mixture was found that meets it; this one comes nearest."
+    return f"Guard: {rise}; {sure}{'; it decides the choice' if binds else ''}."
+
+
+def certainty(objective: Estimate) -> str:
+    """Whether the predicted gain can be told from none."""
+    if math.isnan(objective.low):
+        return "One block gives no interval: run at least four blocks to know how sure the gain is."
+    if objective.high < 0:
+        return (
+            f"The predicted gain over natural is {-objective.mean:.4f} bits/byte, 90 % interval {-objective.high:.4f} to "
+            f"{-objective.low:.4f}; it was picked as the best prediction, so verify it on fresh blocks."
+        )
+    return (
+        f"No significant gain over natural: {-objective.mean:.4f} bits/byte predicted, 90 % interval {-objective.high:.4f} "
+        f"to {-objective.low:.4f} includes none."
+    )
+
+
+def flatness(ranges: Sequence[Range]) -> str:
+    """The widest near-optimal range, as an example."""
+    widest = max(ranges, key=lambda r: r.high - r.low)
+    return (
+        f"Shares are not sharp: {widest.domain} may lie between {percent(widest.low)} and {percent(widest.high)} "
+        f"for less than {widest.tolerance:g} bits/byte, the others adapting."
+    )

@@ -1,0 +1,71 @@
+"""Best of n random mixtures: the floor that any method has to beat at equal total tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from cuvee.base.errors import UsageError
+from cuvee.mixture.designs import dirichlet
+from cuvee.mixture.schedule import Schedule
+from cuvee.mixture.weights import Mixture
+from cuvee.plan.choice import Choice
+from cuvee.plan.problem import Problem
+from cuvee.plan.trial import Plan, Trial
+from cuvee.predict.table import Table, mean_weights
+
+
+@dataclass(frozen=True)
+class Random:
+    """Best of n: natural in every block, the rest of the runs from RegMix's Dirichlet design; the best difference wins.
+
+    The floor: a method that does not beat it at equal total tokens is not worth its code. The winner's own figure is
+    the luckiest of n and overstates the gain.
+
+    Args:
+        runs: Trials in total.
+        blocks: Blocks over which they are spread, one run of natural in each.
+    """
+
+    name: ClassVar[str] = "random"
+    runs: int = 48
+    blocks: int = 4
+
+    def __post_init__(self) -> None:
+        if self.blocks < 1 or self.runs < 2 * self.blocks:
+            raise UsageError(
+                f"random: got {self.runs} runs in {self.blocks} blocks",
+                wanted="at least two runs a block, one of them natural",
+            )
+
+    def propose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> tuple[Plan, ...]:
+        """One round of all runs."""
+        if trials:
+            return ()
+        w_ND = dirichlet(problem.natural.shares, problem.feasible(), self.runs - self.blocks, rng)
+        drawn = [problem.plan(Mixture.from_array(problem.domains, w_D), i % self.blocks) for i, w_D in enumerate(w_ND)]
+        references = [problem.plan(problem.natural, block) for block in range(self.blocks)]
+        return tuple(dict.fromkeys([*references, *drawn]))
+
+    def choose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> Choice:
+        """The mixture with the best objective against natural in its block; natural, projected, without any."""
+        table = Table.from_trials(problem, trials)
+        gain_N = table.paired(table.loss_NT @ mean_weights(problem.objective, table.targets))
+        feasible = problem.feasible()
+        schedules = {t.id: t.plan.schedule for t in trials}
+        allowed = [i for i, trial in enumerate(table.ids) if feasible.contains(schedules[trial].at(0).shares)]
+        ranked = sorted((float(gain_N[i]), table.ids[i]) for i in allowed if np.isfinite(gain_N[i]))
+        if not ranked:
+            mixture = feasible.project_mixture(problem.natural)
+            return Choice(
+                self.name, Schedule.constant(mixture), why=("No run can be compared with natural: natural it is.",)
+            )
+        gain, best = ranked[0]
+        why = (
+            f"The best of {len(ranked)} runs: {gain:+.4f} bits/byte against natural in its block.",
+            "The luckiest of many runs overstates its gain.",
+        )
+        return Choice(self.name, schedules[best], why=why, evidence=table.ids)

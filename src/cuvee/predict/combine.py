@@ -1,0 +1,100 @@
+"""The plain average of predictors, the error of predicting a block from the others, and the choice by that error.
+
+Letters: N runs or mixtures, D domains, T targets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cuvee.base.codec import nearest
+from cuvee.base.errors import UsageError
+from cuvee.mixture.weights import Array
+from cuvee.predict.loglinear import LogLinear
+from cuvee.predict.posterior import Fit, Posterior, Predictor
+from cuvee.predict.ridge import RidgeLog
+from cuvee.predict.table import Table
+
+
+@dataclass(frozen=True, eq=False)
+class AverageFit:
+    """The mean of several fits."""
+
+    fits: tuple[Fit, ...]
+
+    def loss(self, w_ND: Array) -> Array:
+        """Losses in bits/byte, shape N x T."""
+        return np.asarray(np.mean([fit.loss(w_ND) for fit in self.fits], axis=0), np.float64)
+
+    def gradient(self, w_D: Array) -> Array:
+        """Derivatives, shape T x D."""
+        return np.asarray(np.mean([fit.gradient(w_D) for fit in self.fits], axis=0), np.float64)
+
+    def convex(self, a_T: Array) -> bool:
+        """Convex where every fit is."""
+        return all(fit.convex(a_T) for fit in self.fits)
+
+
+@dataclass(frozen=True)
+class Average:
+    """The plain average of a law and a flexible model: the law bounds the model where runs are few."""
+
+    predictors: tuple[Predictor, ...] = (RidgeLog(), LogLinear())
+
+    def fit(self, table: Table) -> Posterior:
+        """The posterior of the table."""
+        return average([predictor.fit(table) for predictor in self.predictors])
+
+
+PREDICTORS: dict[str, Predictor] = {"ridge-log": RidgeLog(), "log-linear": LogLinear(), "average": Average()}
+
+
+def average(posteriors: list[Posterior]) -> Posterior:
+    """The posterior whose fits are the means of the fits of `posteriors`, block by block."""
+    blocks = posteriors[0].replicates
+    return Posterior(
+        AverageFit(tuple(p.full for p in posteriors)),
+        {block: AverageFit(tuple(p.replicates[block] for p in posteriors)) for block in blocks},
+    )
+
+
+def named(name: str) -> Predictor:
+    """The predictor of that name.
+
+    Raises:
+        UsageError: no such predictor.
+    """
+    if name not in PREDICTORS:
+        known = ["auto", *PREDICTORS]
+        raise UsageError(f"no predictor {name!r}", wanted=f"one of {', '.join(known)}", fix=nearest(name, known))
+    return PREDICTORS[name]
+
+
+def predict_blocks(posterior: Posterior, table: Table, a_T: Array) -> Array:
+    """Each row's weighted mean of targets as predicted from the other blocks, up to a constant per block. Shape N."""
+    predicted_N = np.full(len(table.ids), np.nan)
+    for block, fit in posterior.replicates.items():
+        inside = table.block_N == block
+        predicted_N[inside] = fit.loss(table.shares_ND[inside]) @ a_T
+    return predicted_N
+
+
+def block_error(posterior: Posterior, table: Table, a_T: Array) -> float:
+    """Root mean square error in bits/byte of predicting each block from the others; NaN with one block."""
+    error_N = table.centred(predict_blocks(posterior, table, a_T)[:, None] - (table.loss_NT @ a_T)[:, None])
+    return float(np.sqrt(np.mean(error_N**2)))
+
+
+def select(table: Table, a_T: Array) -> tuple[str, Posterior]:
+    """The predictor that best predicts each block from the others on the weighted mean of targets, and its posterior.
+
+    With one block there is nothing to judge by, and the average is taken.
+    """
+    posteriors = {name: PREDICTORS[name].fit(table) for name in ("ridge-log", "log-linear")}
+    posteriors["average"] = average(list(posteriors.values()))
+    if len(table.blocks) < 2:
+        return "average", posteriors["average"]
+    best = min(posteriors, key=lambda name: block_error(posteriors[name], table, a_T))
+    return best, posteriors[best]

@@ -1,0 +1,221 @@
+"""The best mixture of a posterior under bounds and guards, how far it may move at little cost, and tiny shares dropped.
+
+Sequential quadratic programming (SLSQP of scipy) with analytic gradients from several starts: exact where the composed
+prediction is convex (always for the log-linear law), the best of the starts elsewhere.
+
+Letters: D domains, T targets.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scipy.optimize import Bounds, minimize
+from scipy.special import stdtrit
+
+from cuvee.mixture.feasible import FeasibleSet
+from cuvee.mixture.weights import Array
+from cuvee.predict.posterior import Posterior
+
+ROOM = 1e-7
+"""Guards count as met within this many bits/byte: rounding of the solver."""
+
+
+@dataclass(frozen=True, eq=False)
+class GuardRule:
+    """The mean of targets with weights `a_T` may rise by `allowed` bits/byte over `base_D`, with `probability`."""
+
+    name: str
+    a_T: Array
+    allowed: float
+    probability: float
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What to minimise: the mean of targets with weights `a_T` over `feasible`, against `base_D`, under `guards`."""
+
+    posterior: Posterior
+    feasible: FeasibleSet
+    base_D: Array
+    a_T: Array
+    guards: tuple[GuardRule, ...] = ()
+
+    def value(self, w_D: Array) -> float:
+        """The predicted objective at `w_D` minus that at the base, bits/byte."""
+        return self.posterior.value(w_D, self.base_D, self.a_T)
+
+    def slope(self, w_D: Array) -> Array:
+        """Its derivatives, shape D."""
+        return self.posterior.slope(w_D, self.a_T)
+
+    def room(self, rule: GuardRule, w_D: Array) -> float:
+        """What the guard leaves at the wanted probability, bits/byte; negative when it does not hold.
+
+        Without an interval (one block) the prediction itself is held against the guard.
+        """
+        room = rule.allowed - self.posterior.value(w_D, self.base_D, rule.a_T)
+        return room - self._factor(rule) * self.posterior.error(w_D, self.base_D, rule.a_T) if self._sure else room
+
+    def room_slope(self, rule: GuardRule, w_D: Array) -> Array:
+        """Derivatives of `room`, shape D."""
+        slope_D = -self.posterior.slope(w_D, rule.a_T)
+        if not self._sure:
+            return slope_D
+        return slope_D - self._factor(rule) * self.posterior.error_slope(w_D, self.base_D, rule.a_T)
+
+    def holds(self, w_D: Array) -> bool:
+        """Whether every guard holds at `w_D`."""
+        return all(self.room(rule, w_D) >= -ROOM for rule in self.guards)
+
+    @property
+    def _sure(self) -> bool:
+        return self.posterior.freedom > 0
+
+    def _factor(self, rule: GuardRule) -> float:
+        return float(stdtrit(self.posterior.freedom, rule.probability))
+
+
+@dataclass(frozen=True, eq=False)
+class Optimum:
+    """The mixture found; `guarded` is false when no start led to a mixture that meets the guards."""
+
+    w_D: Array
+    value: float
+    guarded: bool
+
+
+def minimise(question: Question, starts: Sequence[Array]) -> Optimum:
+    """The best mixture from `starts`, which are projected onto the feasible set first.
+
+    When none that meets the guards is found, the mixture where the worst guard has the most room.
+    """
+    begins = [question.feasible.project(w_D) for w_D in starts]
+    ends = [_solve(question, question.value, question.slope, w_D) for w_D in begins]
+    allowed = [w_D for w_D in [*begins, *ends] if question.holds(w_D)]
+    if not allowed and question.guards:
+        safe = [_safest(question, w_D) for w_D in begins]
+        refined = [_solve(question, question.value, question.slope, w_D) for w_D in safe if question.holds(w_D)]
+        allowed = [w_D for w_D in [*safe, *refined] if question.holds(w_D)]
+        if not allowed:
+            w_D = max([*begins, *ends, *safe], key=lambda w_D: _worst_room(question, w_D))
+            return Optimum(w_D, question.value(w_D), False)
+    w_D = min(allowed, key=question.value)
+    return Optimum(w_D, question.value(w_D), True)
+
+
+def near_optimal(question: Question, optimum_D: Array, tolerance: float) -> tuple[Array, Array]:
+    """Least and largest share of each domain at `tolerance` bits/byte above the optimum, the others adapting.
+
+    Returns:
+        Two arrays of shape D; both contain the optimum.
+    """
+    limit = question.value(optimum_D) + tolerance
+    low_D, high_D = optimum_D.copy(), optimum_D.copy()
+    for i in range(len(optimum_D)):
+        for sign, bounds_D in ((1.0, low_D), (-1.0, high_D)):
+            bounds_D[i] = _extreme(question, optimum_D, i, sign, limit)[i]
+    return low_D, high_D
+
+
+def simplify(question: Question, w_D: Array, *, tiny: float, step: float, cost: float) -> Array:
+    """`w_D` with shares under `tiny` dropped and the rest rounded to `step`, as far as `cost` bits/byte allow.
+
+    Tries both, then dropping alone; `w_D` itself when either costs too much or breaks a bound or a guard.
+    """
+    dropped_D = question.feasible.project(np.where(w_D < tiny, 0.0, w_D))
+    rounded_D = question.feasible.project(np.round(dropped_D / step) * step)
+    limit = question.value(w_D) + cost
+    for candidate_D in (rounded_D, dropped_D):
+        if question.value(candidate_D) <= limit and (question.holds(candidate_D) or not question.holds(w_D)):
+            return candidate_D
+    return w_D
+
+
+def _extreme(question: Question, optimum_D: Array, i: int, sign: float, limit: float) -> Array:
+    """The mixture with the least (sign 1) or largest (-1) share of domain `i` at an objective of at most `limit`."""
+    unit_D = np.zeros(len(optimum_D))
+    unit_D[i] = sign
+    within = _Constraint("ineq", lambda w_D: limit - question.value(w_D), lambda w_D: -question.slope(w_D))
+    end_D = _solve(question, lambda w_D: float(unit_D @ w_D), lambda w_D: unit_D, optimum_D, [within])
+    if question.value(end_D) <= limit + 1e-6 and question.holds(end_D) and unit_D @ end_D <= unit_D @ optimum_D:
+        return end_D
+    return optimum_D
+
+
+def _safest(question: Question, w_D: Array) -> Array:
+    """From `w_D` to the most room of the guards: their soft minimum, which is smooth."""
+
+    def weights(w_D: Array) -> Array:
+        rooms = np.array([question.room(rule, w_D) for rule in question.guards])
+        soft = np.exp(-(rooms - rooms.min()) / 0.002)
+        return np.asarray(soft / soft.sum(), np.float64)
+
+    def value(w_D: Array) -> float:
+        rooms = np.array([question.room(rule, w_D) for rule in question.guards])
+        return float(-rooms.min() + 0.002 * np.log(np.exp(-(rooms - rooms.min()) / 0.002).sum()))
+
+    def slope(w_D: Array) -> Array:
+        slopes = np.array([question.room_slope(rule, w_D) for rule in question.guards])
+        return np.asarray(-weights(w_D) @ slopes, np.float64)
+
+    bare = Question(question.posterior, question.feasible, question.base_D, question.a_T)
+    return _solve(bare, value, slope, w_D)
+
+
+def _worst_room(question: Question, w_D: Array) -> float:
+    return min(question.room(rule, w_D) for rule in question.guards)
+
+
+@dataclass(frozen=True, eq=False)
+class _Constraint:
+    """value(w) = 0 or value(w) >= 0."""
+
+    kind: Literal["eq", "ineq"]
+    value: Callable[[Array], float]
+    slope: Callable[[Array], Array]
+
+
+def _solve(
+    question: Question,
+    value: Callable[[Array], float],
+    slope: Callable[[Array], Array],
+    start_D: Array,
+    more: Sequence[_Constraint] = (),
+) -> Array:
+    """SLSQP from `start_D` under the bounds, groups and guards of `question`; projected, so always feasible."""
+    constraints: list[Any] = [
+        {"type": c.kind, "fun": c.value, "jac": c.slope} for c in [*_constraints(question, len(start_D)), *more]
+    ]
+    bounds = Bounds(question.feasible.low_D, question.feasible.high_D)
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        # a step may leave the bounds by rounding; scipy clips it and says so
+        warnings.simplefilter("ignore", RuntimeWarning)
+        result = minimize(
+            value, start_D, jac=slope, method="SLSQP", bounds=bounds, constraints=constraints,
+            options={"maxiter": 200, "ftol": 1e-10},
+        )  # fmt: skip
+    end_D = np.asarray(result.x, np.float64)
+    return question.feasible.project(end_D) if np.all(np.isfinite(end_D)) else start_D
+
+
+def _constraints(question: Question, size: int) -> list[_Constraint]:
+    """Sum 1, the bounds of groups, the guards."""
+    found = [_Constraint("eq", lambda w_D: float(w_D.sum()) - 1.0, lambda w_D: np.ones(size))]
+    for group, index in zip(question.feasible.groups, question.feasible.group_indexes, strict=True):
+        row_D = np.zeros(size)
+        row_D[index] = 1.0
+        found += [_at_least(row_D, group.min_share), _at_least(-row_D, -group.max_share)]
+    return found + [_guard(question, rule) for rule in question.guards]
+
+
+def _at_least(row_D: Array, bound: float) -> _Constraint:
+    return _Constraint("ineq", lambda w_D: float(row_D @ w_D) - bound, lambda w_D: row_D)
+
+
+def _guard(question: Question, rule: GuardRule) -> _Constraint:
+    return _Constraint("ineq", lambda w_D: question.room(rule, w_D), lambda w_D: question.room_slope(rule, w_D))

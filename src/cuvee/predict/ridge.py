@@ -1,0 +1,95 @@
+"""Ridge regression on [w, log(w + eps)]: flexible, linear in its coefficients, one penalty per target.
+
+Shares and their logarithms because a log or root of the shares matters more than the class of model; per target because
+composing predictions beats predicting the composition (docs/benchmarks.md, published runs of RegMix).
+
+Letters: N runs, D domains, T targets, P = 2 D features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cuvee.base.errors import UsageError
+from cuvee.mixture.weights import Array
+from cuvee.predict.posterior import Fit, Posterior, jackknife
+from cuvee.predict.table import Table
+
+PENALTIES = np.logspace(-1, 3, 17)
+
+
+@dataclass(frozen=True, eq=False)
+class RidgeFit:
+    """loss = level + w @ linear + log(w + eps) @ logarithmic."""
+
+    level_T: Array
+    linear_DT: Array
+    logarithmic_DT: Array
+    eps: float
+
+    def loss(self, w_ND: Array) -> Array:
+        """Losses in bits/byte, shape N x T."""
+        logs_ND = np.log(np.maximum(w_ND, 0.0) + self.eps)
+        return np.asarray(self.level_T + w_ND @ self.linear_DT + logs_ND @ self.logarithmic_DT, np.float64)
+
+    def gradient(self, w_D: Array) -> Array:
+        """Derivatives, shape T x D."""
+        bend_D = 1.0 / (np.maximum(w_D, 0.0) + self.eps)
+        return np.asarray((self.linear_DT + bend_D[:, None] * self.logarithmic_DT).T, np.float64)
+
+    def convex(self, a_T: Array) -> bool:
+        """Convex where no composed coefficient of a logarithm is positive."""
+        return bool(np.all(self.logarithmic_DT @ a_T <= 0))
+
+
+@dataclass(frozen=True)
+class RidgeLog:
+    """Ridge on [w, log(w + eps)] with an offset per block; the penalty by leave-one-run-out error, per target.
+
+    Args:
+        eps: Added to shares before the logarithm: below it a share counts as absent.
+    """
+
+    eps: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not self.eps > 0:
+            raise UsageError(f"ridge: got eps {self.eps}", wanted="eps > 0, about 0.001")
+
+    def fit(self, table: Table) -> Posterior:
+        """The posterior of the table."""
+        return jackknife(table, self._fit)
+
+    def _fit(self, table: Table, start: Fit | None) -> Fit:
+        w_ND = table.shares_ND
+        x_NP = np.hstack([w_ND, np.log(w_ND + self.eps)])
+        centred_NP, y_NT = table.centred(x_NP), table.centred(table.loss_NT)
+        scale_P = np.sqrt(np.mean(centred_NP**2, axis=0)) if len(w_ND) else np.ones(x_NP.shape[1])
+        scale_P[scale_P < 1e-9] = np.inf
+        coefficients_PT = _ridge(centred_NP / scale_P, y_NT, _block_leverage(table)) / scale_P[:, None]
+        half = w_ND.shape[1]
+        offsets_NT = table.loss_NT - x_NP @ coefficients_PT
+        level_T = np.mean([offsets_NT[table.block_N == b].mean(0) for b in table.blocks], axis=0)
+        return RidgeFit(level_T, coefficients_PT[:half], coefficients_PT[half:], self.eps)
+
+
+def _block_leverage(table: Table) -> Array:
+    """The leverage that a block's offset gives each row, 1 / rows of its block. Shape N."""
+    return np.array([1.0 / np.sum(table.block_N == b) for b in table.block_N])
+
+
+def _ridge(x_NP: Array, y_NT: Array, leverage_N: Array) -> Array:
+    """Coefficients, shape P x T, each target at the penalty with the least leave-one-run-out error."""
+    u_NK, s_K, v_KP = np.linalg.svd(x_NP, full_matrices=False)
+    projected_KT = u_NK.T @ y_NT
+    errors = []
+    for penalty in PENALTIES:
+        shrink_K = s_K**2 / (s_K**2 + penalty)
+        residual_NT = y_NT - u_NK @ (shrink_K[:, None] * projected_KT)
+        free_N = np.maximum(1 - leverage_N - u_NK**2 @ shrink_K, 1e-3)
+        errors.append(np.mean((residual_NT / free_N[:, None]) ** 2, axis=0))
+    penalty_T = PENALTIES[np.argmin(errors, axis=0)]
+    inverse_KT = s_K[:, None] / (s_K[:, None] ** 2 + penalty_T)
+    return np.asarray(v_KP.T @ (inverse_KT * projected_KT), np.float64)

@@ -1,0 +1,107 @@
+"""The table that predictors learn from: realised shares, losses per target, block of every run that is done.
+
+Letters: N runs, D domains, T targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cuvee.mixture.weights import Array
+from cuvee.plan.problem import Problem, Target
+from cuvee.plan.trial import Trial
+
+Integers = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """What was measured.
+
+    Args:
+        domains, targets: Names of the columns of `shares_ND` and `loss_NT`.
+        shares_ND: Realised shares of tokens, rows summing to 1.
+        loss_NT: Final losses in bits/byte.
+        block_N: The block of every run.
+        ids: Trial ids.
+        natural_N: Whether the run's mixture is natural, the reference of its block.
+        left_out: Runs without finite losses on every target (failed, diverged), not in the table.
+    """
+
+    domains: tuple[str, ...]
+    targets: tuple[str, ...]
+    shares_ND: Array
+    loss_NT: Array
+    block_N: Integers
+    ids: tuple[str, ...]
+    natural_N: Bools
+    left_out: int = 0
+
+    @classmethod
+    def from_trials(cls, problem: Problem, trials: Sequence[Trial]) -> Self:
+        """The done trials of `problem`, in the given order; a constant mixture or a schedule's realised mean alike."""
+        done = [t for t in trials if t.status == "done" and np.isfinite([t.loss(d) for d in problem.domains]).all()]
+        counts_ND = np.array([t.realised for t in done], np.float64).reshape(len(done), len(problem.domains))
+        return cls(
+            domains=problem.domains,
+            targets=problem.domains,
+            shares_ND=counts_ND / counts_ND.sum(1, keepdims=True),
+            loss_NT=np.array([[t.loss(d) for d in problem.domains] for t in done]).reshape(counts_ND.shape),
+            block_N=np.array([t.plan.block for t in done], np.int64),
+            ids=tuple(t.id for t in done),
+            natural_N=np.array([t.plan.schedule.at(0) == problem.natural for t in done], bool),
+            left_out=len(trials) - len(done),
+        )
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """The blocks that have rows, ascending."""
+        return tuple(int(b) for b in np.unique(self.block_N))
+
+    def rows(self, which_N: Bools) -> Table:
+        """The rows where `which_N`."""
+        return Table(
+            self.domains,
+            self.targets,
+            self.shares_ND[which_N],
+            self.loss_NT[which_N],
+            self.block_N[which_N],
+            tuple(i for i, keep in zip(self.ids, which_N, strict=True) if keep),
+            self.natural_N[which_N],
+            self.left_out,
+        )
+
+    def without_block(self, block: int) -> Table:
+        """The rows of the other blocks."""
+        return self.rows(np.asarray(self.block_N != block))
+
+    def centred(self, values: Array) -> Array:
+        """`values` (N rows) minus their means within blocks: what is left once every block has an offset of its own."""
+        out = np.array(values, np.float64)
+        for block in self.blocks:
+            out[self.block_N == block] -= out[self.block_N == block].mean(0)
+        return out
+
+    def paired(self, values_N: Array) -> Array:
+        """`values_N` minus the mean of natural's in the same block; NaN in blocks without natural. Shape N."""
+        out = np.full(len(values_N), np.nan)
+        for block in self.blocks:
+            inside = self.block_N == block
+            reference = inside & self.natural_N
+            if reference.any():
+                out[inside] = values_N[inside] - values_N[reference].mean()
+        return out
+
+
+def mean_weights(mean: Sequence[Target], targets: Sequence[str]) -> Array:
+    """The weights of a weighted mean over targets, shape T, summing to 1; a target named twice counts twice."""
+    a_T = np.zeros(len(targets))
+    for target in mean:
+        a_T[list(targets).index(target.name)] += target.weight
+    return np.asarray(a_T / a_T.sum(), np.float64)
