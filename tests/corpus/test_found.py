@@ -47,7 +47,7 @@ def texts(folder: Path) -> list[str]:
 def test_fake_installation(fake: Installation, tmp_path: Path) -> None:
     out = tmp_path / "out"
     found = {d.name: d for d in gather(out, least_bytes_per_domain=1000, installation=fake)}
-    assert set(found) == {"python_code", "reference_prose", "c_headers", "docstrings", "python_tests", "readmes"}
+    assert set(found) == {"python_code", "reference", "c_headers", "docstrings", "python_tests", "readmes"}
     assert sorted(p.name for p in out.iterdir() if p.is_dir()) == sorted(found)
     for name, domain in found.items():
         assert domain.documents == len(texts(out / name))
@@ -55,7 +55,7 @@ def test_fake_installation(fake: Installation, tmp_path: Path) -> None:
     # the duplicate, the binary, the one-line giant and the Latin-1 file are left out
     assert found["c_headers"].documents == 1
     assert found["python_code"].documents == 2
-    assert found["reference_prose"].documents == 2
+    assert found["reference"].documents == 2
     assert "Name: a" not in texts(out / "readmes")[0]
     assert "def" not in "".join(texts(out / "docstrings"))
 

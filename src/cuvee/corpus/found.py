@@ -314,7 +314,7 @@ def _perl_code(where: Installation) -> Iterator[Document]:
 
 KINDS: tuple[Kind, ...] = (
     Kind("python_code", "code of the standard library", _python_code),
-    Kind("reference_prose", "the language reference in English, from the topics of help()", _reference_prose),
+    Kind("reference", "the language reference in English, from the topics of help()", _reference_prose),
     Kind("c_headers", "C and C++ headers of Python and of installed packages", _c_headers),
     Kind("docstrings", "docstrings of installed packages: English technical prose", _docstrings),
     Kind("python_tests", "tests of the standard library or of installed packages", _python_tests),
