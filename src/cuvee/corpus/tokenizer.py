@@ -1,0 +1,166 @@
+"""Stage 4, the tokenizer: given as a `tokenizer.json`, trained as byte-level BPE on the train split, or plain bytes."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cuvee.base.errors import DataError, UsageError
+from cuvee.base.files import hash_file
+from cuvee.base.rng import key64
+from cuvee.corpus.documents import Documents
+from cuvee.corpus.words import I64, mixed
+from cuvee.shards.inventory import TokenizerInfo
+
+END = "<|endoftext|>"
+FILE = "tokenizer.json"
+SAMPLE_BYTES = 8_000_000
+"""Bytes of train text that a BPE is trained on, the same from every domain."""
+_ENDS = (END, "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "[EOS]", "<|im_end|>", "<end_of_text>")
+_BYTES = TokenizerInfo("bytes", 257, 256, "bytes-257")
+
+Encode = Callable[[str], NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class TokenizerWish:
+    """What the caller asked for.
+
+    Args:
+        kind: `bpe` to train one, `file` to use one, `bytes`.
+        vocab: Entries of a trained BPE, the 256 bytes and the end of text among them.
+        path: Of the file, if one is given.
+        content: Hash of that file, so that another file is another wish.
+
+    Raises:
+        UsageError: a vocabulary that cannot hold the bytes, or no such file.
+    """
+
+    kind: Literal["bpe", "file", "bytes"]
+    vocab: int
+    path: str | None = None
+    content: str | None = None
+
+    @classmethod
+    def of(cls, tokenizer: Path | str | None, vocab: int) -> TokenizerWish:
+        """The wish behind the arguments of `prepare`."""
+        if tokenizer is None:
+            if vocab < 257:
+                raise UsageError(f"got vocab={vocab}", wanted="257 or more: the 256 bytes and an end of text")
+            return cls("bpe", vocab)
+        if tokenizer == "bytes":
+            return cls("bytes", _BYTES.vocab_size)
+        path = Path(tokenizer)
+        if not path.is_file():
+            raise UsageError(f"no such tokenizer: {path}", wanted='a tokenizer.json, or "bytes"', fix="check the path")
+        return cls("file", 0, str(path), hash_file(path))
+
+
+def make(
+    wish: TokenizerWish, folder: Path, documents: Documents, train_N: NDArray[np.bool_], seed: int
+) -> TokenizerInfo:
+    """Write `tokenizer.json` into `folder` (unless bytes) and say what it is.
+
+    Raises:
+        DataError: a given tokenizer that cannot be read, or that has no end-of-text token.
+    """
+    if wish.kind == "bytes":
+        return _BYTES
+    if wish.kind == "file":
+        assert wish.path is not None
+        tokenizer = _load(_unpacked(Path(wish.path)), wish.path)
+    else:
+        tokenizer = _train(wish.vocab, _sample(documents, train_N, seed))
+    tokenizer.save(str(folder / FILE))
+    vocabulary: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
+    end = next((vocabulary[name] for name in _ENDS if name in vocabulary), None)
+    if end is None:
+        raise DataError(
+            f"{wish.path} has no token that ends a text",
+            wanted=f"one of {', '.join(_ENDS)}",
+            fix="add one to its added_tokens",
+        )
+    return TokenizerInfo(wish.kind, max(vocabulary.values()) + 1, end, hash_file(folder / FILE), FILE)
+
+
+def encoder(info: TokenizerInfo, folder: Path) -> Encode:
+    """The function text -> token ids, with the end of text after them.
+
+    A special token written out in a text is text, so that no document can end itself.
+    """
+    if info.kind == "bytes":
+        return lambda text: np.append(
+            np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.uint16), np.uint16(info.eos)
+        )
+    tokenizer = _load((folder / FILE).read_text(encoding="utf-8"), FILE)
+
+    def encode(text: str) -> NDArray[np.int64]:
+        return np.array([*tokenizer.encode(text, add_special_tokens=False).ids, info.eos], np.int64)
+
+    return encode
+
+
+def _unpacked(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read the tokenizer {path}: {error}", wanted="a tokenizer.json") from error
+
+
+def _load(text: str, name: str) -> Any:
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_str(text)
+    except Exception as error:  # the library raises nothing narrower
+        raise DataError(
+            f"{name} is no tokenizer: {error}", wanted="a tokenizer.json of the tokenizers library"
+        ) from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def _train(vocab: int, texts: Iterator[str]) -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab,
+        special_tokens=[END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def _sample(documents: Documents, train_N: NDArray[np.bool_], seed: int) -> Iterator[str]:
+    """Train documents of every domain in seeded order, equal bytes of each; every distinct text once.
+
+    The order follows the texts' hashes, so it does not depend on how they are spread over files.
+    """
+    budget = SAMPLE_BYTES // len(documents.domains)
+    longest = max(budget // 16, 1 << 12)
+    salt = np.uint64(key64(seed, "corpus.tokenizer"))
+    for domain in range(len(documents.domains)):
+        here: I64 = np.flatnonzero(train_N & (documents.domain_N == domain))
+        _, first = np.unique(mixed(documents.hash_N[here] ^ salt), return_index=True)
+        left = budget
+        for number in here[first]:
+            if left <= 0:
+                break
+            text = documents.text(int(number))[: min(longest, left)]
+            left -= len(text.encode("utf-8"))
+            yield text
