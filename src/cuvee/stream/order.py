@@ -33,16 +33,17 @@ def bound(domains: int) -> float:
 
 
 def live_bound(domains: int) -> float:
-    """The largest positive deficit in slots when weights change at will: H_ceil(D/2) - 1/(2D-2), H harmonic numbers.
+    """The largest positive deficit in slots when weights change at will; at most H_ceil(D/2) - 1/(2D-2), H harmonic numbers.
 
-    Negative ones stay within `bound(D)`, since nothing is served below 1/(2D-2). So the k largest sum to at most
-    (D-k) bound(D), and average at most bound(D) for k >= D/2. For smaller k: after a slot at which at most one domain was
-    past its deadline, all are within bound(D); otherwise the largest was served, and by induction the mean of the k largest
-    is at most 1/(k+1) above the bound on that of the k+1 largest.
+    0.875 at D = 3, 2.3 at D = 10, 6.8 at D = 1000. Negative deficits stay within b = `bound(D)`, since nothing is served
+    below 1/(2D-2). So the k largest average at most b (D-k)/k. After a slot at which at most one domain was past its
+    deadline all are within b. At other slots the largest is served, so that the mean of the k largest either did not grow
+    or is at most that of k + 1 before, plus 1/(k+1). By induction over slots, and from k = D down to 1, these hold together.
     """
-    if domains < 2:
-        return 0.0
-    return bound(domains) + sum(1 / k for k in range(2, (domains + 1) // 2 + 1))
+    b, mean = bound(domains), 0.0
+    for k in range(domains - 1, 0, -1):
+        mean = min(b * (domains - k) / k, max(b, mean + 1 / (k + 1)))
+    return mean
 
 
 class Order:

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cuvee.base.permutation import permute
+
+KEYS = st.integers(0, 2**64 - 1)
+
+
+@pytest.mark.parametrize(
+    ("key", "n", "i", "wanted"),
+    [
+        (0, 10, list(range(10)), [1, 0, 9, 3, 5, 6, 2, 8, 7, 4]),
+        (0x0123456789ABCDEF, 1000, list(range(8)), [350, 547, 328, 97, 243, 673, 430, 922]),
+        (2**64 - 1, 2**40, [0, 1, 2**40 - 1], [565861536809, 32677050811, 847983757096]),
+    ],
+)
+def test_vectors_are_pinned_because_they_are_a_stored_format(key: int, n: int, i: list[int], wanted: list[int]) -> None:
+    assert permute(key, n, np.array(i)).tolist() == wanted
+
+
+@settings(deadline=None, max_examples=60)
+@given(KEYS, st.integers(1, 700))
+def test_every_key_gives_a_permutation(key: int, n: int) -> None:
+    assert sorted(permute(key, n, np.arange(n)).tolist()) == list(range(n))
+
+
+@settings(deadline=None, max_examples=30)
+@given(KEYS, st.integers(1, 2**62), st.lists(st.floats(0, 1, exclude_max=True), max_size=20))
+def test_any_subset_in_any_shape_gives_the_same_values(key: int, n: int, places: list[float]) -> None:
+    i = np.array([min(int(p * n), n - 1) for p in places], np.int64)
+    there = permute(key, n, i)
+    assert there.dtype == np.int64
+    assert all(0 <= t < n for t in there.tolist())
+    assert [int(permute(key, n, i[k : k + 1])[0]) for k in range(i.size)] == there.tolist()
+    assert permute(key, n, i.reshape(1, -1)).shape == (1, i.size)
+
+
+@pytest.mark.parametrize("n", [2, 5, 8, 24])
+def test_every_place_is_as_likely_for_every_element(n: int) -> None:
+    runs = 800
+    counts = np.zeros((n, n))
+    for key in range(runs):
+        counts[np.arange(n), permute(key * 0x9E3779B97F4A7C15 % 2**64, n, np.arange(n))] += 1
+    chi2 = float(((counts - runs / n) ** 2 / (runs / n)).sum())
+    freedom = (n - 1) ** 2
+    assert abs(chi2 - freedom) < 5 * (2 * freedom) ** 0.5, chi2
+
+
+def test_all_orders_of_four_occur() -> None:
+    seen = {tuple(permute(key, 4, np.arange(4)).tolist()) for key in range(500)}
+    assert len(seen) == 24
+
+
+def test_neighbouring_keys_give_unrelated_orders() -> None:
+    orders = np.stack([permute(key, 1000, np.arange(1000)) for key in range(20)])
+    correlations = np.asarray(np.corrcoef(orders))[~np.eye(20, dtype=bool)]
+    assert float(np.abs(correlations).max()) < 0.15
