@@ -1,0 +1,1 @@
+"""Studies: the folder, rounds of proposals, workers and claims, the choice, its verification, what it all costs."""

@@ -1,0 +1,388 @@
+"""Study: a folder with a question, its rounds of runs, the choice and its verification. Running again resumes.
+
+A study is a loop over files. A round is proposed only when the one before is terminal, with randomness that depends on
+the study's seed and the round's number alone, and it is written once; so a killed study proposes what it would have
+proposed, and any number of processes may work on one study at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from cuvee.base.codec import to_json
+from cuvee.base.errors import DataError, PartialError, UsageError
+from cuvee.base.progress import Progress, Silent
+from cuvee.base.rng import generator
+from cuvee.methods.contract import Method
+from cuvee.plan.choice import Choice, Verification
+from cuvee.plan.problem import Problem
+from cuvee.plan.trial import RECIPE, Plan, Trial
+from cuvee.shards.corpus import Corpus
+from cuvee.study import cost, judge
+from cuvee.study.editing import Changes, changes
+from cuvee.study.layout import Change, Config, CorpusRef, MethodRef, Planned, Round
+from cuvee.study.runners.local import Local, Runner
+from cuvee.study.status import StudyStatus, status
+from cuvee.study.store import Store, portable
+from cuvee.study.worker import check_applies
+
+RESULTS = ("choice.json", "verification.json")
+MADE = ("rounds", "verify", "jobs", *RESULTS)
+
+
+class Study:
+    """One question about one corpus, in one folder. Make or resume it with `open`, read it with `load`."""
+
+    def __init__(
+        self, store: Store, config: Config, corpus: Corpus | None, method: Method | None, reuse: tuple[Store, ...] = ()
+    ) -> None:
+        self._store, self._config, self._corpus, self._method, self._reuse = store, config, corpus, method, reuse
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        problem: Problem,
+        corpus: Corpus,
+        method: Method,
+        *,
+        reuse: Sequence[Path | str] = (),
+        changed_evidence: Literal["refuse", "restart"] = "refuse",
+    ) -> Study:
+        """The study in the folder `path`, made or resumed.
+
+        A question that changed (objective, guards, bounds, method) is noted in the history and keeps all runs. Evidence
+        that changed (tokens, proxies, seed, corpus, training code) makes the runs worthless.
+
+        Args:
+            path: The study's folder.
+            problem: The question.
+            corpus: What it is about.
+            method: How to search and choose.
+            reuse: Folders of other studies, whose runs are taken over where they are the very same runs.
+            changed_evidence: `refuse`, or `restart`: put rounds and results aside and begin again.
+
+        Raises:
+            UsageError: the evidence changed; says how many runs no longer apply.
+            DataError: the corpus changed, or the folder cannot be read or written.
+        """
+        store = Store(Path(path))
+        ref = CorpusRef(corpus.fingerprint, portable(corpus.path, store.folder), corpus.vocab_size)
+        config = Config(problem, MethodRef.of(method), ref, RECIPE)
+        if problem.domains != corpus.domains:
+            raise UsageError(
+                f"the problem is about {', '.join(problem.domains)}",
+                wanted=f"the corpus's: {', '.join(corpus.domains)}",
+            )
+        store.create(config)
+        _settle(store, config, changed_evidence)
+        return cls(store, config, corpus, method, tuple(Store(Path(other)) for other in reuse))
+
+    @classmethod
+    def load(cls, path: Path | str, corpus: Corpus | None = None) -> Study:
+        """The study in the folder `path`, to read: for reports and status. The corpus may be absent.
+
+        Raises:
+            DataError: no study there, one written by a newer Cuvée, or one about another corpus than the one given.
+        """
+        store = Store(Path(path))
+        config = store.config()
+        if corpus is not None and corpus.fingerprint != config.corpus.fingerprint:
+            raise DataError(
+                f"the study in {path} is about another corpus: got the fingerprint {corpus.fingerprint}",
+                wanted=config.corpus.fingerprint,
+            )
+        return cls(store, config, corpus, None)
+
+    @property
+    def path(self) -> Path:
+        """The study's folder."""
+        return self._store.folder
+
+    @property
+    def problem(self) -> Problem:
+        """The question."""
+        return self._config.problem
+
+    @property
+    def config(self) -> Config:
+        """The question with method and corpus, as the folder holds it."""
+        return self._config
+
+    @property
+    def corpus(self) -> Corpus | None:
+        """The corpus; None when it is neither given nor where the study expects it, or is another one by now."""
+        if self._corpus is None:
+            try:
+                found = Corpus.open(self.path / self._config.corpus.path)
+            except DataError:
+                return None
+            self._corpus = found if found.fingerprint == self._config.corpus.fingerprint else None
+        return self._corpus
+
+    def rounds(self) -> tuple[tuple[Plan, ...], ...]:
+        """The plans of every round so far."""
+        return tuple(tuple(p.plan for p in r.plans) for r in self._store.rounds())
+
+    def trials(self) -> tuple[Trial, ...]:
+        """The runs of the search that have ended, whatever their status, sorted by id."""
+        return self._store.trials(p for r in self._store.rounds() for p in r.plans)
+
+    def history(self) -> tuple[Change, ...]:
+        """Edits of the study, in order."""
+        return self._store.history()
+
+    def run(self, workers: int = 1, progress: Progress | None = None, runner: Runner | None = None) -> None:
+        """Search: rounds of proposals and runs until the method has seen enough. Calling it again resumes.
+
+        Args:
+            workers: Worker processes, one thread each.
+            progress: Advanced by one for every run that ends meanwhile.
+            runner: Where workers run; this machine when left out.
+
+        Raises:
+            PartialError: the disk is full or workers crash; what was finished is kept.
+            UsageError: the method proposes what no study can run, or the folder was edited meanwhile.
+        """
+        number = 0
+        while (round_ := self._round(number)) is not None:
+            self._finish(round_.plans, workers, progress or Silent(), runner or Local())
+            number += 1
+
+    def choose(self) -> Choice:
+        """The method's choice from the runs that have ended, written to `choice.json`."""
+        choice = self._method_in_hand().choose(self.problem, self.trials(), generator(self.problem.seed, "choose", 0))
+        self._check_unchanged()
+        self._store.write_choice(choice)
+        return choice
+
+    def choice(self) -> Choice | None:
+        """The choice as written; None before there is one."""
+        return self._store.choice()
+
+    def verify(
+        self,
+        choice: Choice,
+        seeds: int = 4,
+        workers: int = 1,
+        progress: Progress | None = None,
+        runner: Runner | None = None,
+    ) -> Verification:
+        """Run the choice, natural, uniform, UniMax and the best mixture seen in fresh blocks, and judge them on the
+        verify split, which the search never reads. More seeds later reuse the runs made.
+
+        Args:
+            choice: What to verify.
+            seeds: Fresh blocks; five or more for figures to publish.
+            workers, progress, runner: As for `run`; the gain that can be detected is said before any run is made.
+
+        Raises:
+            UsageError: fewer than one block.
+            PartialError: as for `run`.
+        """
+        if seeds < 1:
+            raise UsageError(f"got {seeds} seeds", wanted="at least 1 fresh block, better 4 or more")
+        corpus, progress = self._corpus_in_hand(), progress or Silent()
+        lineup = judge.lineup(self.problem, choice, self.trials(), seeds, corpus.fingerprint)
+        self._check_unchanged()
+        self._store.write_lineup(lineup)
+        progress.say(
+            f"verification: {len(lineup.plans)} runs in {seeds} fresh blocks; "
+            f"gains from {lineup.detectable:.4f} bits/byte are detectable (80 % power)"
+        )
+        self._finish(lineup.plans, workers, progress, runner or Local())
+        verification = judge.verdict(self.problem, lineup, self._store.trials(lineup.plans))
+        self._store.write_verification(verification)
+        return verification
+
+    def verification(self) -> Verification | None:
+        """The latest verification; None before there is one."""
+        return self._store.verification()
+
+    def verification_trials(self) -> tuple[Trial, ...]:
+        """The runs of the latest verification that have ended, sorted by id; empty before there is one."""
+        latest = self._store.verification()
+        found = [self._store.trial(i) for i in latest.trials] if latest else []
+        return tuple(t for t in found if t is not None)
+
+    def status(self) -> StudyStatus:
+        """What is done and what is left."""
+        return status(self._store)
+
+    def cost(self, workers: int = 1, verify_seeds: int = 4, calibrate: bool = True) -> cost.CostEstimate:
+        """What is left to spend, with a verification of `verify_seeds` fresh blocks; trains for seconds to learn the speed."""
+        rounds = self._store.rounds()
+        planned = [p for r in rounds for p in r.plans]
+        done = [p.plan for p in planned if self._store.has(p.id)]
+        left = [p.plan for p in planned if not self._store.has(p.id)]
+        if not left and self._method is not None:
+            left = list(self._propose(len(rounds)))
+        return cost.estimate(
+            self.problem,
+            self._corpus_in_hand(),
+            [*done, *left],
+            finished=len(done),
+            budget=int(getattr(self._method, "runs", 0)),
+            workers=workers,
+            verify_seeds=verify_seeds,
+            calibrate=calibrate and bool(left or verify_seeds),
+        )
+
+    # rounds
+
+    def _round(self, number: int) -> Round | None:
+        """The round of that number, proposed and written now if need be; None when the method has seen enough."""
+        rounds = self._store.rounds()
+        if number < len(rounds):
+            return rounds[number]
+        plans = self._propose(number)
+        if not plans:
+            return None
+        fingerprint = self._corpus_in_hand().fingerprint
+        planned = tuple(Planned(plan.id(fingerprint), plan) for plan in plans)
+        if {p.id for p in planned} <= {p.id for r in rounds for p in r.plans}:
+            raise UsageError(
+                f"method {self._config.method.name!r} proposes only runs that earlier rounds have",
+                wanted="new runs, or none when it has seen enough",
+            )
+        self._check_unchanged()
+        self._store.write_round(number, Round(planned))
+        return self._store.rounds()[number]
+
+    def _propose(self, number: int) -> tuple[Plan, ...]:
+        rng = generator(self.problem.seed, "propose", number)
+        plans = tuple(dict.fromkeys(self._method_in_hand().propose(self.problem, self.trials(), rng)))
+        for plan in plans:
+            _check_plan(plan, self.problem)
+        return plans
+
+    def _finish(self, planned: Sequence[Planned], workers: int, progress: Progress, runner: Runner) -> None:
+        """Make the runs that are missing, and return when all have ended."""
+        store, corpus = self._store, self._corpus_in_hand()
+        store.trials(planned)
+        for trial in store.unreadable():
+            progress.say(
+                f"trial {trial} could not be read; set aside as {store.set_aside(trial).name}, running it again"
+            )
+        self._take_over(planned)
+        left = {p.id for p in planned if not store.has(p.id)}
+        for run in planned:
+            if run.id in left:
+                check_applies(run, corpus.fingerprint)
+
+        def poll() -> None:
+            landed = {i for i in left if store.has(i)}
+            left.difference_update(landed)
+            if landed:
+                progress.advance(len(landed))
+
+        if left:
+            count = max(1, min(workers, len(left)))
+            ids = [p.id for p in planned]
+            starts = [len(ids) * k // count for k in range(count)]
+            runner.run([store.write_job(corpus.path, (*ids[s:], *ids[:s])) for s in starts], poll)
+            poll()
+        if left:
+            raise PartialError(
+                f"{len(left)} of {len(planned)} runs have not ended", fix="run the same command again; it goes on"
+            )
+        store.sweep(planned)
+
+    def _take_over(self, planned: Sequence[Planned]) -> None:
+        """Copy runs that another study has made: the same id is the same run."""
+        for run in planned:
+            for other in self._reuse:
+                if not self._store.has(run.id) and (trial := other.trial(run.id)) is not None:
+                    self._store.publish_trial(trial)
+
+    # what must be in hand
+
+    def _method_in_hand(self) -> Method:
+        if self._method is None:
+            raise UsageError(
+                "this study was loaded to be read", fix="Study.open(path, problem, corpus, method) runs it"
+            )
+        return self._method
+
+    def _corpus_in_hand(self) -> Corpus:
+        corpus = self.corpus
+        if corpus is None:
+            raise DataError(
+                f"the corpus of {self.path} is not at {self._config.corpus.path}",
+                wanted=f"the corpus with fingerprint {self._config.corpus.fingerprint}",
+                fix="move it back beside the study, or give it to Study.load",
+            )
+        return corpus
+
+    def _check_unchanged(self) -> None:
+        """Refuse to write results of a question that another process has edited since."""
+        found = changes(self._store.config(), self._config)
+        if found != Changes((), ()):
+            raise UsageError(
+                f"{self.path} was edited by another process: {', '.join((*found.question, *found.evidence))}",
+                wanted="one question at a time in one study",
+                fix="run again with the question you want; the runs are kept",
+            )
+
+
+def _settle(store: Store, config: Config, changed_evidence: Literal["refuse", "restart"]) -> None:
+    """Make the config in the folder `config`, or refuse."""
+    old = store.config()
+    found = changes(old, config)
+    if found.evidence:
+        lost = len(store.trials(store.planned().values()))
+        if changed_evidence == "refuse" and lost:
+            raise _refusal(store, old, config, found, lost)
+        _note(store, "restart", (*found.evidence, *found.question), old)
+        store.retire(MADE)
+    elif found.question:
+        _note(store, "question", found.question, old)
+        store.retire(RESULTS)
+    if old != config:
+        store.edit(config)
+
+
+def _refusal(store: Store, old: Config, new: Config, found: Changes, lost: int) -> UsageError | DataError:
+    fix = "use another folder, or restart this study with --accept (changed_evidence='restart'): its runs are put aside"
+    if "corpus" in found.evidence:
+        return DataError(
+            f"the corpus of {store.folder} has changed: fingerprint {new.corpus.fingerprint}; "
+            f"{lost} trials no longer apply",
+            wanted=old.corpus.fingerprint,
+            fix=fix,
+        )
+    was = "; ".join(
+        f"{key}: {getattr(old.problem, key)} -> {getattr(new.problem, key)}"
+        for key in found.evidence
+        if key != "recipe"
+    )
+    return UsageError(
+        f"{', '.join(found.evidence)} changed in {store.folder}: {lost} trials no longer apply",
+        wanted=f"the evidence as it was ({was or f'training code recipe {old.recipe}'})",
+        fix=fix,
+    )
+
+
+def _note(store: Store, event: str, keys: tuple[str, ...], old: Config) -> None:
+    store.remember(Change(datetime.now(UTC).isoformat(timespec="seconds"), event, keys, to_json(old)))
+
+
+def _check_plan(plan: Plan, problem: Problem) -> None:
+    wrong = []
+    if plan.split != "search":
+        wrong.append(f"it scores the split {plan.split!r}")
+    if not 0 <= plan.block < judge.FIRST_BLOCK:
+        wrong.append(f"its block is {plan.block}")
+    if plan.schedule.domains != problem.domains:
+        wrong.append(f"its domains are {', '.join(plan.schedule.domains)}")
+    if plan.requires or plan.wants:
+        wrong.append("it requires other runs or wants arrays, which this version cannot make")
+    if wrong:
+        raise UsageError(
+            f"the method proposes a run that a study cannot make: {'; '.join(wrong)}",
+            wanted=f"the search split, blocks 0 to {judge.FIRST_BLOCK - 1}, the problem's domains",
+            fix="build plans with problem.plan(mixture, block)",
+        )

@@ -1,0 +1,54 @@
+"""The worker command with stand-ins for training: `python -m tests.study.fake_worker MODE JOB ...`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from cuvee.plan.trial import Plan, Trial
+from cuvee.shards.corpus import Corpus
+from cuvee.study.worker import Trainer, main
+from tests.study.fakes import fake_train
+
+
+def crash_once(plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None) -> tuple[Trial, ...]:
+    """Dies at its first run, works when started again."""
+    assert checkpoint is not None
+    if not checkpoint.exists():
+        checkpoint.write_bytes(b"")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return fake_train(plans, corpus)
+
+
+def crash(plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None) -> tuple[Trial, ...]:
+    """Dies at every run."""
+    print("about to die", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def hang(plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None) -> tuple[Trial, ...]:
+    """Never ends."""
+    while True:
+        time.sleep(0.01)
+
+
+def full(plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None) -> tuple[Trial, ...]:
+    """Finds the disk full."""
+    raise OSError(28, "No space left on device")
+
+
+MODES: dict[str, Trainer] = {
+    "fake": fake_train,
+    "crash": crash,
+    "crash-once": crash_once,
+    "hang": hang,
+    "full": full,
+}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[2:], MODES[sys.argv[1]]))

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from cuvee.base.errors import DataError, PartialError, UsageError
+from cuvee.plan.trial import Plan, Trial
+from cuvee.shards.corpus import Corpus
+from cuvee.study import claims, worker
+from cuvee.study.layout import Planned, Round
+from cuvee.study.store import Store
+from tests.study.fakes import fake_train, problem
+
+
+@pytest.fixture
+def store(folder: Path, corpus: Corpus) -> Store:
+    question = problem(corpus)
+    plans = [question.plan(question.natural, block) for block in range(3)]
+    made = Store(folder)
+    made.write_round(0, Round(tuple(Planned(p.id(corpus.fingerprint), p) for p in plans)))
+    return made
+
+
+def job(store: Store, corpus: Corpus) -> tuple[Path, tuple[str, ...]]:
+    ids = tuple(store.planned())
+    return store.write_job(corpus.path, ids), ids
+
+
+def test_it_makes_every_run_and_cleans_up(store: Store, corpus: Corpus) -> None:
+    path, ids = job(store, corpus)
+    seen: list[Path] = []
+
+    def train(plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None) -> tuple[Trial, ...]:
+        assert checkpoint is not None
+        checkpoint.write_bytes(b"half a run")
+        assert claims.held(store.claim_path(checkpoint.stem))
+        seen.append(checkpoint)
+        return fake_train(plans, corpus)
+
+    worker.work(path, train)
+    assert [s.stem for s in seen] == list(ids)
+    assert {t.id for t in store.trials(store.planned().values())} == set(ids)
+    assert list((store.folder / "checkpoints").iterdir()) == []
+    assert list((store.folder / "claims").iterdir()) == []
+    worker.work(path, train)
+    assert len(seen) == len(ids)
+
+
+def test_an_error_in_training_is_a_trial(store: Store, corpus: Corpus) -> None:
+    path, ids = job(store, corpus)
+
+    def train(plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None) -> tuple[Trial, ...]:
+        if plans[0].block == 1:
+            raise ValueError("a broken plan")
+        if plans[0].block == 2:
+            raise DataError("a domain without sequences")
+        return fake_train(plans, corpus)
+
+    worker.work(path, train)
+    trials = {t.plan.block: t for t in store.trials(store.planned().values())}
+    assert [trials[b].status for b in range(3)] == ["done", "failed", "failed"]
+    assert "ValueError: a broken plan" in trials[1].message
+    assert str(Path(__file__).parent) not in trials[1].message
+    assert trials[1].realised == (0, 0, 0)
+    assert trials[1].curves == ()
+    assert set(ids) == {t.id for t in trials.values()}
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left"), OSError(5, "I/O"), MemoryError(), PartialError("full")]
+)
+def test_what_the_machine_lacks_is_no_trial(store: Store, corpus: Corpus, error: Exception) -> None:
+    path, ids = job(store, corpus)
+
+    def train(plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None) -> tuple[Trial, ...]:
+        raise error
+
+    with pytest.raises(PartialError):
+        worker.work(path, train)
+    assert not any(store.has(i) for i in ids)
+    assert list((store.folder / "claims").iterdir()) == []
+
+
+def test_an_interrupt_is_no_trial_and_ends_with_5(store: Store, corpus: Corpus) -> None:
+    path, ids = job(store, corpus)
+
+    def train(plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None) -> tuple[Trial, ...]:
+        raise KeyboardInterrupt
+
+    assert worker.main([str(path)], train) == 5
+    assert not any(store.has(i) for i in ids)
+    assert list((store.folder / "claims").iterdir()) == []
+
+
+def test_it_leaves_a_living_claim_alone_until_the_trial_is_there(
+    store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, ids = job(store, corpus)
+    made: list[str] = []
+    claim = claims.take(store.claim_path(ids[0]))
+    assert claim is not None
+    other = fake_train([store.planned()[ids[0]].plan], corpus)[0]
+
+    def publish_instead_of_sleeping(seconds: float) -> None:
+        store.publish_trial(other)
+
+    def train(plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None) -> tuple[Trial, ...]:
+        made.append(plans[0].id(corpus.fingerprint))
+        return fake_train(plans, corpus)
+
+    monkeypatch.setattr("time.sleep", publish_instead_of_sleeping)
+    worker.work(path, train)
+    claim.release()
+    assert made == list(ids[1:])
+
+
+def test_it_refuses_runs_of_another_training_code(
+    store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, _ = job(store, corpus)
+    monkeypatch.setattr("cuvee.plan.trial.RECIPE", 99)
+    with pytest.raises(UsageError, match="another version of the training code"):
+        worker.work(path, fake_train)
+    assert worker.main([str(path)], fake_train) == 2
+    assert "restart it with --accept" in capsys.readouterr().err
+
+
+def test_a_missing_corpus_is_a_data_error(store: Store, corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
+    path = store.write_job(store.folder / "nothing", tuple(store.planned()))
+    assert worker.main([str(path)], fake_train) == 3
+    assert "nothing" in capsys.readouterr().err
+
+
+def test_importing_the_worker_loads_no_torch() -> None:
+    import subprocess
+
+    code = "import sys, cuvee.study.worker, cuvee.study.study; print('torch' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
