@@ -1,0 +1,131 @@
+"""The proxy: a LLaMA-style decoder, K of them trained together.
+
+RMSNorm before attention and SwiGLU, rotary positions, causal attention, no biases. Every weight has a leading dimension
+K, one slice a model; no operation mixes them. The output projection is the embedding table: at these sizes a table of
+its own would be half of all parameters, seen by too few tokens to earn it (`docs/benchmarks.md`).
+
+Letters: K models, B sequences, L tokens of a sequence, T = BL, H heads, c width of a head, d width, h hidden width,
+V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cuvee.base.rng import generator
+from cuvee.plan.sizes import Size
+from cuvee.proxies.loss import cross_entropy, token_nats
+
+ROTARY_BASE = 10_000.0
+INITIAL_STD = 0.02
+EPSILON = 1e-5
+
+
+class Layer(nn.Module):
+    """Attention and SwiGLU, each on the normed stream and added to it."""
+
+    def __init__(self, size: Size, members: int, rng: np.random.Generator) -> None:
+        super().__init__()
+        self.heads = size.heads
+        # the two that write to the stream start smaller, so that its variance does not grow with depth (GPT-2)
+        out_std = INITIAL_STD / math.sqrt(2 * size.layers)
+        self.qkv = _matrix(members, (size.dim, 3 * size.dim), INITIAL_STD, rng)
+        self.out = _matrix(members, (size.dim, size.dim), out_std, rng)
+        self.gate = _matrix(members, (size.dim, size.hidden), INITIAL_STD, rng)
+        self.up = _matrix(members, (size.dim, size.hidden), INITIAL_STD, rng)
+        self.down = _matrix(members, (size.hidden, size.dim), out_std, rng)
+        self.attention_norm = _gain(members, size.dim)
+        self.mlp_norm = _gain(members, size.dim)
+
+    def forward(self, x_KTd: Tensor, turn_Lc: Tensor) -> Tensor:
+        """The stream after this layer."""
+        x_KTd = x_KTd + self._attend(_rms_norm(x_KTd, self.attention_norm) @ self.qkv, turn_Lc) @ self.out
+        y_KTd = _rms_norm(x_KTd, self.mlp_norm)
+        return x_KTd + (F.silu(y_KTd @ self.gate) * (y_KTd @ self.up)) @ self.down
+
+    def _attend(self, qkv_KT3d: Tensor, turn_Lc: Tensor) -> Tensor:
+        members, tokens, _ = qkv_KT3d.shape
+        length = turn_Lc.shape[0]
+        n = members * tokens // length  # K and B are one dimension here: attention has no weights
+        qkv_nL3Hc = qkv_KT3d.view(n, length, 3, self.heads, -1)
+        qk_nL2Hc = _rotate(qkv_nL3Hc[:, :, :2], turn_Lc)
+        q_nHLc, k_nHLc = qk_nL2Hc[:, :, 0].transpose(1, 2), qk_nL2Hc[:, :, 1].transpose(1, 2)
+        v_nHLc = qkv_nL3Hc[:, :, 2].transpose(1, 2)
+        y_nHLc = F.scaled_dot_product_attention(q_nHLc, k_nHLc, v_nHLc, is_causal=True)
+        return y_nHLc.transpose(1, 2).reshape(members, tokens, -1)
+
+
+class Decoder(nn.Module):
+    """K decoders of one size that start from the same weights.
+
+    Args:
+        size: The shape of each.
+        vocab: V.
+        members: K.
+        seed, block: Initial weights are a function of these and the shapes only.
+    """
+
+    def __init__(self, size: Size, vocab: int, members: int, *, seed: int, block: int) -> None:
+        super().__init__()
+        rng = generator(seed, "initial weights", block)
+        self.size, self.vocab, self.members = size, vocab, members
+        self.table = _matrix(members, (vocab, size.dim), INITIAL_STD, rng)
+        self.layers = nn.ModuleList(Layer(size, members, rng) for _ in range(size.layers))
+        self.norm = _gain(members, size.dim)
+
+    def hidden(self, tokens_KBL: Tensor) -> Tensor:
+        """The normed stream after the last layer, shape KTd."""
+        members, batch, length = tokens_KBL.shape
+        offset_K11 = torch.arange(members, device=tokens_KBL.device)[:, None, None] * self.vocab
+        x_KTd = F.embedding(tokens_KBL + offset_K11, self.table.flatten(0, 1)).view(members, batch * length, -1)
+        turn_Lc = _turns(length, self.size.dim // self.size.heads).to(tokens_KBL.device)
+        for layer in self.layers:
+            x_KTd = layer(x_KTd, turn_Lc)
+        return _rms_norm(x_KTd, self.norm)
+
+    def forward(self, tokens_KBL: Tensor) -> Tensor:
+        """Logits of each next token, shape KBLV. Training does not come here: `loss` never holds them all."""
+        logits_KTV = self.hidden(tokens_KBL) @ self.table.transpose(1, 2)
+        return logits_KTV.view(*tokens_KBL.shape, self.vocab)
+
+    def loss(self, tokens_KBL1: Tensor) -> Tensor:
+        """Mean nats per token of sequences of L + 1 tokens, shape K."""
+        target_KT = tokens_KBL1[..., 1:].flatten(1)
+        return cross_entropy(self.hidden(tokens_KBL1[..., :-1]), self.table, target_KT)
+
+    @torch.no_grad()
+    def nats(self, tokens_KBL1: Tensor) -> Tensor:
+        """Nats of every token but the first of each sequence, shape KBL, without gradients."""
+        targets_KBL = tokens_KBL1[..., 1:]
+        nats_KT = token_nats(self.hidden(tokens_KBL1[..., :-1]), self.table, targets_KBL.flatten(1))
+        return nats_KT.view(targets_KBL.shape)
+
+
+def _matrix(members: int, shape: tuple[int, int], std: float, rng: np.random.Generator) -> nn.Parameter:
+    values = torch.from_numpy(rng.standard_normal(shape, np.float32)) * std
+    return nn.Parameter(values.repeat(members, 1, 1))
+
+
+def _gain(members: int, dim: int) -> nn.Parameter:
+    return nn.Parameter(torch.ones(members, 1, dim))
+
+
+def _rms_norm(x_KTd: Tensor, gain_K1d: Tensor) -> Tensor:
+    return F.rms_norm(x_KTd, x_KTd.shape[-1:], eps=EPSILON) * gain_K1d
+
+
+def _turns(length: int, width: int) -> Tensor:
+    """Rotary positions as unit complex numbers, shape L x c/2 (Su et al. 2021)."""
+    rate = ROTARY_BASE ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    angle = torch.arange(length, dtype=torch.float64)[:, None] * rate
+    return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
+
+
+def _rotate(x_nL2Hc: Tensor, turn_Lc: Tensor) -> Tensor:
+    pairs = torch.view_as_complex(x_nL2Hc.view(*x_nL2Hc.shape[:-1], -1, 2))
+    return torch.view_as_real(pairs * turn_Lc[:, None, None]).flatten(-2)

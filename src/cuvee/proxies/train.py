@@ -1,0 +1,250 @@
+"""The training loop: K plans of one size and block trained together, scored on held-out text, resumable to the bit.
+
+On a CPU the numbers are a function of the plan, the corpus, K and the number of threads; the caller sets the threads
+(`torch.set_num_threads`), workers of a study use one. Change what they depend on, and `plan.trial.RECIPE` must change.
+
+Letters: K plans, S evaluation points, T targets, B sequences of L tokens, W weights.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cuvee.base.rng import key64
+from cuvee.plan.sizes import size
+from cuvee.plan.trial import Cost, Curve, Plan, Trial
+from cuvee.proxies.checkpoint import Saved, load, save
+from cuvee.proxies.evaluate import HeldOut, bits_per_byte, held_out, nats_per_token
+from cuvee.proxies.model import Decoder
+from cuvee.proxies.provenance import provenance
+from cuvee.shards.corpus import Corpus
+from cuvee.shards.pools import draw
+from cuvee.stream.mixer import Mixer
+
+BETAS = (0.9, 0.95)
+WEIGHT_DECAY = 0.1
+WARM_UP = 0.1
+FINAL = 0.1
+CLIP = 1.0
+
+
+def _nothing(step: int, steps: int) -> None:
+    """The default of `on_step`."""
+
+
+def train(
+    plans: Sequence[Plan],
+    corpus: Corpus,
+    *,
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = 30.0,
+    on_step: Callable[[int, int], None] = _nothing,
+) -> tuple[Trial, ...]:
+    """Train the plans together and score them; one trial a plan, in order.
+
+    Plans trained together differ in schedule and learning rate only. A plan whose loss stops being finite becomes a
+    `diverged` trial with what it had until then; the others do not notice.
+
+    Args:
+        checkpoint: Where an interrupted run goes on from and how far it got is kept. A file that is not whole, or of
+            other plans, is ignored and written over. Removing it is the caller's, once the trials are safe.
+        checkpoint_seconds: Seconds between checkpoints.
+        on_step: Called with (steps done, steps in all) after every step and what belongs to it.
+
+    Raises:
+        DataError: a target without held-out text, a pool with a weight that is shorter than one sequence.
+        UsageError: the schedules name domains that the corpus lacks.
+    """
+    run = _Run(plans, corpus)
+    if checkpoint is not None and (saved := load(checkpoint, run.ids)) is not None:
+        run.restore(saved)
+    last_save = time.monotonic()
+    while run.step < run.plan.steps and run.alive:
+        run.advance()
+        if run.step in run.evaluations:
+            run.evaluate()
+        if checkpoint is not None and time.monotonic() - last_save >= checkpoint_seconds:
+            save(checkpoint, run.state())
+            last_save = time.monotonic()
+        on_step(run.step, run.plan.steps)
+    return run.trials()
+
+
+@dataclass(frozen=True)
+class _Fall:
+    """Where a plan diverged, and what it had been trained on by then."""
+
+    step: int
+    realised: tuple[int, ...]
+
+
+class _Run:
+    """K models in training: everything that a checkpoint holds, and what follows from the plans."""
+
+    def __init__(self, plans: Sequence[Plan], corpus: Corpus) -> None:
+        self.plans, self.plan = tuple(plans), plans[0]
+        for plan in plans:
+            assert plan == replace(self.plan, schedule=plan.schedule, learning_rate=plan.learning_rate), "plans differ"
+        assert self.plan.kind == "train", f"cannot make a run of kind {self.plan.kind!r}"
+        self.ids = tuple(p.id(corpus.fingerprint) for p in plans)
+        shape = size(self.plan.size)
+        self.model = Decoder(shape, corpus.vocab_size, len(plans), seed=self.plan.seed, block=self.plan.block)
+        self.optimiser = _Optimiser(self.model, [p.learning_rate for p in plans])
+        self.mixers = _mixers(self.plans, corpus)
+        self.texts = tuple(held_out(corpus, t, self.plan.split, self.plan.seq_len) for t in self.plan.targets)
+        self.evaluations = evaluation_steps(self.plan)
+        self.flops_per_token = shape.flops_per_token(corpus.vocab_size, self.plan.seq_len)
+        self.step, self.nats_STK, self.falls = 0, list[list[list[float]]](), dict[int, _Fall]()
+        self._spent = (0.0, 0.0)
+        self._began = _now()
+
+    @property
+    def alive(self) -> bool:
+        """Whether any plan has not diverged."""
+        return len(self.falls) < len(self.plans)
+
+    def advance(self) -> None:
+        """One step of all models."""
+        tokens_KBL1 = torch.from_numpy(np.stack([next(m).tokens for m in self.mixers]))
+        loss_K = self.model.loss(tokens_KBL1)
+        loss_K.sum().backward()  # type: ignore[no-untyped-call]
+        norm_K = self.optimiser.step(learning_rate_factor(self.step, self.plan.steps))
+        self.step += 1
+        for k in (~(loss_K.isfinite() & norm_K.isfinite())).nonzero()[:, 0].tolist():
+            self.falls.setdefault(k, _Fall(self.step, tuple(self.mixers[k].realised.values())))
+
+    def evaluate(self) -> None:
+        """Score every target."""
+        self.nats_STK.append([nats_per_token(self.model, text) for text in self.texts])
+
+    def spent(self) -> tuple[float, float]:
+        """Wall and CPU seconds, of interrupted attempts up to their last checkpoint too."""
+        wall, cpu = _now()
+        return self._spent[0] + wall - self._began[0], self._spent[1] + cpu - self._began[1]
+
+    def state(self) -> Saved:
+        """What `restore` goes on from."""
+        return Saved(
+            ids=self.ids,
+            step=self.step,
+            weights=self.model.state_dict(),
+            optimiser=self.optimiser.adam.state_dict(),
+            mixers=tuple(m.state() for m in self.mixers),
+            nats_STK=self.nats_STK,
+            falls={k: (f.step, f.realised) for k, f in self.falls.items()},
+            spent=self.spent(),
+        )
+
+    def restore(self, saved: Saved) -> None:
+        """Go on from there."""
+        self.model.load_state_dict(saved.weights)
+        self.optimiser.adam.load_state_dict(saved.optimiser)
+        for mixer, state in zip(self.mixers, saved.mixers, strict=True):
+            mixer.restore(state)
+        self.step, self.nats_STK = saved.step, saved.nats_STK
+        self.falls = {k: _Fall(*fall) for k, fall in saved.falls.items()}
+        self._spent, self._began = saved.spent, _now()
+
+    def trials(self) -> tuple[Trial, ...]:
+        """One a plan."""
+        made_on = provenance(len(self.plans))
+        return tuple(self._trial(k, made_on) for k in range(len(self.plans)))
+
+    def _trial(self, k: int, made_on: dict[str, str]) -> Trial:
+        fall, (wall, cpu) = self.falls.get(k), self.spent()
+        scored = sum(text.tokens for text in self.texts) * len(self.nats_STK)
+        trained = self.mixers[k].tokens
+        return Trial(
+            id=self.ids[k],
+            plan=self.plans[k],
+            status="diverged" if fall else "done",
+            curves=tuple(self._curve(k, t, text) for t, text in enumerate(self.texts)),
+            realised=fall.realised if fall else tuple(self.mixers[k].realised.values()),
+            # scoring is the forward third of training
+            cost=Cost(wall / len(self.plans), cpu / len(self.plans), self.flops_per_token * (trained + scored / 3)),
+            provenance=made_on,
+            message=f"the loss was not finite at step {fall.step} of {self.plan.steps}" if fall else "",
+        )
+
+    def _curve(self, k: int, t: int, text: HeldOut) -> Curve:
+        last = self.falls[k].step if k in self.falls else self.plan.steps + 1
+        points = [(step, nats_TK[t][k]) for step, nats_TK in zip(self.evaluations, self.nats_STK, strict=False)]
+        points = [(step, nats) for step, nats in points if step < last]
+        return Curve(
+            target=text.target,
+            tokens=tuple(step * self.plan.batch * self.plan.seq_len for step, _ in points),
+            nats=tuple(nats for _, nats in points),
+            bits_per_byte=tuple(bits_per_byte(nats, text.bytes_per_token) for _, nats in points),
+        )
+
+
+class _Optimiser:
+    """AdamW with a learning rate and a gradient clip for each of the K models.
+
+    torch's AdamW has one learning rate a group of tensors: each model's slices of the weights are groups of their own.
+    """
+
+    def __init__(self, model: Decoder, learning_rates: Sequence[float]) -> None:
+        self._rates = [rate for rate in learning_rates for _ in ("matrices", "gains")]
+        self._weights = list(model.parameters())
+        self._slices = [[nn.Parameter(w.data[k]) for k in range(model.members)] for w in self._weights]
+        groups = []
+        for k in range(model.members):
+            # a gain has the shape 1 x d; decay pulls towards zero, which is no natural place for a gain
+            matrices = [slices[k] for slices in self._slices if slices[k].shape[0] > 1]
+            gains = [slices[k] for slices in self._slices if slices[k].shape[0] == 1]
+            groups += [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": gains, "weight_decay": 0.0}]
+        self.adam = torch.optim.AdamW(groups, betas=BETAS, fused=True)
+
+    def step(self, factor: float) -> Tensor:
+        """Clip, update at `factor` times the peak learning rates, drop the gradients; their norms before, shape K."""
+        grads = [w.grad for w in self._weights if w.grad is not None]
+        norms_WK = torch.stack([torch.linalg.vector_norm(g, dim=(1, 2)) for g in grads])
+        norm_K: Tensor = torch.linalg.vector_norm(norms_WK, dim=0)
+        scale_K11 = (CLIP / norm_K).clamp(max=1.0)[:, None, None]
+        for grad, slices in zip(grads, self._slices, strict=True):
+            grad.mul_(scale_K11)
+            for k, weight in enumerate(slices):
+                weight.grad = grad[k]
+        for group, rate in zip(self.adam.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor
+        self.adam.step()
+        for weight in self._weights:
+            weight.grad = None
+        return norm_K
+
+
+def _mixers(plans: tuple[Plan, ...], corpus: Corpus) -> tuple[Mixer, ...]:
+    plan = plans[0]
+    pools = {
+        domain: draw(corpus.source(domain, "train"), tokens, key64(plan.seed, f"pool/{domain}", plan.block))
+        for domain, tokens in zip(plan.schedule.domains, plan.pools, strict=True)
+    }
+    return tuple(Mixer(pools, p.schedule, seq_len=p.seq_len, seed=p.seed, batch=p.batch, block=p.block) for p in plans)
+
+
+def learning_rate_factor(step: int, steps: int) -> float:
+    """Share of the peak at a step, from 0: linear warm-up over a tenth of the steps, then a cosine down to a tenth."""
+    warm = max(1, round(WARM_UP * steps))
+    if step < warm:
+        return (step + 1) / warm
+    done = (step + 1 - warm) / max(1, steps - warm)
+    return FINAL + (1 - FINAL) * (1 + math.cos(math.pi * done)) / 2
+
+
+def evaluation_steps(plan: Plan) -> tuple[int, ...]:
+    """Steps after which targets are scored: evenly spaced, the last step among them."""
+    points = min(plan.eval_points, plan.steps)
+    return tuple(round(plan.steps * (i + 1) / points) for i in range(points))
+
+
+def _now() -> tuple[float, float]:
+    return time.monotonic(), time.process_time()
