@@ -1,0 +1,157 @@
+"""What the report recommends, for every outcome that a study can have."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from cuvee.mixture.schedule import Schedule
+from cuvee.plan.choice import Estimate
+from cuvee.report.assemble import assemble
+from cuvee.report.data import Evidence, Verdict
+from tests.report import fakes
+
+
+def verified(mean: float, half: float, guard: Estimate | None = None) -> Evidence:
+    evidence = fakes.study()
+    assert evidence.choice is not None
+    result = fakes.verification(evidence.problem, evidence.choice, mean, half)
+    if guard is not None:
+        arm = result.arms[0]
+        result = replace(result, arms=(replace(arm, estimates=(*arm.estimates[:-1], guard)), *result.arms[1:]))
+    return replace(evidence, verification=result)
+
+
+def verdict(evidence: Evidence) -> Verdict:
+    return assemble(evidence).verdict
+
+
+def test_gain() -> None:
+    found = verdict(verified(-0.055, 0.01))
+    assert found.level == "gain"
+    assert "0.0550 bits/byte" in found.headline
+    assert "% lower loss than natural proportions" in found.headline
+    assert any("inside the prediction's interval" in s for s in found.sentences)
+
+
+@pytest.mark.parametrize(("mean", "half"), [(-0.004, 0.01), (0.004, 0.01), (-0.0099, 0.01)])
+def test_no_significant_gain(mean: float, half: float) -> None:
+    found = verdict(verified(mean, half))
+    assert found.level == "none"
+    assert found.headline.startswith("No significant gain")
+    assert any("0.0081 bits/byte" in s for s in found.sentences)
+
+
+def test_worse() -> None:
+    found = verdict(verified(0.03, 0.01))
+    assert found.level == "worse"
+    assert "Do not use" in found.headline
+    assert any("do not overlap" in s for s in found.sentences)
+
+
+def test_one_block_is_no_verification() -> None:
+    evidence = verified(-0.05, 0.01)
+    assert evidence.verification is not None
+    arm = evidence.verification.arms[0]
+    endless = replace(arm, estimates=(Estimate("objective", -0.05, -math.inf, math.inf, 0.5), *arm.estimates[1:]))
+    found = verdict(replace(evidence, verification=replace(evidence.verification, arms=(endless,))))
+    assert found.level == "unverified"
+    assert "at least two" in found.headline
+
+
+@pytest.mark.parametrize(
+    ("guard", "level", "words"),
+    [
+        (Estimate("guard:the rest", 0.015, 0.0, 0.03, 0.7), "guard", "is not confirmed"),
+        (Estimate("guard:the rest", 0.05, 0.04, 0.06, 0.01), "worse", "breaks the guard the rest"),
+    ],
+)
+def test_guards(guard: Estimate, level: str, words: str) -> None:
+    data = assemble(verified(-0.055, 0.01, guard))
+    assert data.verdict.level == level
+    assert words in data.verdict.headline
+    assert any("Guard the rest holds with probability" in w for w in data.warnings)
+
+
+def test_an_alternative_that_did_better_is_said() -> None:
+    found = verdict(verified(-0.018, 0.01))
+    assert any(s.startswith("Uniform, which needs no search, did better") for s in found.sentences)
+
+
+def test_unverified() -> None:
+    found = verdict(fakes.study(stage="chosen"))
+    assert (found.level, found.badge) == ("unverified", "Not yet verified")
+    assert found.headline.startswith("Predicted, but not yet verified")
+    assert any("cuvee verify" in s for s in found.sentences)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "words"),
+    [
+        ((), "of which nothing is known yet"),
+        ((Estimate("objective", -0.01, math.nan, math.nan, math.nan),), "from one block"),
+        ((Estimate("objective", -0.01, -0.03, 0.01, 0.8),), "No gain over natural proportions is predicted"),
+    ],
+)
+def test_unverified_and_unsure(predicted: tuple[Estimate, ...], words: str) -> None:
+    evidence = fakes.study(stage="chosen")
+    assert evidence.choice is not None
+    found = verdict(replace(evidence, choice=replace(evidence.choice, predicted=predicted)))
+    assert words in found.headline
+
+
+@pytest.mark.parametrize("stage", ["empty", "search"])
+def test_no_choice(stage: str) -> None:
+    found = verdict(fakes.study(stage=stage))
+    assert found.level == "missing"
+    assert any("cuvee run" in s for s in found.sentences)
+
+
+def test_keep_natural() -> None:
+    evidence = fakes.study(stage="chosen")
+    assert evidence.choice is not None
+    natural = replace(evidence.choice, schedule=Schedule.constant(evidence.problem.natural))
+    found = verdict(replace(evidence, choice=natural))
+    assert found.level == "none"
+    assert "Keep" in found.headline
+
+
+def test_a_verification_of_another_choice_is_not_shown() -> None:
+    evidence = fakes.study()
+    assert evidence.choice is not None
+    other = replace(evidence.choice, schedule=evidence.trials[0].plan.schedule)
+    data = assemble(replace(evidence, choice=other))
+    assert data.verdict.level == "unverified"
+    assert not data.arms
+    assert any("earlier choice" in w for w in data.warnings)
+
+
+def test_warnings() -> None:
+    evidence = fakes.study(target=40_000_000)
+    assert evidence.verification is not None
+    mixed = replace(evidence.trials[0], provenance={"torch": "2.8.0"})
+    lost = replace(evidence.verification, missing=("choice, block 1000: failed",))
+    found = " ".join(assemble(replace(evidence, trials=(mixed, *evidence.trials[1:]), verification=lost)).warnings)
+    for words in (
+        "Transfer unproven: proxies see 1/21.3",
+        "1 run failed",
+        "1 run diverged",
+        "Runs differ in torch: 2.8.0, 2.9.0",
+        "Runs differ in python: 3.11.7, not recorded",
+        "choice, block 1000: failed",
+    ):
+        assert words in found
+
+
+def test_a_sound_study_has_no_warnings() -> None:
+    evidence = fakes.study()
+    sound = tuple(t for t in evidence.trials if t.status == "done")
+    assert assemble(replace(evidence, trials=sound)).warnings == ()
+
+
+def test_few_blocks() -> None:
+    evidence = fakes.study()
+    few = tuple(t for t in evidence.trials if t.plan.block < 2 and t.status == "done")
+    assert any("2 blocks only" in w for w in assemble(replace(evidence, trials=few)).warnings)
