@@ -26,10 +26,16 @@ def permute(key: int, n: int, i: NDArray[np.int64]) -> NDArray[np.int64]:
     assert flat.size == 0 or (flat.min() >= 0 and flat.max() < n), (n, i)
     half = max(1, ((n - 1).bit_length() + 1) // 2)
     keys = [_mix_int(key + (r + 1) * _GOLDEN) for r in range(ROUNDS)]
-    x = _feistel(flat.astype(np.uint64), half, keys)
+    # a table of the whole network where that is no longer than the walks: small batches are most of the calls
+    table = _feistel(np.arange(4**half, dtype=np.uint64), half, keys) if 4**half <= 16 * flat.size + 64 else None
+
+    def step(y: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        return _feistel(y, half, keys) if table is None else table[y]
+
+    x = step(flat.astype(np.uint64))
     outside = np.flatnonzero(x >= n)
     while outside.size:
-        x[outside] = _feistel(x[outside], half, keys)
+        x[outside] = step(x[outside])
         outside = outside[x[outside] >= n]
     return x.astype(np.int64).reshape(np.shape(i))
 

@@ -134,6 +134,11 @@ class Mixer:
             UsageError: the mixture is over other domains.
             DataError: a domain that gets a weight is shorter than one sequence.
         """
+        if mixture.domains != self.schedule.domains:
+            raise UsageError(
+                f"got a mixture of {', '.join(mixture.domains)}",
+                wanted=f"one of {', '.join(self.schedule.domains)}, in that order",
+            )
         events = (*(e for e in self._events if e.start < self.tokens), Phase(self.tokens, mixture))
         schedule = _merge(self._planned, events)
         self._open(mixture)
@@ -148,7 +153,7 @@ class Mixer:
     def skip(self, batches: int = 1) -> None:
         """Pass over batches without reading their tokens."""
         for _ in range(batches):
-            self._next_slots()
+            self._assign()
 
     def take(self, rows: slice) -> Batch:
         """The next global batch, of which only `rows` are read."""
@@ -162,18 +167,25 @@ class Mixer:
 
     def _next_slots(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Domain and item of every sequence of the next batch, shape B both, in the batch's permuted order."""
+        # slots of one domain come at even distances, which equal slices for ranks would turn into whole ranks of one domain
+        place_B = permute(key64(self.seed, "batch", self.block, self.batches), self.batch, np.arange(self.batch))
+        items, counts = [], self._counts.copy()
+        domains_B = self._assign()
+        for i in domains_B.tolist():
+            items.append(counts[i])
+            counts[i] += 1
+        return domains_B[place_B], np.array(items, np.int64)[place_B]
+
+    def _assign(self) -> NDArray[np.int64]:
+        """The domain of every slot of the next batch, shape B, in order; counted as served."""
         units = self.schedule.at(self.tokens).units
         if units != self._order.units:
             self._order.change(units)
         domains_B = self._order.assign(self.batch)
-        items = []
-        for i in domains_B.tolist():
-            items.append(self._counts[i])
-            self._counts[i] += 1
-        # slots of one domain come at even distances, which equal slices for ranks would turn into whole ranks of one domain
-        place_B = permute(key64(self.seed, "batch", self.block, self.batches), self.batch, np.arange(self.batch))
+        for i, count in enumerate(np.bincount(domains_B, minlength=len(self._counts)).tolist()):
+            self._counts[i] += count
         self.batches += 1
-        return domains_B[place_B], np.array(items, np.int64)[place_B]
+        return domains_B
 
     def state(self) -> MixerState:
         """Where the mixer is, between two batches."""

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cuvee.base.errors import DataError
+from cuvee.shards.pools import Pool
+from cuvee.stream.packing import Sequences
+
+
+def made(lengths: list[int]) -> Pool:
+    ends = np.cumsum(lengths, dtype=np.int64)
+    return Pool(np.arange(int(ends[-1])), ends)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.integers(1, 30), min_size=1, max_size=40), st.integers(1, 12), st.integers(0, 2**31), st.integers(0, 9)
+)
+def test_every_pass_has_every_sequence_once(lengths: list[int], seq_len: int, seed: int, block: int) -> None:
+    source = made([*lengths, seq_len])
+    sequences = Sequences("x", source, seq_len, seed, block)
+    assert sequences.count == (source.tokens - 1) // seq_len
+    for epoch in range(2):
+        starts = [sequences.start(epoch * sequences.count + k) for k in range(sequences.count)]
+        assert sorted(starts) == [j * seq_len for j in range(sequences.count)]
+
+
+def test_items_are_flat_tokens_and_their_documents() -> None:
+    source = made([3, 1, 6, 2, 9])
+    sequences = Sequences("x", source, 4, 0, 0)
+    document = np.repeat(np.arange(5), [3, 1, 6, 2, 9])
+    for k in range(20):
+        tokens, documents = sequences.item(k)
+        start = sequences.start(k)
+        assert tokens.tolist() == list(range(start, start + 5))
+        assert documents.tolist() == document[start : start + 5].tolist()
+
+
+def test_passes_seeds_blocks_and_names_have_orders_of_their_own() -> None:
+    source = made([1000])
+
+    def order(name: str = "x", seed: int = 0, block: int = 0, first: int = 0) -> tuple[int, ...]:
+        sequences = Sequences(name, source, 10, seed, block)
+        return tuple(sequences.start(first + k) for k in range(99))
+
+    assert order() == order()
+    assert len({order(), order("y"), order(seed=1), order(block=1), order(first=99)}) == 5
+
+
+def test_any_item_can_be_asked_for_at_any_time() -> None:
+    one, two = (Sequences("x", made([1000]), 7, 0, 0) for _ in range(2))
+    there = [one.start(k) for k in range(3000)]
+    back = [two.start(k) for k in reversed(range(3000))]
+    assert there == back[::-1]
+
+
+def test_a_source_of_exactly_one_sequence_will_do_and_one_shorter_will_not() -> None:
+    assert Sequences("x", made([9]), 8, 0, 0).count == 1
+    with pytest.raises(DataError, match="domain 'x' has 8 tokens, less than one sequence"):
+        Sequences("x", made([8]), 8, 0, 0)
