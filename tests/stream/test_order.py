@@ -71,7 +71,7 @@ def test_every_prefix_is_within_the_bound(name: str) -> None:
     assert within_bound(ADVERSARIAL[name], 2000)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=12).filter(any))
 def test_every_prefix_is_within_the_bound_for_any_weights(weights: list[int]) -> None:
     assert within_bound(units([float(w) for w in weights]), 400)
@@ -119,7 +119,7 @@ def test_deficits_are_all_there_is_to_carry(weights: list[int], before: int, aft
 CHANGES = st.lists(st.tuples(st.lists(st.integers(1, 1000), min_size=5, max_size=5), st.integers(0, 9)), max_size=30)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(CHANGES)
 def test_live_changes_keep_the_live_bound_of_carried_quotas(changes: list[tuple[list[int], int]]) -> None:
     order, quota, served = Order(units([1] * 5)), np.zeros(5, np.int64), np.zeros(5, np.int64)
@@ -151,12 +151,13 @@ def test_an_adversary_who_starves_ever_fewer_domains_stays_under_the_live_bound(
     assert worst <= live_bound(domains)
 
 
-def test_live_changes_may_exceed_the_harmonic_bound_of_largest_deficit() -> None:
-    """H_3 - 1 = 0.833 is what serving the largest deficit keeps; the bound for constant weights costs it: 0.875."""
-    order = Order((0, UNIT // 2, UNIT // 2), (1610612736, 1610612736, -3221225472))
-    order.change((UNIT // 2, UNIT // 2, 0))
+def test_live_changes_may_exceed_what_largest_deficit_keeps() -> None:
+    """Largest deficit first keeps H_3 - 1 = 0.833 under live changes; that is the price of the bound without changes."""
+    order = Order(units([4, 1, 15]))
+    order.assign(11)
+    order.change(units([14, 6, 1e-6]))
     order.assign(1)
-    assert live_bound(3) == 0.875
+    assert 0.849 < max(order.deficits) / UNIT < live_bound(3) == 0.875
 
 
 def test_bounds() -> None:
@@ -164,7 +165,7 @@ def test_bounds() -> None:
     assert live_bound(1) == 0.0
     assert live_bound(2) == 0.5
     harmonic = np.cumsum(1 / np.arange(1, 1001))
-    for domains in range(2, 1001):
+    for domains in (*range(2, 40), 999, 1000):
         assert live_bound(domains) <= harmonic[(domains + 1) // 2 - 1] - 1 / (2 * domains - 2) + 1e-9
 
 
@@ -196,6 +197,6 @@ def test_domains_may_come_and_go(changes: list[tuple[list[int], int]]) -> None:
 
 def test_long_runs_stay_exact() -> None:
     order = Order((UNIT // 2 + 1, UNIT // 2 - 1), (UNIT // 3, -(UNIT // 3)))
-    counts = np.bincount(order.assign(200_000), minlength=2)
-    quota = [(UNIT // 2 + 1) * 200_000 + UNIT // 3, (UNIT // 2 - 1) * 200_000 - UNIT // 3]
+    counts = np.bincount(order.assign(40_000), minlength=2)
+    quota = [(UNIT // 2 + 1) * 40_000 + UNIT // 3, (UNIT // 2 - 1) * 40_000 - UNIT // 3]
     assert order.deficits == tuple(q - UNIT * int(c) for q, c in zip(quota, counts, strict=True))

@@ -15,7 +15,7 @@ def made(lengths: list[int]) -> Pool:
     return Pool(np.arange(int(ends[-1])), ends)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(
     st.lists(st.integers(1, 30), min_size=1, max_size=40), st.integers(1, 12), st.integers(0, 2**31), st.integers(0, 9)
 )

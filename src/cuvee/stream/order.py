@@ -9,7 +9,9 @@ finds a feasible sequence if there is one. So with constant weights every prefix
 Plain largest deficit is not: 1.03 at D = 4, 1.4 at D = 510.
 
 When weights change during a run, deficits are carried and deadlines may have been set for other weights. Domains that
-are past theirs are served by largest deficit, which gives `live_bound(D)`, for any changes among the same domains.
+are past theirs are served by largest deficit, which gives `live_bound(D)`, for any changes among the same domains. That is
+above the H_D - 1 of plain largest deficit (by up to 0.31; 0.875 against 0.833 at D = 3), the price of the tighter bound
+without changes.
 A domain that leaves (weight 0) is never served again; what it was owed or owes is settled with the others in proportion
 to their new weights.
 
