@@ -80,7 +80,8 @@ def _write_temporary(path: Path, data: bytes) -> Path:
 def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        with explained(folder):
+            os.fsync(handle)
     finally:
         os.close(handle)
 

@@ -234,15 +234,13 @@ class _Preparation:
         folder = self.staging.folder("tokenise")
         for left in (self.out / SHARDS).glob("*/.*.tmp"):
             left.unlink(missing_ok=True)
-        parts = plan_parts(documents, side_N, folder / "places.npy")
+        parts = plan_parts(documents, side_N, folder)
         records = [folder / f"{i:06d}.json" for i in range(len(parts))]
-        chunks = tuple(str(chunk.prefix) for chunk in documents.chunks)
         jobs = [
             TokeniseJob(
-                places=str(folder / "places.npy"),
+                plan=str(folder),
                 start=part.start,
                 stop=part.stop,
-                chunks=chunks,
                 out=str(self.out),
                 path=part.path,
                 record=str(record),
@@ -274,12 +272,12 @@ class _Preparation:
         shards: list[tuple[Part, Shard]],
         overlap_DS: NDArray[np.float64],
     ) -> None:
+        of: dict[tuple[int, int], list[Shard]] = {}
+        for part, shard in shards:
+            of.setdefault((part.domain, part.split), []).append(shard)
         found = []
         for i, name in enumerate(documents.domains):
-            train, search, verify = (
-                SplitInfo(tuple(shard for part, shard in shards if (part.domain, part.split) == (i, side)))
-                for side in range(len(SPLITS))
-            )
+            train, search, verify = (SplitInfo(tuple(of[i, side])) for side in range(len(SPLITS)))
             leaks = overlap_DS[i].tolist()
             found.append(DomainInfo(name, slug(name), train, search, verify, *leaks))
         report = self._report(found, results, twice)

@@ -121,8 +121,11 @@ def _scan_into(folder: Path, job: ScanJob) -> ScanResult:
 
 
 def _hash_unchanged(file: InputFile) -> str:
-    value = hash_file(Path(file.path))
-    stat = Path(file.path).stat()
+    path = Path(file.path)
+    try:
+        value, stat = hash_file(path), path.stat()
+    except OSError:
+        return "unreadable"  # its reader has said so
     if (stat.st_size, stat.st_mtime_ns) != (file.size, file.mtime_ns):
         raise DataError(f"{file.label} changed while it was read", fix="run again when nothing writes to it")
     return value

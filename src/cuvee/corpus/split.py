@@ -127,14 +127,15 @@ def _grow(side_C: NDArray[np.uint8], pairs: _Pairs, domain: int, side: int, min_
 
 
 def _check(documents: Documents, clusters: Clusters, side_N: NDArray[np.uint8]) -> None:
-    for domain, name in enumerate(documents.domains):
+    width = len(SPLITS)
+    key_N = documents.domain_N.astype(np.int64) * width + side_N
+    count_DS = np.bincount(key_N, minlength=len(documents.domains) * width).reshape(-1, width)
+    for domain in np.flatnonzero(count_DS.min(axis=1) == 0):
         here = documents.domain_N == domain
-        sizes = [int(documents.bytes_N[here & (side_N == side)].sum()) for side in (TRAIN, SEARCH, VERIFY)]
-        if min(sizes) == 0:
-            count = len(np.unique(clusters.of_N[here]))
-            raise DataError(
-                f"the domain {name!r} has no held-out text: its {int(here.sum())} documents ({sum(sizes):,} bytes) form"
-                f" {count} clusters of near-duplicates or parts of one file",
-                wanted=f"clusters of at most {MOST:.0%} of the domain, for search and for verify",
-                fix="give it more text or smaller documents, join it with another domain, or leave it out",
-            )
+        raise DataError(
+            f"the domain {documents.domains[domain]!r} has no held-out text: its {int(here.sum())} documents"
+            f" ({int(documents.bytes_N[here].sum()):,} bytes) form {len(np.unique(clusters.of_N[here]))} clusters of"
+            " near-duplicates or parts of one file",
+            wanted=f"clusters of at most {MOST:.0%} of the domain, for search and for verify",
+            fix="give it more text or smaller documents, join it with another domain, or leave it out",
+        )

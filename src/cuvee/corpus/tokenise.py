@@ -23,6 +23,8 @@ from cuvee.shards.splits import SPLITS
 SHARDS = "shards"
 SHARD_BYTES = 1 << 25
 """Bytes of text after which a new shard begins, so that large domains are tokenised by several processes."""
+_BATCH_BYTES = 1 << 19
+_PLACES, _CHUNKS = "places.npy", "chunks.json"
 PLACE = np.dtype([("chunk", "<i4"), ("offset", "<i8"), ("bytes", "<i8")])
 
 
@@ -31,16 +33,15 @@ class TokeniseJob:
     """One shard to write.
 
     Args:
-        places: A file of `PLACE` records, of which `start` to `stop` are the documents of this shard.
-        chunks: Prefixes of the chunks that the records count along.
+        plan: The folder with the records of all documents (`PLACE`), of which `start` to `stop` make this shard, and the
+            list of chunks that they count along.
         out: The corpus; the shard goes to `path` in it, its record to `record`.
         tokenizer_folder: Where tokenizer.json lies.
     """
 
-    places: str
+    plan: str
     start: int
     stop: int
-    chunks: tuple[str, ...]
     out: str
     path: str
     record: str
@@ -59,14 +60,15 @@ class Part:
     path: str
 
 
-def plan_parts(documents: Documents, side_N: NDArray[np.uint8], places: Path) -> list[Part]:
-    """Sort the documents by domain, split and order of reading into the file `places`, and cut them into shards."""
+def plan_parts(documents: Documents, side_N: NDArray[np.uint8], plan: Path) -> list[Part]:
+    """Sort the documents by domain, split and order of reading, note that in the folder `plan`, cut them into shards."""
     order = np.lexsort((np.arange(documents.count), side_N, documents.domain_N))
     table = np.zeros(documents.count, PLACE)
     table["chunk"] = documents.chunk_of(order)
     table["offset"] = documents.rows_N["offset"][order]
     table["bytes"] = documents.bytes_N[order]
-    save_array(places, table)
+    save_array(plan / _PLACES, table)
+    replace(plan / _CHUNKS, dump_json([str(chunk.prefix) for chunk in documents.chunks]))
     key_N = documents.domain_N[order].astype(np.int64) * len(SPLITS) + side_N[order]
     before_N = np.cumsum(table["bytes"]) - table["bytes"]
     parts: list[Part] = []
@@ -90,20 +92,34 @@ def tokenise(job: TokeniseJob) -> None:
     encode = encoder(job.tokenizer, Path(job.tokenizer_folder))
     size = 0
     with IndexedWriter(Path(job.out, job.path), token_dtype(job.tokenizer.vocab_size)) as writer:
-        for data in _texts(job):
-            writer.add(encode(data.decode("utf-8")))
-            size += len(data)
+        for batch in _batches(_texts(job)):
+            for tokens in encode([data.decode("utf-8") for data in batch]):
+                writer.add(tokens)
+            size += sum(map(len, batch))
     shard = Shard(job.path, writer.documents, writer.tokens, size, writer.hash)
     replace(Path(job.record), dump_json(to_json(shard)))
 
 
 def _texts(job: TokeniseJob) -> Iterator[bytes]:
-    table: NDArray[Any] = np.load(job.places, mmap_mode="r")[job.start : job.stop]
+    table: NDArray[Any] = np.load(Path(job.plan, _PLACES), mmap_mode="r")[job.start : job.stop]
+    chunks: list[str] = load_json(Path(job.plan, _CHUNKS))
     at, texts = -1, np.zeros(0, np.uint8)
     for chunk, offset, length in table.tolist():
         if chunk != at:
-            at, texts = chunk, Chunk(Path(job.chunks[chunk])).texts()
+            at, texts = chunk, Chunk(Path(chunks[chunk])).texts()
         yield texts[offset : offset + length].tobytes()
+
+
+def _batches(texts: Iterator[bytes]) -> Iterator[list[bytes]]:
+    batch: list[bytes] = []
+    size = 0
+    for data in texts:
+        batch.append(data)
+        size += len(data)
+        if size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    yield batch
 
 
 def load_shard(record: Path) -> Shard:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cuvee.base.errors import DataError, UsageError
-from cuvee.base.files import hash_file
+from cuvee.base.files import hash_file, replace
 from cuvee.base.rng import key64
 from cuvee.corpus.documents import Documents
 from cuvee.corpus.words import I64, mixed
@@ -26,7 +26,7 @@ SAMPLE_BYTES = 8_000_000
 _ENDS = (END, "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "[EOS]", "<|im_end|>", "<end_of_text>")
 _BYTES = TokenizerInfo("bytes", 257, 256, "bytes-257")
 
-Encode = Callable[[str], NDArray[Any]]
+Encode = Callable[[Sequence[str]], list[NDArray[Any]]]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def make(
         tokenizer = _load(_unpacked(Path(wish.path)), wish.path)
     else:
         tokenizer = _train(wish.vocab, _sample(documents, train_N, seed))
-    tokenizer.save(str(folder / FILE))
+    replace(folder / FILE, tokenizer.to_str(pretty=False).encode("utf-8"))
     vocabulary: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
     end = next((vocabulary[name] for name in _ENDS if name in vocabulary), None)
     if end is None:
@@ -91,18 +91,19 @@ def make(
 
 
 def encoder(info: TokenizerInfo, folder: Path) -> Encode:
-    """The function text -> token ids, with the end of text after them.
+    """The function texts -> token ids of each, with the end of text after them.
 
     A special token written out in a text is text, so that no document can end itself.
     """
     if info.kind == "bytes":
-        return lambda text: np.append(
-            np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.uint16), np.uint16(info.eos)
-        )
+        return lambda texts: [
+            np.append(np.frombuffer(t.encode("utf-8"), np.uint8).astype(np.uint16), np.uint16(256)) for t in texts
+        ]
     tokenizer = _load((folder / FILE).read_text(encoding="utf-8"), FILE)
 
-    def encode(text: str) -> NDArray[np.int64]:
-        return np.array([*tokenizer.encode(text, add_special_tokens=False).ids, info.eos], np.int64)
+    def encode(texts: Sequence[str]) -> list[NDArray[Any]]:
+        encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [np.array([*encoding.ids, info.eos], np.int64) for encoding in encodings]
 
     return encode
 
