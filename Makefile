@@ -27,7 +27,8 @@ types: $(VENV)/.installed
 	$(BIN)/mypy
 
 docs: $(VENV)/.installed
-	$(BIN)/mkdocs build --strict
+	$(BIN)/python -m cuvee.cli.reference > docs/reference/cli.md
+	$(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/.installed
 	$(BIN)/cuvee bench worlds

@@ -68,7 +68,9 @@ def test_a_study_from_end_to_end(folder: Path, capsys: pytest.CaptureFixture[str
     code, again, _ = call(capsys, "run", folder / "study.yaml")
     assert code == 0
     assert again["choice"] == first["choice"]
-    assert {p: p.stat().st_mtime_ns for p in (folder / "study" / "trials").rglob("*.json")} == trials, "resumed, not rerun"
+    assert {p: p.stat().st_mtime_ns for p in (folder / "study" / "trials").rglob("*.json")} == trials, (
+        "resumed, not rerun"
+    )
 
     assert call(capsys, "status", folder / "study")[0] == 0
     code, value, _ = call(capsys, "report", folder / "study")

@@ -39,10 +39,10 @@ class Bar:
     def __enter__(self) -> Self:
         if self.live:
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
             from rich.progress import Progress as RichProgress
 
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
             self._rich = RichProgress(*columns, TextColumn("eta"), TimeRemainingColumn(), console=Console(stderr=True))
             self._task = self._rich.add_task(self.label, total=self.total)
             self._rich.start()
@@ -76,8 +76,10 @@ class Bar:
         spent = self.last - self.started
         left = spent / self.done * max(self.total - self.done, 0) if self.done else float("nan")
         eta = f", about {left:.0f} s left" if self.done and self.done < self.total else ""
+        # a total of 1 is a fraction of the whole job, any other a number of things
+        count = f"{self.done:.0%}" if self.total == 1 else f"{self.done:.0f}/{self.total:.0f}"
         print(
-            f"{self.label}: {self.done:.0f}/{self.total:.0f} after {spent:.0f} s{eta} {note}".rstrip(),
+            f"{self.label}: {count} after {spent:.0f} s{eta} {note}".rstrip(),
             file=sys.stderr,
             flush=True,
         )
