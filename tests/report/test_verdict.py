@@ -76,8 +76,10 @@ def test_guards(guard: Estimate, level: str, words: str) -> None:
 
 
 def test_an_alternative_that_did_better_is_said() -> None:
-    found = verdict(verified(-0.018, 0.01))
-    assert any(s.startswith("Uniform, which needs no search, did better") for s in found.sentences)
+    sentences = verdict(verified(-0.018, 0.01)).sentences
+    assert "Uniform, which needs no search, did better: −0.0200 (−0.0300 to −0.0100). Consider it instead." in sentences
+    sentences = verdict(verified(-0.01, 0.03)).sentences
+    assert any("did better, though not significantly" in s for s in sentences)
 
 
 def test_unverified() -> None:

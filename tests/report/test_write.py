@@ -40,7 +40,7 @@ def test_data_of_a_study_loaded_without_its_corpus(study: Study, tmp_path: Path)
     study.choose()
     (tmp_path / "corpus").rename(tmp_path / "elsewhere")
     data = report_data(Study.load(tmp_path / "study"))
-    assert data.title == "study"
+    assert data.study == "study"
     assert [r.domain for r in data.weights] == ["a", "b", "c"]
     assert {f.label: f.value for f in data.provenance}["Corpus fingerprint"] == study.config.corpus.fingerprint
 

@@ -47,7 +47,8 @@ def assemble(evidence: Evidence) -> ReportData:
     natural = [r.loss for r in runs if r.role == "natural" and r.loss is not None]
     arms = verification.arms if verification else ()
     return ReportData(
-        title=evidence.title,
+        study=evidence.name,
+        title=f"How to mix {len(problem.domains)} domains for a run of {count(problem.target_tokens)} tokens",
         question=_question(problem, evidence.method),
         verdict=verdict(evidence, float(np.mean(natural)) if natural else math.nan, guards),
         warnings=warnings(evidence, guards),
@@ -78,11 +79,7 @@ def _question(problem: Problem, method: str) -> tuple[Fact, ...]:
     even = len({t.weight for t in problem.objective}) == 1
     if even and len(problem.objective) == len(problem.domains):
         targets = f"all {len(problem.domains)} domains, equally"
-    facts = [
-        Fact("Mix", f"{len(problem.domains)} domains, {count(sum(problem.tokens))} training tokens"),
-        Fact("For", f"a run of {count(problem.target_tokens)} tokens"),
-        Fact("To be good at", targets),
-    ]
+    facts = [Fact("To be good at", targets)]
     if problem.guards:
         facts.append(
             Fact("Without losing", "; ".join(f"{g.name}, at most {percent(g.tolerance)}" for g in problem.guards))
@@ -91,6 +88,7 @@ def _question(problem: Problem, method: str) -> tuple[Fact, ...]:
     bounds += [f"{plural(len(problem.limits), 'limit')} of single domains"] if problem.limits else []
     bounds += [f"{' + '.join(g.domains)} {percent(g.min_share)} to {percent(g.max_share)}" for g in problem.groups]
     facts += [Fact("Within", "; ".join(bounds))] if bounds else []
+    facts.append(Fact("From", f"{count(sum(problem.tokens))} training tokens"))
     return (*facts, Fact("Searched with", f"{method}, on proxies of {problem.proxy.size} parameters"))
 
 

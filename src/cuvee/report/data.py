@@ -22,7 +22,7 @@ class Evidence:
     `stale` says that a verification of an earlier choice was left out.
     """
 
-    title: str
+    name: str
     folder: str
     problem: Problem
     method: str
@@ -182,8 +182,9 @@ class Usage:
 
 @dataclass(frozen=True)
 class ReportData:
-    """All that a report says."""
+    """All that a report says: `title` is the question in a line, `study` the study's name."""
 
+    study: str
     title: str
     question: tuple[Fact, ...]
     verdict: Verdict

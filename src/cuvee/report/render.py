@@ -43,7 +43,7 @@ def render(data: ReportData, plotly_js: str) -> str:
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(data.title)}: mixture report</title>
+<title>{escape(data.study)}: {escape(data.title)}</title>
 <style>{CSS}</style>
 </head>
 <body>
@@ -116,7 +116,7 @@ def _paragraphs(sentences: Iterable[str]) -> str:
 def _header(data: ReportData) -> str:
     warnings = "".join(f"<li>{escape(w)}</li>" for w in data.warnings)
     return (
-        f'<header><div class="eyebrow">Cuvée mixture report</div><h1>{escape(data.title)}</h1>{_facts(data.question)}'
+        f'<header><div class="eyebrow">Cuvée report: {escape(data.study)}</div><h1>{escape(data.title)}</h1>{_facts(data.question)}'
         f"</header>{_verdict(data.verdict)}{_tiles(data)}"
         + (f'<ul class="warnings" aria-label="What weakens the evidence">{warnings}</ul>' if warnings else "")
     )
@@ -243,7 +243,7 @@ def _gains(data: ReportData, drawn: dict[str, Chart]) -> str:
 def _guards(data: ReportData) -> str:
     if not data.guards:
         return ""
-    heads = ["Guard", "Mean loss of", "#May rise by", "#Predicted", "#Verified", "#P(holds)", "#Asked for"]
+    heads = ["Guard", "Mean loss of", "#May rise by", "#Predicted, %", "#Verified, %", "#P(holds), asked for"]
     rows = [_guard_cells(g) for g in data.guards]
     return f"<h3>Guards</h3>{_table(heads, rows)}"
 
@@ -257,8 +257,7 @@ def _guard_cells(guard: GuardRow) -> list[Cell]:
         text.percent(guard.tolerance),
         text.relative_interval(guard.predicted) if guard.predicted else "",
         text.relative_interval(guard.verified) if guard.verified else "",
-        text.probability(best.p_better) if best else "",
-        f"{guard.probability:.2f}",
+        f"{text.probability(best.p_better)}, {guard.probability:.2f}" if best else "",
     ]
 
 

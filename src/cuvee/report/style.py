@@ -7,7 +7,7 @@ CSS = """
 html { background: #fff; }
 body { margin: 0 auto; max-width: 1000px; padding: 40px 28px 80px; color: var(--ink); font: 16px/1.55 system-ui,
   -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", Arial, sans-serif; overflow-wrap: anywhere; }
-header .eyebrow { color: var(--wine); font-weight: 600; letter-spacing: .06em; text-transform: uppercase; font-size: 12px; }
+header .eyebrow { color: var(--wine); font-weight: 600; letter-spacing: .02em; font-size: 13px; }
 h1 { font-size: 30px; line-height: 1.2; margin: 4px 0 18px; font-weight: 650; letter-spacing: -.01em; }
 h2 { font-size: 21px; margin: 56px 0 6px; padding-top: 18px; border-top: 1px solid var(--rule); font-weight: 650; }
 h3 { font-size: 16px; margin: 28px 0 4px; font-weight: 650; }
@@ -40,7 +40,7 @@ td { padding: 6px 10px; border-bottom: 1px solid var(--rule); vertical-align: to
 th.n, td.n { text-align: right; }
 td.n { white-space: nowrap; }
 td:first-child, th:first-child { padding-left: 2px; }
-td { min-width: 64px; } td.wide { min-width: 170px; }
+td { min-width: 64px; } td.wide { min-width: 110px; }
 td.name { min-width: 130px; max-width: 300px; }
 tr.strong td { font-weight: 650; }
 .tag { font-size: 11.5px; border: 1px solid #c9cdd3; border-radius: 10px; padding: 0 7px; color: var(--soft); margin-left: 6px;

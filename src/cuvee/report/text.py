@@ -24,11 +24,6 @@ def percent(share: float) -> str:
     return "< 0.01 %" if 0 < points < 0.01 else f"{points:.{1 if points >= 1 else 2}f} %"
 
 
-def signed_percent(share: float) -> str:
-    """A relative difference in percent with its sign."""
-    return signed(100 * share, 2) + " %"
-
-
 def count(value: float) -> str:
     """A large number in short: 1.9M, 30M, 1.2B."""
     value = float(f"{value:.3g}")
@@ -60,8 +55,9 @@ def interval(estimate: Estimate) -> str:
 
 
 def relative_interval(estimate: Estimate) -> str:
-    """The same for relative differences, in percent."""
-    return f"{signed_percent(estimate.mean)} ({signed_percent(estimate.low)} to {signed_percent(estimate.high)})"
+    """The same for relative differences, in percent without the sign."""
+    mean, low, high = (signed(100 * v, 2) for v in (estimate.mean, estimate.low, estimate.high))
+    return f"{mean} ({low} to {high})"
 
 
 def probability(value: float) -> str:

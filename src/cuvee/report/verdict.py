@@ -9,7 +9,7 @@ from cuvee.plan.choice import Arm, Choice, Estimate, Verification
 from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Trial
 from cuvee.report.data import Evidence, GuardRow, Verdict
-from cuvee.report.text import count, plural, probability, ratio, signed
+from cuvee.report.text import count, interval, plural, probability, ratio, signed
 from cuvee.study import judge
 
 LABELS = {
@@ -17,7 +17,7 @@ LABELS = {
     "natural": "Natural",
     "uniform": "Uniform",
     "unimax": "UniMax",
-    "best seen": "Best mixture seen in the search",
+    "best seen": "Best of the search",
     "present": "Present blend",
 }
 TRANSFER_FLOOR = 1 / 16
@@ -112,11 +112,11 @@ def _verified(
         headline = "Do not use this mixture: fresh runs found it worse than natural proportions."
         return Verdict("worse", "Verified worse", headline, tuple(sentences))
     headline = "No significant gain: fresh runs cannot tell this mixture from natural proportions."
-    detectable = "Keeping the natural proportions is as well founded."
+    power = "Keeping the natural proportions is as well founded."
     if math.isfinite(verification.detectable):
         found = f"So many runs find a gain of {verification.detectable:.4f} bits/byte four times out of five"
-        detectable = f"{found}; a smaller one may be there. {detectable}"
-    return Verdict("none", "No significant gain", headline, (measured, detectable, *sentences[1:]))
+        power = f"{power} {found}; a smaller one may be there."
+    return Verdict("none", "No significant gain", headline, (measured, power, *sentences[1:]))
 
 
 def _gain(better: str, guards: tuple[GuardRow, ...], sentences: tuple[str, ...]) -> Verdict:
@@ -162,11 +162,13 @@ def _alternatives(verification: Verification, estimate: Estimate) -> list[str]:
     simple = [a for a in verification.arms if a.name in ("uniform", "unimax") and a.estimates]
     if not simple:
         return []
-    best = min(simple, key=lambda a: a.estimates[0].mean)
-    mean = best.estimates[0].mean
-    if mean < estimate.mean:
-        return [f"{label(best.name)}, which needs no search, did better: {signed(mean)}."]
-    return [f"The better of the mixtures that need no search, {label(best.name)}, came to {signed(mean)}."]
+    best = min((a.estimates[0] for a in simple), key=lambda e: e.mean)
+    name = label(next(a.name for a in simple if a.estimates[0] is best))
+    if best.mean >= estimate.mean:
+        return [f"The better of the mixtures that need no search, {name}, came to {signed(best.mean)}."]
+    if best.high < 0:
+        return [f"{name}, which needs no search, did better: {interval(best)}. Consider it instead."]
+    return [f"{name}, which needs no search, did better, though not significantly: {interval(best)}."]
 
 
 def _scale(problem: Problem) -> str:

@@ -39,7 +39,7 @@ def report_data(study: Study) -> ReportData:
 
 def _evidence(study: Study) -> Evidence:
     return Evidence(
-        title=study.path.resolve().name,
+        name=study.path.resolve().name,
         folder=study.path.as_posix(),
         problem=study.problem,
         method=study.config.method.name,
