@@ -319,12 +319,13 @@ KINDS: tuple[Kind, ...] = (
     Kind("docstrings", "docstrings of installed packages: English technical prose", _docstrings),
     Kind("python_tests", "tests of the standard library or of installed packages", _python_tests),
     Kind("type_stubs", "type stubs that packages ship", _type_stubs),
-    Kind("character_tables", "tables of character encodings", _character_tables),
-    Kind("legal", "licences and notices of installed packages", _legal),
     Kind("readmes", "descriptions, READMEs and change logs of installed packages", _readmes),
     Kind("arithmetic", "decimal arithmetic test cases of the standard library", _arithmetic),
+    Kind("character_tables", "tables of character encodings", _character_tables),
+    Kind("legal", "licences and notices of installed packages", _legal),
     Kind("web_pages", "HTML, CSS, JavaScript and XML that packages ship", _web_pages),
     Kind("man_pages", "manual pages in troff", _man_pages),
     Kind("perl_code", "code of the system's Perl", _perl_code),
 )
-"""Kinds of text in order of preference; the later ones stand in where a distribution lacks earlier ones."""
+"""Kinds of text in order of preference; the later ones, such as licences that say the same thing many times, stand in
+where a distribution lacks earlier ones."""
