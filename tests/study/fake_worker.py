@@ -1,4 +1,4 @@
-"""The worker command with stand-ins for training: `python -m tests.study.fake_worker MODE JOB ...`."""
+"""The worker command with other trainings: `python -m tests.study.fake_worker MODE JOB ...`."""
 
 from __future__ import annotations
 
@@ -42,12 +42,23 @@ def full(plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = Non
     raise OSError(28, "No space left on device")
 
 
+def eager(plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None) -> tuple[Trial, ...]:
+    """The real training with a checkpoint after every step, on one thread as the real worker has it."""
+    import torch
+
+    from cuvee.proxies.train import train
+
+    torch.set_num_threads(1)
+    return train(plans, corpus, checkpoint=checkpoint, checkpoint_seconds=0)
+
+
 MODES: dict[str, Trainer] = {
     "fake": fake_train,
     "crash": crash,
     "crash-once": crash_once,
     "hang": hang,
     "full": full,
+    "eager": eager,
 }
 
 if __name__ == "__main__":

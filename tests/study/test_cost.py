@@ -17,20 +17,20 @@ from tests.study.fakes import Grid, Inline, problem
 def test_it_counts_what_is_left(folder: Path, corpus: Corpus) -> None:
     question = problem(corpus)
     study = Study.open(folder, question, corpus, Grid())
-    first = study.cost(workers=2, verify_seeds=3, calibrate=False)
+    first = study.cost(workers=2, verify_seeds=3, speed="assumed")
     assert (first.runs, first.verify_runs, first.finished) == (6, 15, 0)
     assert first.tokens == 21 * question.plan(question.natural, 0).tokens
     assert first.flops > first.tokens * size("0.1M").flops_per_token(corpus.vocab_size, 16)
     assert first.rate_is == "assumed"
     assert study.rounds() == (), "counting writes no round"
     study.run(runner=Inline())
-    last = study.cost(workers=2, verify_seeds=0, calibrate=False)
+    last = study.cost(workers=2, verify_seeds=0, speed="assumed")
     assert (last.runs, last.verify_runs, last.finished, last.seconds) == (0, 0, 10, 0)
 
 
 def test_epochs_match_at_both_scales(folder: Path, corpus: Corpus) -> None:
     question = problem(corpus)
-    found = Study.open(folder, question, corpus, Grid()).cost(calibrate=False)
+    found = Study.open(folder, question, corpus, Grid()).cost(speed="assumed")
     assert found.ratio == pytest.approx(4096 / 40_000)
     for row, n, pool in zip(found.epochs, question.tokens, question.pools, strict=True):
         assert (row.tokens, row.pool) == (n, pool)
@@ -50,7 +50,7 @@ def test_more_workers_take_less_time(corpus: Corpus, monkeypatch: pytest.MonkeyP
 
     def seconds(workers: int) -> float:
         return cost.estimate(
-            question, corpus, plans, finished=0, budget=0, workers=workers, verify_seeds=0, calibrate=False
+            question, corpus, plans, finished=0, budget=0, workers=workers, verify_seeds=0, speed="assumed"
         ).seconds
 
     assert seconds(1) == pytest.approx(8 * seconds(8))
@@ -59,12 +59,12 @@ def test_more_workers_take_less_time(corpus: Corpus, monkeypatch: pytest.MonkeyP
 
 def test_a_method_that_says_its_runs_is_believed(corpus: Corpus) -> None:
     question = problem(corpus)
-    found = cost.estimate(question, corpus, [], finished=0, budget=48, workers=1, verify_seeds=0, calibrate=False)
+    found = cost.estimate(question, corpus, [], finished=0, budget=48, workers=1, verify_seeds=0, speed="assumed")
     assert found.runs == 48
 
 
 def test_it_reads_well_and_survives_json(folder: Path, corpus: Corpus) -> None:
-    found = Study.open(folder, problem(corpus), corpus, Grid()).cost(calibrate=False)
+    found = Study.open(folder, problem(corpus), corpus, Grid()).cost(speed="assumed")
     assert "6 proxy runs" in str(found)
     assert "unproven" not in str(found)
     assert "unproven" in str(replace(found, ratio=1 / 17))
@@ -75,6 +75,9 @@ def test_it_reads_well_and_survives_json(folder: Path, corpus: Corpus) -> None:
 def test_calibration_trains_for_real(corpus: Corpus) -> None:
     import torch
 
+    from cuvee.proxies.evaluate import HELD_OUT_TOKENS
+
+    assert cost.SCORED == HELD_OUT_TOKENS
     question = problem(corpus)
     threads = torch.get_num_threads()
     found = cost.measure(question.plan(question.natural, 0), corpus)

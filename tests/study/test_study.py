@@ -122,6 +122,13 @@ def test_failed_and_diverged_runs_are_trials(folder: Path, corpus: Corpus) -> No
     assert again.made == []
 
 
+def test_a_round_without_any_good_run_ends_the_search(folder: Path, corpus: Corpus) -> None:
+    study = Study.open(folder, problem(corpus), corpus, Grid())
+    with pytest.raises(DataError, match=r"none of the 6 runs of round 0 .*a broken plan"):
+        study.run(runner=Inline(Counting(dict.fromkeys(range(1, 7), "failed"))))
+    assert len(study.trials()) == 6
+
+
 def test_a_damaged_trial_is_set_aside_said_and_run_again(folder: Path, corpus: Corpus) -> None:
     study = made(folder, corpus)
     before = (folder / "choice.json").read_bytes()
@@ -243,6 +250,22 @@ def test_a_new_recipe_is_changed_evidence(folder: Path, corpus: Corpus, monkeypa
     with pytest.raises(UsageError, match="recipe"):
         Study.open(folder, problem(corpus), corpus, Grid())
     assert len(Study.load(folder).trials()) == len(study.trials())
+
+
+def test_a_preview_costs_and_writes_nothing(folder: Path, corpus: Corpus) -> None:
+    fresh = Study.preview(folder, problem(corpus), corpus, Grid())
+    assert fresh.cost(speed="assumed").runs == 6
+    assert not folder.exists()
+    made(folder, corpus)
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
+    asked = problem(corpus).with_objective((Target("b"),))
+    assert Study.preview(folder, asked, corpus, Grid(rounds=3)).cost(speed="assumed").runs == 4
+    changed = problem(corpus, seed=1)
+    with pytest.raises(UsageError, match="no longer apply"):
+        Study.preview(folder, changed, corpus, Grid())
+    restarted = Study.preview(folder, changed, corpus, Grid(), changed_evidence="restart")
+    assert restarted.cost(speed="assumed").runs == 6
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
 
 
 def test_a_study_edited_by_another_process_writes_nothing_more(folder: Path, corpus: Corpus) -> None:

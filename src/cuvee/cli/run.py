@@ -28,7 +28,14 @@ def open_study(question: Question, accept: bool) -> Study:
 
 def dry_run(question: Question, workers: int, accept: bool) -> Result:
     """The cost of the study before anything is spent."""
-    cost = open_study(question, accept).cost(workers=workers, verify_seeds=question.file.verify.seeds)
+    study = Study.preview(
+        question.folder,
+        question.problem,
+        question.corpus,
+        question.method,
+        changed_evidence="restart" if accept else "refuse",
+    )
+    cost = study.cost(workers=workers, verify_seeds=question.file.verify.seeds)
     return str(cost), {"cost": to_json(cost)}
 
 

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from cuvee.base.codec import to_json
 from cuvee.base.errors import CuveeError
@@ -21,6 +22,7 @@ from cuvee.plan.trial import Plan
 from cuvee.shards.corpus import Corpus
 from cuvee.study.judge import FIRST_BLOCK
 
+Speed = Literal["measured", "assumed"]
 FLOP_RATE = 1e10
 """FLOP/s assumed of one core when there is nothing to calibrate with: about what small models reach on a recent core."""
 CALIBRATION = 2.0
@@ -62,7 +64,7 @@ class CostEstimate:
         ratio: r/R.
         smallest_pool: The domain with the smallest pool, and that pool in sequences.
         seconds: Wall-clock time left with `workers` on this machine's cores.
-        rate: Tokens per second and worker, and how it is known: `calibrated` or `assumed`.
+        rate: Tokens per second and worker, and how it is known: `measured` or `assumed`.
         disk: Bytes that trials and checkpoints will take.
     """
 
@@ -77,7 +79,7 @@ class CostEstimate:
     workers: int
     seconds: float
     rate: float
-    rate_is: str
+    rate_is: Speed
     disk: int
 
     def __str__(self) -> str:
@@ -108,7 +110,7 @@ def estimate(
     budget: int,
     workers: int,
     verify_seeds: int,
-    calibrate: bool,
+    speed: Speed,
 ) -> CostEstimate:
     """The cost of `plans` and a verification with `verify_seeds` fresh blocks.
 
@@ -116,13 +118,13 @@ def estimate(
         plans: Runs of the search that are known, finished or not.
         finished: How many of them have ended.
         budget: Runs in total that the method means to make, where it says so (a field `runs`); otherwise 0.
-        calibrate: Train for about two seconds to learn the speed; otherwise a FLOP rate is assumed.
+        speed: `measured` trains for seconds to learn it; `assumed` takes a FLOP rate for granted.
     """
     left, verify = max(len(plans), budget) - finished, ARMS * verify_seeds
     probe = problem.plan(problem.natural, FIRST_BLOCK, "search")
     per_token = size(probe.size).flops_per_token(corpus.vocab_size, probe.seq_len)
     flops = per_token * (probe.tokens + scored_tokens(probe) / 3)
-    measured = measure(probe, corpus) if calibrate else None
+    measured = measure(probe, corpus) if speed == "measured" else None
     per_run = measured if measured is not None else flops / FLOP_RATE
     streams = max(1, min(workers, os.cpu_count() or 1))
     pool = min(range(len(problem.domains)), key=lambda i: problem.pools[i])
@@ -138,7 +140,7 @@ def estimate(
         workers=workers,
         seconds=(-(-left // streams) + -(-verify // streams)) * per_run,
         rate=probe.tokens / per_run,
-        rate_is="calibrated" if measured is not None else "assumed",
+        rate_is="measured" if measured is not None else "assumed",
         disk=_disk(probe, corpus.vocab_size, left + verify, workers),
     )
 

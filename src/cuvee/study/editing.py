@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Literal
 
-from cuvee.base.codec import canonical
+from cuvee.base.codec import canonical, to_json
+from cuvee.base.errors import DataError, UsageError
 from cuvee.plan.problem import Problem
-from cuvee.study.layout import Config
+from cuvee.study.layout import Change, Config
+from cuvee.study.store import Store
 
+Accept = Literal["refuse", "restart"]
+RESULTS = ("choice.json", "verification.json")
+MADE = ("rounds", "verify", "jobs", *RESULTS)
 EVIDENCE = ("domains", "tokens", "target_tokens", "proxy", "seed")
 
 
@@ -44,3 +50,44 @@ def _keys(problem: Problem) -> dict[str, Any]:
     """The canonical form of every key, in which 4 and 4.0 are the same."""
     found: dict[str, Any] = json.loads(canonical(problem))
     return found
+
+
+def settle(store: Store, config: Config, changed_evidence: Accept) -> None:
+    """Make the config in the folder `config`, or refuse."""
+    old = store.config()
+    found = changes(old, config)
+    if found.evidence:
+        refuse_losses(store, config, changed_evidence)
+        _note(store, "restart", (*found.evidence, *found.question), old)
+        store.retire(MADE)
+    elif found.question:
+        _note(store, "question", found.question, old)
+        store.retire(RESULTS)
+    if old != config:
+        store.edit(config)
+
+
+def refuse_losses(store: Store, new: Config, changed_evidence: Accept) -> None:
+    """Refuse evidence that changed, unless nothing is lost by it or the loss is accepted."""
+    old, lost = store.config(), len(store.trials(store.planned().values()))
+    if not lost or changed_evidence == "restart":
+        return
+    keys = changes(old, new).evidence
+    fix = "use another folder, or restart this study with --accept (changed_evidence='restart'): its runs are put aside"
+    if "corpus" in keys:
+        raise DataError(
+            f"the corpus of {store.folder} has changed: fingerprint {new.corpus.fingerprint}; "
+            f"{lost} trials no longer apply",
+            wanted=old.corpus.fingerprint,
+            fix=fix,
+        )
+    was = [f"{key}: {getattr(old.problem, key)}" for key in keys if key != "recipe"]
+    raise UsageError(
+        f"{', '.join(keys)} changed in {store.folder}: {lost} trials no longer apply",
+        wanted=f"the evidence as it was ({'; '.join(was) or f'training code recipe {old.recipe}'})",
+        fix=fix,
+    )
+
+
+def _note(store: Store, event: str, keys: tuple[str, ...], old: Config) -> None:
+    store.remember(Change(datetime.now(UTC).isoformat(timespec="seconds"), event, keys, to_json(old)))

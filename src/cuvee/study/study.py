@@ -7,12 +7,10 @@ proposed, and any number of processes may work on one study at a time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
-from cuvee.base.codec import to_json
 from cuvee.base.errors import DataError, PartialError, UsageError
 from cuvee.base.progress import Progress, Silent
 from cuvee.base.rng import generator
@@ -22,15 +20,12 @@ from cuvee.plan.problem import Problem
 from cuvee.plan.trial import RECIPE, Plan, Trial
 from cuvee.shards.corpus import Corpus
 from cuvee.study import cost, judge
-from cuvee.study.editing import Changes, changes
+from cuvee.study.editing import Accept, Changes, changes, refuse_losses, settle
 from cuvee.study.layout import Change, Config, CorpusRef, MethodRef, Planned, Round
 from cuvee.study.runners.local import Local, Runner
 from cuvee.study.status import StudyStatus, status
 from cuvee.study.store import Store, portable
 from cuvee.study.worker import check_applies
-
-RESULTS = ("choice.json", "verification.json")
-MADE = ("rounds", "verify", "jobs", *RESULTS)
 
 
 class Study:
@@ -50,7 +45,7 @@ class Study:
         method: Method,
         *,
         reuse: Sequence[Path | str] = (),
-        changed_evidence: Literal["refuse", "restart"] = "refuse",
+        changed_evidence: Accept = "refuse",
     ) -> Study:
         """The study in the folder `path`, made or resumed.
 
@@ -67,19 +62,35 @@ class Study:
 
         Raises:
             UsageError: the evidence changed; says how many runs no longer apply.
-            DataError: the corpus changed, or the folder cannot be read or written.
+            DataError: the corpus changed, a domain has no held-out text, or the folder cannot be read or written.
         """
         store = Store(Path(path))
-        ref = CorpusRef(corpus.fingerprint, portable(corpus.path, store.folder), corpus.vocab_size)
-        config = Config(problem, MethodRef.of(method), ref, RECIPE)
-        if problem.domains != corpus.domains:
-            raise UsageError(
-                f"the problem is about {', '.join(problem.domains)}",
-                wanted=f"the corpus's: {', '.join(corpus.domains)}",
-            )
+        config = _config(store, problem, corpus, method)
         store.create(config)
-        _settle(store, config, changed_evidence)
+        settle(store, config, changed_evidence)
         return cls(store, config, corpus, method, tuple(Store(Path(other)) for other in reuse))
+
+    @classmethod
+    def preview(
+        cls,
+        path: Path | str,
+        problem: Problem,
+        corpus: Corpus,
+        method: Method,
+        *,
+        changed_evidence: Accept = "refuse",
+    ) -> Study:
+        """The study as `open` would make or resume it, to ask for its cost; writes nothing.
+
+        Raises:
+            UsageError, DataError: as `open`.
+        """
+        store = Store(Path(path))
+        config = _config(store, problem, corpus, method)
+        if store.exists() and changes(store.config(), config).evidence:
+            refuse_losses(store, config, changed_evidence)
+            store = Store(store.folder / ".restarted")  # no such folder: nothing is made yet
+        return cls(store, config, corpus, method)
 
     @classmethod
     def load(cls, path: Path | str, corpus: Corpus | None = None) -> Study:
@@ -145,11 +156,13 @@ class Study:
 
         Raises:
             PartialError: the disk is full or workers crash; what was finished is kept.
+            DataError: no run of a round ended well.
             UsageError: the method proposes what no study can run, or the folder was edited meanwhile.
         """
         number = 0
         while (round_ := self._round(number)) is not None:
             self._finish(round_.plans, workers, progress or Silent(), runner or Local())
+            _check_some_done(number, self._store.trials(round_.plans))
             number += 1
 
     def choose(self) -> Choice:
@@ -189,10 +202,7 @@ class Study:
         lineup = judge.lineup(self.problem, choice, self.trials(), seeds, corpus.fingerprint)
         self._check_unchanged()
         self._store.write_lineup(lineup)
-        progress.say(
-            f"verification: {len(lineup.plans)} runs in {seeds} fresh blocks; "
-            f"gains from {lineup.detectable:.4f} bits/byte are detectable (80 % power)"
-        )
+        progress.say(f"verification: {len(lineup.plans)} runs in {seeds} fresh blocks; {_power(lineup.detectable)}")
         self._finish(lineup.plans, workers, progress, runner or Local())
         verification = judge.verdict(self.problem, lineup, self._store.trials(lineup.plans))
         self._store.write_verification(verification)
@@ -212,8 +222,9 @@ class Study:
         """What is done and what is left."""
         return status(self._store)
 
-    def cost(self, workers: int = 1, verify_seeds: int = 4, calibrate: bool = True) -> cost.CostEstimate:
-        """What is left to spend, with a verification of `verify_seeds` fresh blocks; trains for seconds to learn the speed."""
+    def cost(self, workers: int = 1, verify_seeds: int = 4, speed: cost.Speed = "measured") -> cost.CostEstimate:
+        """What is left to spend, with a verification of `verify_seeds` fresh blocks. Trains for seconds to
+        learn the speed unless it is to be assumed."""
         rounds = self._store.rounds()
         planned = [p for r in rounds for p in r.plans]
         done = [p.plan for p in planned if self._store.has(p.id)]
@@ -228,7 +239,7 @@ class Study:
             budget=int(getattr(self._method, "runs", 0)),
             workers=workers,
             verify_seeds=verify_seeds,
-            calibrate=calibrate and bool(left or verify_seeds),
+            speed=speed if left or verify_seeds else "assumed",
         )
 
     # rounds
@@ -328,46 +339,31 @@ class Study:
             )
 
 
-def _settle(store: Store, config: Config, changed_evidence: Literal["refuse", "restart"]) -> None:
-    """Make the config in the folder `config`, or refuse."""
-    old = store.config()
-    found = changes(old, config)
-    if found.evidence:
-        lost = len(store.trials(store.planned().values()))
-        if changed_evidence == "refuse" and lost:
-            raise _refusal(store, old, config, found, lost)
-        _note(store, "restart", (*found.evidence, *found.question), old)
-        store.retire(MADE)
-    elif found.question:
-        _note(store, "question", found.question, old)
-        store.retire(RESULTS)
-    if old != config:
-        store.edit(config)
-
-
-def _refusal(store: Store, old: Config, new: Config, found: Changes, lost: int) -> UsageError | DataError:
-    fix = "use another folder, or restart this study with --accept (changed_evidence='restart'): its runs are put aside"
-    if "corpus" in found.evidence:
-        return DataError(
-            f"the corpus of {store.folder} has changed: fingerprint {new.corpus.fingerprint}; "
-            f"{lost} trials no longer apply",
-            wanted=old.corpus.fingerprint,
-            fix=fix,
+def _config(store: Store, problem: Problem, corpus: Corpus, method: Method) -> Config:
+    if problem.domains != corpus.domains:
+        raise UsageError(
+            f"the problem is about {', '.join(problem.domains)}", wanted=f"the corpus's: {', '.join(corpus.domains)}"
         )
-    was = "; ".join(
-        f"{key}: {getattr(old.problem, key)} -> {getattr(new.problem, key)}"
-        for key in found.evidence
-        if key != "recipe"
-    )
-    return UsageError(
-        f"{', '.join(found.evidence)} changed in {store.folder}: {lost} trials no longer apply",
-        wanted=f"the evidence as it was ({was or f'training code recipe {old.recipe}'})",
-        fix=fix,
-    )
+    for domain in problem.domains:
+        for split in ("search", "verify"):
+            corpus.bytes_per_token(domain, split)  # a domain that cannot be scored would fail every run
+    ref = CorpusRef(corpus.fingerprint, portable(corpus.path, store.folder), corpus.vocab_size)
+    return Config(problem, MethodRef.of(method), ref, RECIPE)
 
 
-def _note(store: Store, event: str, keys: tuple[str, ...], old: Config) -> None:
-    store.remember(Change(datetime.now(UTC).isoformat(timespec="seconds"), event, keys, to_json(old)))
+def _power(detectable: float) -> str:
+    if math.isfinite(detectable):
+        return f"gains from {detectable:.4f} bits/byte on are detectable (80 % power)"
+    return "what gain is detectable is not known: too few mixtures ran in several blocks, or one block is verified"
+
+
+def _check_some_done(number: int, trials: Sequence[Trial]) -> None:
+    if not any(t.status == "done" for t in trials):
+        raise DataError(
+            f"none of the {len(trials)} runs of round {number} ended well; the first: {trials[0].message}",
+            wanted="runs that can be compared",
+            fix="mend the cause (diverged: a lower proxy.learning_rate); removed trial files are made again",
+        )
 
 
 def _check_plan(plan: Plan, problem: Problem) -> None:
