@@ -262,7 +262,7 @@ def test_progress_adds_up_to_one(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_at_any_moment_it_resumes_to_the_same_corpus(tmp_path: Path) -> None:
-    source = texts(tmp_path / "in", 1500, tuple("abcdef"))
+    source = texts(tmp_path / "in", 800, tuple("abcdef"))
     whole = prepare(source, out=tmp_path / "whole", vocab=1000, min_held_out_bytes=5000, workers=2)
     script = (
         "import sys; from cuvee.corpus.prepare import prepare;"

@@ -98,7 +98,9 @@ def _document(row: Any, number: int, fields: Fields) -> Document | Bad:
     if not isinstance(text, str):
         kind = "missing" if text is None else f"not a string but {type(text).__name__}"
         return Bad(number, f"the field {fields.text!r} is {kind}; the row has {', '.join(map(str, list(row)[:8]))}")
-    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
         return Bad(number, "half a surrogate pair, which is no text")
     if fields.domain is None:
         return Document(text, number)
