@@ -1,10 +1,13 @@
 """Checkpoints of an unfinished training. One that is not whole is none: it is a convenience, losing it costs time only.
 
+A file is the blake2b of the rest and torch's own format, which does not notice a changed byte by itself.
+
 Letters: K plans, S evaluation points, T targets.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +19,8 @@ from torch import Tensor
 from cuvee.base.codec import from_json, to_json
 from cuvee.base.files import FORMAT, replace
 from cuvee.stream.mixer import MixerState
+
+DIGEST = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +52,20 @@ def save(path: Path, saved: Saved) -> None:
     """
     buffer = io.BytesIO()
     torch.save({**vars(saved), "mixers": to_json(saved.mixers), "format": FORMAT}, buffer)
-    replace(path, buffer.getvalue())
+    replace(path, _digest(buffer.getvalue()) + buffer.getvalue())
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=DIGEST).digest()
 
 
 def load(path: Path, ids: tuple[str, ...]) -> Saved | None:
     """The checkpoint at `path`; None if there is none, or it is not whole, of another format or of other trials."""
     try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
+        digest, body = (content := path.read_bytes())[:DIGEST], content[DIGEST:]
+        if digest != _digest(body):
+            return None
+        data = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
         if data.pop("format") != FORMAT or data["ids"] != ids:
             return None
         return Saved(**{**data, "mixers": tuple(from_json(MixerState, m) for m in data["mixers"])})

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cuvee.proxies import loss
+from cuvee.proxies.loss import cross_entropy, token_nats
+
+
+@pytest.mark.parametrize("tokens", [1, loss.PIECE, loss.PIECE + 7])
+def test_equals_the_composed_operations_and_their_gradients(tokens: int) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, tokens, 8, dtype=torch.float64, requires_grad=True)
+    table = torch.randn(2, 30, 8, dtype=torch.float64, requires_grad=True)
+    target = torch.randint(0, 30, (2, tokens))
+    scale = torch.tensor([1.0, 3.0], dtype=torch.float64)
+
+    ours = cross_entropy(x, table, target)
+    grads = torch.autograd.grad((ours * scale).sum(), (x, table))
+    nats = F.cross_entropy((x @ table.transpose(1, 2)).flatten(0, 1), target.flatten(), reduction="none").view(
+        2, tokens
+    )
+    expected = torch.autograd.grad((nats.mean(1) * scale).sum(), (x, table))
+
+    torch.testing.assert_close(ours, nats.mean(1))
+    torch.testing.assert_close(token_nats(x, table, target), nats)
+    for grad, other in zip(grads, expected, strict=True):
+        torch.testing.assert_close(grad, other)
+
+
+def test_logits_far_from_zero_do_not_overflow() -> None:
+    x, table = torch.full((1, 3, 1), 1000.0), torch.tensor([[[1.0], [0.0]]])
+    target = torch.tensor([[0, 0, 1]])
+    assert cross_entropy(x, table, target).item() == pytest.approx(1000 / 3)
+    assert token_nats(x, table, target)[0].tolist() == [0, 0, 1000]

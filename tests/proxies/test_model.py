@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cuvee.plan.sizes import SIZES, Size
+from cuvee.proxies.model import Decoder
+
+VOCAB = 50
+SMALL = Size("small", layers=2, dim=32, heads=2, hidden=48)
+
+
+def decoder(members: int = 1, *, seed: int = 0, block: int = 0, size: Size = SMALL) -> Decoder:
+    return Decoder(size, VOCAB, members, seed=seed, block=block)
+
+
+def tokens(members: int = 1, batch: int = 2, length: int = 9) -> torch.Tensor:
+    return torch.randint(0, VOCAB, (members, batch, length), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("name", list(SIZES))
+def test_parameters_are_as_many_as_the_size_says(name: str) -> None:
+    model = decoder(size=SIZES[name])
+    assert sum(w.numel() for w in model.parameters()) == SIZES[name].parameters + VOCAB * SIZES[name].dim
+
+
+def test_shapes() -> None:
+    model, x = decoder(3), tokens(3)
+    assert model(x).shape == (3, 2, 9, VOCAB)
+    assert model.loss(x).shape == (3,)
+    assert model.nats(x).shape == (3, 2, 8)
+
+
+def test_loss_is_the_mean_of_nats_is_cross_entropy_of_logits() -> None:
+    model, x = decoder(2), tokens(2)
+    logits = model(x[..., :-1])
+    expected = F.cross_entropy(logits.flatten(0, 2), x[..., 1:].flatten(), reduction="none").view(2, 2, 8)
+    torch.testing.assert_close(model.nats(x), expected)
+    torch.testing.assert_close(model.loss(x), expected.mean((1, 2)))
+
+
+def test_untrained_models_know_nothing() -> None:
+    assert decoder().loss(tokens(batch=50)).item() == pytest.approx(torch.tensor(VOCAB).log().item(), abs=0.05)
+
+
+@torch.no_grad()
+def test_a_token_changes_nothing_before_it() -> None:
+    model, x = decoder(), tokens()
+    y = x.clone()
+    y[..., 5] = (y[..., 5] + 1) % VOCAB
+    before, after = model(x), model(y)
+    torch.testing.assert_close(before[:, :, :5], after[:, :, :5], rtol=0, atol=0)
+    assert (before[:, :, 5:] - after[:, :, 5:]).abs().amax((0, 1, 3)).min() > 0
+
+
+@torch.no_grad()
+def test_order_matters() -> None:
+    model = decoder()
+    for weight in model.parameters():
+        weight.mul_(5)
+    x = torch.tensor([[[3, 4, 7], [4, 3, 7]]])
+    assert (model(x)[0, 0, 2] - model(x)[0, 1, 2]).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_members_use_their_own_weights_only() -> None:
+    model, x = decoder(3), tokens(3)
+    before = model(x)
+    for weight in model.parameters():
+        weight[1] *= 1.5
+    after = model(x)
+    torch.testing.assert_close(before[[0, 2]], after[[0, 2]], rtol=0, atol=0)
+    assert (before[1] - after[1]).abs().max() > 0
+    alone = decoder()
+    for weight, other in zip(alone.parameters(), model.parameters(), strict=True):
+        weight.copy_(other[1:2])
+    torch.testing.assert_close(alone(x[1:2]), after[1:2])
+
+
+def test_initial_weights_follow_from_seed_and_block() -> None:
+    first = decoder(2, seed=1, block=2).state_dict()
+    for name, weight in decoder(3, seed=1, block=2).state_dict().items():
+        assert torch.equal(weight[2], first[name][0]), name
+        assert torch.equal(first[name][0], first[name][1]), name
+    for other in (decoder(seed=1, block=3), decoder(seed=2, block=2)):
+        assert not torch.equal(other.table[0], first["table"][0])

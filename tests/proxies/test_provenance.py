@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+import torch
+
+from cuvee.proxies.provenance import provenance
+
+
+def test_says_what_it_ran_on() -> None:
+    found = provenance(3)
+    assert found["torch"] == torch.__version__
+    assert found["members"] == "3"
+    assert found["threads"] == "1"
+    assert all(found.values())
