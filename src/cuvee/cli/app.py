@@ -149,10 +149,11 @@ def run(
 
     question = load(study_file)
     count = workers or question.file.workers
+    changed: Literal["refuse", "restart"] = "restart" if accept else "refuse"
     if dry_run:
-        text, value = estimate(question, count, accept)
+        text, value = estimate(question, count, changed)
     else:
-        text, value = run_study(question, count, accept)
+        text, value = run_study(question, count, changed)
     _show(text, value, as_json)
 
 
@@ -246,13 +247,17 @@ def bench(
     if name == "worlds":
         from cuvee.bench import worlds
 
-        value = worlds.run()
+        rows = [
+            {"setting": s, "method": m, **figures}
+            for s, table_ in worlds.run().items()
+            for m, figures in table_.items()
+        ]
     elif name == "hparams":
         from cuvee.bench import hparams
 
         if corpus is None:
             raise UsageError("`bench hparams` trains on a corpus and got none", fix="cuvee bench hparams --corpus DIR")
-        value = hparams.run(Corpus.open(corpus))
+        rows = hparams.run(Corpus.open(corpus))["rows"]
     else:
         raise UsageError(f"no benchmark {name!r}", wanted="hparams or worlds")
-    _show(table(value["rows"]), value, as_json)
+    _show(table(rows), {"rows": rows}, as_json)

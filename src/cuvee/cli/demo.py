@@ -70,5 +70,5 @@ def run_demo(folder: Path, *, workers: int) -> DemoResult:
         text = STUDY.format(target=total, tokens=min(200_000, total), targets=", ".join(f"{d}: 1" for d in pointed))
         replace(study_file, text.encode("utf-8"))
     question = load(study_file)
-    summary, value = run_study(question, count, False)
+    summary, value = run_study(question, count, "refuse")
     return DemoResult(summary, question.report, value)

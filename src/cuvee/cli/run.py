@@ -9,37 +9,27 @@ from cuvee.base.progress import Bar
 from cuvee.cli.studyfile import Question
 from cuvee.plan.choice import Choice, Verification
 from cuvee.report.write import write_report
+from cuvee.study.editing import Accept
 from cuvee.study.study import Study
 
 Result = tuple[str, dict[str, Any]]
 
 
-def open_study(question: Question, accept: bool) -> Study:
+def open_study(question: Question, accept: Accept) -> Study:
     """The study of a question, made or resumed."""
-    return Study.open(
-        question.folder,
-        question.problem,
-        question.corpus,
-        question.method,
-        reuse=question.reuse,
-        changed_evidence="restart" if accept else "refuse",
-    )
+    q = question
+    return Study.open(q.folder, q.problem, q.corpus, q.method, reuse=q.reuse, changed_evidence=accept)
 
 
-def dry_run(question: Question, workers: int, accept: bool) -> Result:
-    """The cost of the study before anything is spent."""
-    study = Study.preview(
-        question.folder,
-        question.problem,
-        question.corpus,
-        question.method,
-        changed_evidence="restart" if accept else "refuse",
-    )
-    cost = study.cost(workers=workers, verify_seeds=question.file.verify.seeds)
+def dry_run(question: Question, workers: int, accept: Accept) -> Result:
+    """The cost of the study before anything is spent; writes nothing."""
+    q = question
+    study = Study.preview(q.folder, q.problem, q.corpus, q.method, changed_evidence=accept)
+    cost = study.cost(workers=workers, verify_seeds=q.file.verify.seeds)
     return str(cost), {"cost": to_json(cost)}
 
 
-def run_study(question: Question, workers: int, accept: bool) -> Result:
+def run_study(question: Question, workers: int, accept: Accept) -> Result:
     """Search, choose, verify, report; every step resumes."""
     study = open_study(question, accept)
     cost = study.cost(workers=workers, verify_seeds=question.file.verify.seeds)
@@ -55,7 +45,7 @@ def run_study(question: Question, workers: int, accept: bool) -> Result:
 
 def verify_study(question: Question, seeds: int, workers: int) -> Result:
     """More fresh blocks for the choice that the study has."""
-    study = open_study(question, False)
+    study = open_study(question, "refuse")
     choice = study.choose()
     return _finish(question, study, choice, _verify(study, choice, seeds, workers))
 
