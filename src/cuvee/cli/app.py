@@ -244,6 +244,7 @@ def bench(
     from cuvee.cli.render import table
     from cuvee.shards.corpus import Corpus
 
+    rows: list[dict[str, Any]]
     if name == "worlds":
         from cuvee.bench import worlds
 
@@ -257,7 +258,7 @@ def bench(
 
         if corpus is None:
             raise UsageError("`bench hparams` trains on a corpus and got none", fix="cuvee bench hparams --corpus DIR")
-        rows = hparams.run(Corpus.open(corpus))["rows"]
+        rows = [dict(row) for row in hparams.run(Corpus.open(corpus))["rows"]]
     else:
         raise UsageError(f"no benchmark {name!r}", wanted="hparams or worlds")
     _show(table(rows), {"rows": rows}, as_json)
