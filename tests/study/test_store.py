@@ -212,9 +212,11 @@ def test_sweeping_removes_only_what_belongs_to_published_trials(store: Store, co
     done, open_ = planned(corpus), planned(corpus, 1)
     store.publish_trial(fake_train([done.plan], corpus)[0])
     for run in (done, open_):
-        for path in (store.checkpoint_path(run.id), store.claim_path(run.id)):
+        temporary = store.checkpoint_path(run.id).with_name(f".{run.id}.pt.0123.tmp")
+        for path in (store.checkpoint_path(run.id), temporary, store.claim_path(run.id)):
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(b"")
     store.sweep([done, open_])
-    assert [p.stem for p in (store.folder / "checkpoints").iterdir()] == [open_.id]
+    left = {p.name for p in (store.folder / "checkpoints").iterdir()}
+    assert left == {f"{open_.id}.pt", f".{open_.id}.pt.0123.tmp"}
     assert [p.stem for p in (store.folder / "claims").iterdir()] == [open_.id]

@@ -85,6 +85,17 @@ def test_what_the_machine_lacks_is_no_trial(store: Store, corpus: Corpus, error:
     assert list((store.folder / "claims").iterdir()) == []
 
 
+def test_an_error_after_somebody_else_published_does_not_matter(store: Store, corpus: Corpus) -> None:
+    path, ids = job(store, corpus)
+
+    def train(plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None) -> tuple[Trial, ...]:
+        store.publish_trial(fake_train(plans, corpus)[0])
+        raise FileNotFoundError(errno.ENOENT, "the checkpoint was swept away")
+
+    worker.work(path, train)
+    assert all(store.has(i) for i in ids)
+
+
 def test_an_interrupt_is_no_trial_and_ends_with_5(store: Store, corpus: Corpus) -> None:
     path, ids = job(store, corpus)
 

@@ -181,11 +181,13 @@ class Store:
         return path
 
     def sweep(self, planned: Iterable[Planned]) -> None:
-        """Remove checkpoints and claims of trials that are published: their worker was killed in between."""
+        """Remove checkpoints and claims of trials that are published: their worker was killed before it could."""
         for run in planned:
             if self.has(run.id):
                 self.checkpoint_path(run.id).unlink(missing_ok=True)
                 self.claim_path(run.id).unlink(missing_ok=True)
+                for leftover in self.folder.glob(f"checkpoints/.{run.id}.*.tmp"):
+                    leftover.unlink(missing_ok=True)
 
     # results
 

@@ -78,8 +78,13 @@ def _make(store: Store, run: Planned, corpus: Corpus, train: Trainer) -> bool:
     if claim is None:
         return False
     with claim:
-        if not store.has(run.id):
-            store.publish_trial(_train(run, corpus, train, store.checkpoint_path(run.id)))
+        try:
+            if not store.has(run.id):
+                store.publish_trial(_train(run, corpus, train, store.checkpoint_path(run.id)))
+        except PartialError:
+            # whoever took this claim over, thinking this worker dead, may have published and swept the checkpoint away
+            if not store.has(run.id):
+                raise
         store.checkpoint_path(run.id).unlink(missing_ok=True)
     return True
 
