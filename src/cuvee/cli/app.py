@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(error.exit_code) from error
     except KeyboardInterrupt:
         print("cuvee: stopped; the same command goes on from here", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise SystemExit(5) from None
 
 
 def _show(text: str, value: dict[str, Any], as_json: bool) -> None:

@@ -32,7 +32,8 @@ def dry_run(question: Question, workers: int, accept: Accept) -> Result:
 def run_study(question: Question, workers: int, accept: Accept) -> Result:
     """Search, choose, verify, report; every step resumes."""
     study = open_study(question, accept)
-    cost = study.cost(workers=workers, verify_seeds=question.file.verify.seeds)
+    # a resume should not train for seconds to learn the speed again; the bar soon has an ETA of its own
+    cost = study.cost(workers=workers, verify_seeds=question.file.verify.seeds, speed="assumed")
     with Bar("proxies", cost.runs) as bar:
         bar.say(str(cost))
         study.run(workers=workers, progress=bar)
