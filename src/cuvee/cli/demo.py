@@ -14,9 +14,11 @@ from cuvee.cli.run import run_study
 from cuvee.cli.studyfile import load
 from cuvee.corpus.found import gather
 from cuvee.corpus.prepare import prepare
+from cuvee.plan.problem import POOL_FLOOR
+from cuvee.shards.corpus import Corpus
 
 # A pointed question: a model that should read Python code and reference prose, of a corpus that is mostly something
-# else. Six cores-minutes of proxies: 0.1M parameters, the smallest size, for runs of a few seconds each.
+# else. The target run is as long as the smallest domain's pool allows (100 sequences), so every proxy is sound.
 STUDY = """\
 # Written by `cuvee demo`. Every key: docs/study-file.md
 corpus: corpus
@@ -24,13 +26,13 @@ study: study
 target_tokens: {target}
 targets: {{{targets}}}
 max_epochs: 4
-small_pools: cap
-proxy: {{size: 0.1M, tokens: {tokens}, seq_len: 128}}
+proxy: {{size: 0.1M, tokens: {tokens}, seq_len: {seq_len}}}
 method: {{name: regression, runs: 24, blocks: 4}}
 verify: {{seeds: 4}}
 report: report.html
 """
 POINTED = ("python_code", "reference")
+PROXY_TOKENS, SEQ_LEN = 200_000, 128
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,18 @@ def run_demo(folder: Path, *, workers: int) -> DemoResult:
         bar.say(corpus_text(corpus, folder / "corpus"))
     study_file = folder / "study.yaml"
     if not study_file.exists():
-        total = sum(corpus.train_tokens.values())
-        pointed = [d for d in POINTED if d in corpus.domains] or list(corpus.domains[:2])
-        text = STUDY.format(target=total, tokens=min(200_000, total), targets=", ".join(f"{d}: 1" for d in pointed))
-        replace(study_file, text.encode("utf-8"))
+        replace(study_file, _study(corpus).encode("utf-8"))
     question = load(study_file)
     summary, value = run_study(question, count, "refuse")
     return DemoResult(summary, question.report, value)
+
+
+def _study(corpus: Corpus) -> str:
+    """The study file for what was found."""
+    counts = corpus.train_tokens
+    tokens = min(PROXY_TOKENS, sum(counts.values()) // 2)
+    target = min(sum(counts.values()), tokens * min(counts.values()) // (POOL_FLOOR * SEQ_LEN))
+    pointed = [d for d in POINTED if d in counts] or list(counts)[:2]
+    return STUDY.format(
+        target=max(target, tokens), tokens=tokens, seq_len=SEQ_LEN, targets=", ".join(f"{d}: 1" for d in pointed)
+    )

@@ -81,7 +81,7 @@ class Proxy:
     batch: int | None = None
     learning_rate: float | None = None
     precision: Literal["fp32"] = "fp32"
-    eval_points: int = 4
+    eval_points: int = 2
 
     def __post_init__(self) -> None:
         size(self.size)
