@@ -103,7 +103,7 @@ def test_values_survive_json_and_ids_are_content() -> None:
 
 
 def test_the_id_is_a_stored_format() -> None:
-    plan = replace(PROBLEM.plan(PROBLEM.natural, 0), learning_rate=1e-3, batch=8, steps=10)
+    plan = replace(PROBLEM.plan(PROBLEM.natural, 0), learning_rate=1e-3, batch=8, steps=10, eval_points=4)
     assert plan.id("0" * 32) == "8fa1586cd651222ac406d485ac6df9e9"
 
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cuvee.methods.baselines import Natural, Temperature, UniMax, Uniform
+    from cuvee.methods.baselines import Natural, Temperature, Uniform, UniMax
     from cuvee.methods.contract import Method
     from cuvee.methods.random import Random
     from cuvee.methods.regression import Regression

@@ -12,6 +12,7 @@ import numpy as np
 from cuvee.base.codec import nearest
 from cuvee.base.errors import UsageError
 from cuvee.mixture.weights import Array
+from cuvee.predict.corrected import Corrected
 from cuvee.predict.loglinear import LogLinear
 from cuvee.predict.posterior import Fit, Posterior, Predictor
 from cuvee.predict.ridge import RidgeLog
@@ -41,14 +42,21 @@ class AverageFit:
 class Average:
     """The plain average of a law and a flexible model: the law bounds the model where runs are few."""
 
-    predictors: tuple[Predictor, ...] = (RidgeLog(), LogLinear())
+    predictors: tuple[Predictor, ...] = (RidgeLog(), Corrected())
 
     def fit(self, table: Table) -> Posterior:
         """The posterior of the table."""
         return average([predictor.fit(table) for predictor in self.predictors])
 
 
-PREDICTORS: dict[str, Predictor] = {"ridge-log": RidgeLog(), "log-linear": LogLinear(), "average": Average()}
+PREDICTORS: dict[str, Predictor] = {
+    "ridge-log": RidgeLog(),
+    "log-linear": LogLinear(),
+    "corrected-law": Corrected(),
+    "average": Average(),
+}
+CANDIDATES = ("corrected-law", "ridge-log")
+"""What `select` chooses between, with their average; the bare law is too sure of itself where it does not hold."""
 
 
 def average(posteriors: list[Posterior]) -> Posterior:
@@ -92,7 +100,7 @@ def select(table: Table, a_T: Array) -> tuple[str, Posterior]:
 
     With one block there is nothing to judge by, and the average is taken.
     """
-    posteriors = {name: PREDICTORS[name].fit(table) for name in ("ridge-log", "log-linear")}
+    posteriors = {name: PREDICTORS[name].fit(table) for name in CANDIDATES}
     posteriors["average"] = average(list(posteriors.values()))
     if len(table.blocks) < 2:
         return "average", posteriors["average"]

@@ -59,9 +59,10 @@ class LogLinear:
 
     def fit(self, table: Table) -> Posterior:
         """The posterior of the table."""
-        return jackknife(table, self._fit)
+        return jackknife(table, self.fit_once)
 
-    def _fit(self, table: Table, start: Fit | None) -> Fit:
+    def fit_once(self, table: Table, start: Fit | None) -> Fit:
+        """One fit to all rows; from `start` alone when given."""
         y_NT = table.centred(table.loss_NT)
         scale_T = np.maximum(np.sqrt(np.mean(y_NT**2, axis=0)), 1e-9)
         slopes_DT = np.empty((table.shares_ND.shape[1], y_NT.shape[1]))

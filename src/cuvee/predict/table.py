@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Array
 from cuvee.plan.problem import Problem, Target
 from cuvee.plan.trial import Trial
@@ -30,7 +31,7 @@ class Table:
         loss_NT: Final losses in bits/byte.
         block_N: The block of every run.
         ids: Trial ids.
-        natural_N: Whether the run's mixture is natural, the reference of its block.
+        mixture_N: Runs of one planned mixture share a number; natural's, the reference of every block, is 0.
         left_out: Runs without finite losses on every target (failed, diverged), not in the table.
     """
 
@@ -40,13 +41,14 @@ class Table:
     loss_NT: Array
     block_N: Integers
     ids: tuple[str, ...]
-    natural_N: Bools
+    mixture_N: Integers
     left_out: int = 0
 
     @classmethod
     def from_trials(cls, problem: Problem, trials: Sequence[Trial]) -> Self:
         """The done trials of `problem`, in the given order; a constant mixture or a schedule's realised mean alike."""
         done = [t for t in trials if t.status == "done" and np.isfinite([t.loss(d) for d in problem.domains]).all()]
+        numbers = {Schedule.constant(problem.natural): 0}
         counts_ND = np.array([t.realised for t in done], np.float64).reshape(len(done), len(problem.domains))
         return cls(
             domains=problem.domains,
@@ -55,7 +57,7 @@ class Table:
             loss_NT=np.array([[t.loss(d) for d in problem.domains] for t in done]).reshape(counts_ND.shape),
             block_N=np.array([t.plan.block for t in done], np.int64),
             ids=tuple(t.id for t in done),
-            natural_N=np.array([t.plan.schedule.at(0) == problem.natural for t in done], bool),
+            mixture_N=np.array([numbers.setdefault(t.plan.schedule, len(numbers)) for t in done], np.int64),
             left_out=len(trials) - len(done),
         )
 
@@ -63,6 +65,11 @@ class Table:
     def blocks(self) -> tuple[int, ...]:
         """The blocks that have rows, ascending."""
         return tuple(int(b) for b in np.unique(self.block_N))
+
+    @property
+    def natural_N(self) -> Bools:
+        """Which runs are natural's."""
+        return np.asarray(self.mixture_N == 0)
 
     def rows(self, which_N: Bools) -> Table:
         """The rows where `which_N`."""
@@ -73,7 +80,7 @@ class Table:
             self.loss_NT[which_N],
             self.block_N[which_N],
             tuple(i for i, keep in zip(self.ids, which_N, strict=True) if keep),
-            self.natural_N[which_N],
+            self.mixture_N[which_N],
             self.left_out,
         )
 
