@@ -5,7 +5,7 @@ Letters: N runs or mixtures, D domains, T targets.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class AverageFit:
 class Average:
     """The plain average of a law and a flexible model: the law bounds the model where runs are few."""
 
-    predictors: tuple[Predictor, ...] = (RidgeLog(), Corrected())
+    predictors: tuple[Predictor, ...] = field(default_factory=lambda: (RidgeLog(), Corrected()))
 
     def fit(self, table: Table) -> Posterior:
         """The posterior of the table."""

@@ -1,0 +1,1 @@
+"""The benchmarks of the project. `docs/benchmarks.md` has the figures."""

@@ -1,0 +1,109 @@
+"""Methods against best-of-n random in the worlds of `testing`, at equal total tokens, and the coverage of intervals.
+
+Letters: S seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cuvee.methods.baselines import Natural, Uniform, UniMax
+from cuvee.methods.contract import Method
+from cuvee.methods.random import Random
+from cuvee.methods.regression import Regression
+from cuvee.plan.choice import Estimate
+from cuvee.testing.worlds import KINDS, Kind, Played, World, play, world
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A family of worlds."""
+
+    kind: Kind
+    pointed: bool
+    domains: int
+
+    @property
+    def name(self) -> str:
+        """As in the tables of the documentation."""
+        return f"{self.kind}, {'two small targets' if self.pointed else 'mean of all'}, {self.domains} domains"
+
+
+SETTINGS = tuple(Setting(kind, pointed, 8) for kind in KINDS for pointed in (False, True))
+
+
+def contenders(runs: int, blocks: int) -> dict[str, Method]:
+    """The methods compared; all that train train `runs` runs."""
+    return {
+        "regression": Regression(runs=runs, blocks=blocks),
+        "regression, one round": Regression(runs=runs, blocks=blocks, rounds=1),
+        "regression, ridge-log": Regression(runs=runs, blocks=blocks, predictor="ridge-log"),
+        "regression, log-linear": Regression(runs=runs, blocks=blocks, predictor="log-linear"),
+        "random, one block": Random(runs=runs, blocks=1),
+        "natural": Natural(),
+        "uniform": Uniform(),
+        "unimax": UniMax(),
+    }
+
+
+def run(
+    seeds: int = 50, *, runs: int = 48, blocks: int = 4, settings: Sequence[Setting] = SETTINGS
+) -> dict[str, dict[str, Figures]]:
+    """Setting -> method -> figures, over `seeds` random worlds a setting.
+
+    Figures: `wins`, the share of seeds with less regret than best-of-n random on as many tokens (ties count half);
+    `regret` in bits/byte to the best mixture under the caps, `floor_regret` that of random, `gain` over natural; for
+    methods that predict also `coverage` of the nominal 90 % interval of the objective at the choice, `domain_coverage`
+    that of every domain's loss there, `bias` the mean predicted minus true difference (negative: promises too much).
+    """
+    table: dict[str, dict[str, Figures]] = {}
+    for setting in settings:
+        worlds = [world(setting.kind, seed, domains=setting.domains, pointed=setting.pointed) for seed in range(seeds)]
+        floor = [w.regret(play(w, Random(runs=runs, blocks=blocks)).choice.schedule.at(0)) for w in worlds]
+        table[setting.name] = {
+            name: _figures(worlds, [play(w, method) for w in worlds], np.array(floor))
+            for name, method in contenders(runs, blocks).items()
+        }
+    return table
+
+
+def _figures(
+    worlds: Sequence[World], played: Sequence[Played], floor_S: np.ndarray[tuple[int], np.dtype[np.float64]]
+) -> Figures:
+    mixtures = [p.choice.schedule.at(0) for p in played]
+    regret_S = np.array([w.regret(m) for w, m in zip(worlds, mixtures, strict=True)])
+    gain_S = np.array([-w.value(m.shares) for w, m in zip(worlds, mixtures, strict=True)])
+    figures = {
+        "wins": float(np.mean((regret_S < floor_S) + 0.5 * (regret_S == floor_S))),
+        "regret": float(regret_S.mean()),
+        "floor_regret": float(floor_S.mean()),
+        "gain": float(gain_S.mean()),
+    }
+    if played[0].choice.predicted:
+        figures |= _calibration(worlds, played)
+    return figures
+
+
+def _calibration(worlds: Sequence[World], played: Sequence[Played]) -> Mapping[str, float]:
+    covered, domains, bias = [], [], []
+    for w, p in zip(worlds, played, strict=True):
+        w_D = p.choice.schedule.at(0).shares
+        loss_2T = w.losses(np.stack([w_D, w.problem.natural.shares]))
+        covered.append(_covers(p.choice.predicted[0], w.value(w_D)))
+        bias.append(p.choice.predicted[0].mean - w.value(w_D))
+        estimates = p.choice.predicted[1 : 1 + len(w_D)]
+        domains += [_covers(e, float(v)) for e, v in zip(estimates, loss_2T[0] - loss_2T[1], strict=True)]
+    return {
+        "coverage": float(np.mean(covered)),
+        "domain_coverage": float(np.mean(domains)),
+        "bias": float(np.mean(bias)),
+    }
+
+
+def _covers(estimate: Estimate, truth: float) -> bool:
+    return estimate.low <= truth <= estimate.high

@@ -1,0 +1,123 @@
+"""The choice of a method that predicts: estimates, near-optimal ranges, checks against runs, diagnostics, reasons.
+
+Letters: N runs, D domains, T targets.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from cuvee.methods import explain
+from cuvee.mixture.schedule import Schedule
+from cuvee.mixture.weights import Array, Mixture
+from cuvee.plan.choice import Check, Choice, Estimate, Range
+from cuvee.plan.problem import Guard, Problem
+from cuvee.predict.combine import predict_blocks
+from cuvee.predict.optimise import ROOM, GuardRule, Optimum, Question, near_optimal
+from cuvee.predict.table import Table
+
+TOLERANCE = 0.002
+"""Bits/byte of the objective that a near-optimal range may cost."""
+
+
+def report(
+    method: str, problem: Problem, table: Table, predictor: str, question: Question, optimum: Optimum, w_D: Array
+) -> Choice:
+    """The choice of `w_D`, a simplification of `optimum`, as `predictor`'s fit to `table` sees it."""
+    mixture = Mixture.from_array(problem.domains, w_D)
+    predicted = estimates(problem, question, w_D)
+    ranges = _ranges(problem, question, w_D)
+    checks, figures = _checks(question, table), _figures(question, table)
+    why = (
+        explain.evidence(predictor, len(table.ids), len(table.blocks), table.left_out, figures),
+        *explain.bounds(problem, question.feasible, w_D),
+        *_guards(problem, question, predicted, w_D, optimum.guarded),
+        *_simpler(question, optimum, w_D),
+        explain.certainty(predicted[0]),
+        explain.flatness(ranges),
+    )
+    diagnostics = {
+        **figures,
+        "runs": float(len(table.ids)),
+        "left_out": float(table.left_out),
+        "blocks": float(len(table.blocks)),
+        f"predictor_{predictor}": 1.0,
+        "convex": float(question.posterior.full.convex(question.a_T)),
+    }
+    schedule = Schedule.constant(mixture)
+    return Choice(method, schedule, predicted, ranges, why, tuple(sorted(table.ids)), checks, diagnostics)
+
+
+def estimates(problem: Problem, question: Question, w_D: Array) -> tuple[Estimate, ...]:
+    """Differences to natural at `w_D`: the objective, every domain's text, then guards (relative)."""
+    units_TT = np.eye(len(problem.domains))
+    wanted = [("objective", question.a_T), *zip(problem.domains, units_TT, strict=True)]
+    found = []
+    for name, a_T in wanted:
+        d = question.posterior.difference(w_D, question.base_D, a_T)
+        found.append(Estimate(name, d.mean, d.low, d.high, d.p_below))
+    return (*found, *(_guard(g, question, r, w_D) for g, r in zip(problem.guards, question.guards, strict=True)))
+
+
+def _guard(guard: Guard, question: Question, rule: GuardRule, w_D: Array) -> Estimate:
+    level = float(question.posterior.mean(question.base_D[None])[0] @ rule.a_T)
+    d = question.posterior.difference(w_D, question.base_D, rule.a_T)
+    return Estimate(
+        f"guard:{guard.name}", d.mean / level, d.low / level, d.high / level, d.probability_below(rule.allowed)
+    )
+
+
+def _ranges(problem: Problem, question: Question, w_D: Array) -> tuple[Range, ...]:
+    low_D, high_D = near_optimal(question, w_D, TOLERANCE)
+    return tuple(
+        Range(domain, float(low), float(high), TOLERANCE)
+        for domain, low, high in zip(problem.domains, low_D, high_D, strict=True)
+    )
+
+
+def _checks(question: Question, table: Table) -> tuple[Check, ...]:
+    """Each run but natural's, predicted without its block; only blocks that have natural."""
+    predicted_N = table.paired(predict_blocks(question.posterior, table, question.a_T))
+    measured_N = table.paired(table.loss_NT @ question.a_T)
+    usable_N = ~table.natural_N & np.isfinite(predicted_N) & np.isfinite(measured_N)
+    return tuple(Check(table.ids[i], float(predicted_N[i]), float(measured_N[i])) for i in np.flatnonzero(usable_N))
+
+
+def _figures(question: Question, table: Table) -> Mapping[str, float]:
+    """Rank correlation and error of predicting unseen blocks, spread between blocks of the mixture they share."""
+    checks = _checks(question, table)
+    predicted, measured = [c.predicted for c in checks], [c.measured for c in checks]
+    varied = len(checks) > 2 and np.ptp(predicted) > 0 and np.ptp(measured) > 0
+    rank = float(spearmanr(predicted, measured).statistic) if varied else math.nan
+    error = float(np.sqrt(np.mean(np.subtract(predicted, measured) ** 2))) if checks else math.nan
+    return {"lobo_spearman": rank, "lobo_rmse": error, "paired_noise": _paired_noise(question, table)}
+
+
+def _paired_noise(question: Question, table: Table) -> float:
+    """Standard deviation between blocks of L(w) - L(natural), for the mixture tasted in most blocks but natural."""
+    gain_N = table.paired(table.loss_NT @ question.a_T)
+    repeats = [gain_N[(table.mixture_N == m) & np.isfinite(gain_N)] for m in np.unique(table.mixture_N) if m != 0]
+    most = max(repeats, key=len, default=np.zeros(0))
+    return float(np.std(most, ddof=1)) if len(most) > 1 else math.nan
+
+
+def _guards(
+    problem: Problem, question: Question, predicted: tuple[Estimate, ...], w_D: Array, guarded: bool
+) -> tuple[str, ...]:
+    last = predicted[len(predicted) - len(problem.guards) :]
+    lines = []
+    for guard, rule, estimate in zip(problem.guards, question.guards, last, strict=True):
+        room = question.room(rule, w_D)
+        lines.append(explain.guard(guard, estimate, room < 0.1 * rule.allowed, guarded or room >= -ROOM))
+    return tuple(lines)
+
+
+def _simpler(question: Question, optimum: Optimum, w_D: Array) -> tuple[str, ...]:
+    cost = question.value(w_D) - optimum.value
+    if np.array_equal(w_D, optimum.w_D):
+        return ()
+    return (f"Tiny shares were dropped and the rest rounded, at a predicted cost of {max(cost, 0):.5f} bits/byte.",)
