@@ -22,7 +22,7 @@ def tokens(members: int = 1, batch: int = 2, length: int = 9) -> torch.Tensor:
 @pytest.mark.parametrize("name", list(SIZES))
 def test_parameters_are_as_many_as_the_size_says(name: str) -> None:
     model = decoder(size=SIZES[name])
-    assert sum(w.numel() for w in model.parameters()) == SIZES[name].parameters + VOCAB * SIZES[name].dim
+    assert sum(w.numel() for w in model.parameters()) == SIZES[name].parameters + 2 * VOCAB * SIZES[name].dim
 
 
 def test_shapes() -> None:
