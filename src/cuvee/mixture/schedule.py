@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -31,7 +32,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         starts = [p.start for p in self.phases]
-        if not starts or starts[0] != 0 or any(b <= a for a, b in zip(starts, starts[1:], strict=False)):
+        if not starts or starts[0] != 0 or any(b <= a for a, b in pairwise(starts)):
             raise UsageError(f"got phases that start at {starts}", wanted="starts that rise from 0")
         if any(p.mixture.domains != self.domains for p in self.phases):
             raise UsageError(
