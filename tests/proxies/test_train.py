@@ -190,8 +190,8 @@ def test_golden_loss(corpus: Corpus) -> None:
 
 @pytest.mark.slow
 def test_learns_and_learns_what_it_is_fed(corpus: Corpus) -> None:
-    mostly_a = one(plan(8, 1, 1, steps=250, eval_points=4), corpus)
-    mostly_c = one(plan(1, 1, 8, steps=250, eval_points=4), corpus)
+    mostly_a = one(plan(8, 1, 1, steps=100, eval_points=4), corpus)
+    mostly_c = one(plan(1, 1, 8, steps=100, eval_points=4), corpus)
     assert mostly_a.curves[0].nats[0] > mostly_a.curves[0].nats[-1] + 0.3
     assert mostly_a.loss("a") < mostly_c.loss("a") - 0.1
     assert mostly_c.loss("c") < mostly_a.loss("c") - 0.1

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cuvee.bench import hparams
+from cuvee.plan.sizes import learning_rate, size
+from cuvee.testing.corpora import synthetic
+
+
+@pytest.mark.slow
+def test_a_row_for_every_run(tmp_path: Path) -> None:
+    corpus = synthetic(tmp_path)
+    rows = hparams.run(corpus, sizes=[("0.1M", 3_000)], scales=[0.5, 1.0], blocks=[0, 1])["rows"]
+    assert [(r["size"], r["block"], r["scale"], r["status"]) for r in rows] == [
+        ("0.1M", block, scale, "done") for block in (0, 1) for scale in (0.5, 1.0)
+    ]
+    assert rows[1]["learning_rate"] == learning_rate(size("0.1M").parameters, 3_000)
+    assert len({r["loss"] for r in rows}) == 4
