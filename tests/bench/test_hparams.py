@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from cuvee.bench import hparams
 from cuvee.plan.sizes import learning_rate, size
@@ -11,6 +12,7 @@ from cuvee.testing.corpora import synthetic
 
 @pytest.mark.slow
 def test_a_row_for_every_run(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
     corpus = synthetic(tmp_path)
     rows = hparams.run(corpus, sizes=[("0.1M", 3_000)], scales=[0.5, 1.0], blocks=[0, 1])["rows"]
     assert [(r["size"], r["block"], r["scale"], r["status"]) for r in rows] == [
