@@ -27,8 +27,8 @@ class TestRandom(MethodSuite):
 
 
 class TestRegression(MethodSuite):
-    method = Regression(runs=14, blocks=2)
+    method = Regression(runs=12, blocks=2)
 
 
-class TestRegressionLaw(MethodSuite):
-    method = Regression(runs=12, blocks=3, rounds=3, predictor="log-linear")
+class TestRegressionRidge(MethodSuite):
+    method = Regression(runs=12, blocks=3, rounds=3, predictor="ridge-log")

@@ -38,10 +38,10 @@ TINY, STEP, SIMPLER = 0.002, 0.001, 0.0005
 class Regression:
     """Fits the loss of every target as a function of the mixture, and takes the best mixture under the bounds.
 
-    Ridge on [w, log(w + eps)], the log-linear mixing law with a correction of its residuals, or their average, whichever
-    best predicts each block from the others; intervals by leaving blocks out; guards at their probability. After RegMix
-    (Liu et al. 2024) and Data Mixing Laws (Ye et al. 2024), with blocks, caps in the optimisation, several targets and
-    intervals added.
+    The log-linear mixing law with a correction of its residuals, unless ridge on [w, log(w + eps)] or their average
+    clearly predicts each block better from the others; intervals by leaving blocks out; guards at their probability.
+    After RegMix (Liu et al. 2024) and Data Mixing Laws (Ye et al. 2024), with blocks, caps in the optimisation, several
+    targets and intervals added.
 
     Args:
         runs: Trials in total, over all rounds.
@@ -134,7 +134,13 @@ class Regression:
         best_D = minimise(question, starts).w_D
         wishes: list[Wish] = [(_mixture(problem, best_D), block) for block in range(self.blocks)]
         for fit in posterior.replicates.values():
-            other = Question(Posterior(fit, {}), question.feasible, question.base_D, question.a_T, question.guards)
+            other = Question(
+                Posterior(fit, {}, posterior.usual_TT),
+                question.feasible,
+                question.base_D,
+                question.a_T,
+                question.guards,
+            )
             wishes.append((_mixture(problem, minimise(other, [best_D]).w_D), None))
         drawn_ND = dirichlet(best_D + 1e-3, question.feasible, n, rng)
         steps_N = rng.uniform(0.1, 0.5, n)

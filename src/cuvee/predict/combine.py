@@ -46,7 +46,7 @@ class Average:
 
     def fit(self, table: Table) -> Posterior:
         """The posterior of the table."""
-        return average([predictor.fit(table) for predictor in self.predictors])
+        return average([predictor.fit(table) for predictor in self.predictors], table)
 
 
 PREDICTORS: dict[str, Predictor] = {
@@ -57,14 +57,17 @@ PREDICTORS: dict[str, Predictor] = {
 }
 CANDIDATES = ("corrected-law", "ridge-log")
 """What `select` chooses between, with their average; the bare law is too sure of itself where it does not hold."""
+CLEARLY = 0.85
+"""The others need an error under this share of the corrected law's: at the optimum ridge promises too much."""
 
 
-def average(posteriors: list[Posterior]) -> Posterior:
+def average(posteriors: list[Posterior], table: Table) -> Posterior:
     """The posterior whose fits are the means of the fits of `posteriors`, block by block."""
     blocks = posteriors[0].replicates
-    return Posterior(
+    return Posterior.of(
         AverageFit(tuple(p.full for p in posteriors)),
         {block: AverageFit(tuple(p.replicates[block] for p in posteriors)) for block in blocks},
+        table.shares_ND,
     )
 
 
@@ -96,13 +99,15 @@ def block_error(posterior: Posterior, table: Table, a_T: Array) -> float:
 
 
 def select(table: Table, a_T: Array) -> tuple[str, Posterior]:
-    """The predictor that best predicts each block from the others on the weighted mean of targets, and its posterior.
+    """The corrected law, unless ridge or their average clearly predicts each block better from the others.
 
-    With one block there is nothing to judge by, and the average is taken.
+    Judged on the weighted mean of targets. With one block there is nothing to judge by, and the average is taken.
     """
     posteriors = {name: PREDICTORS[name].fit(table) for name in CANDIDATES}
-    posteriors["average"] = average(list(posteriors.values()))
+    posteriors["average"] = average(list(posteriors.values()), table)
     if len(table.blocks) < 2:
         return "average", posteriors["average"]
-    best = min(posteriors, key=lambda name: block_error(posteriors[name], table, a_T))
-    return best, posteriors[best]
+    errors = {name: block_error(posterior, table, a_T) for name, posterior in posteriors.items()}
+    best = min(errors, key=lambda name: errors[name])
+    chosen = best if errors[best] < CLEARLY * errors["corrected-law"] else "corrected-law"
+    return chosen, posteriors[chosen]

@@ -90,7 +90,10 @@ class LogLinear:
             return np.vstack([centre_NN @ (rise_N[:, None] * w_ND), spread_DD, level_D])
 
         starts = [near_D] if near_D is not None else self._starts(centre_NN @ w_ND, y_N)
-        fits = [least_squares(residual, t_D, jac=jacobian, method="lm", max_nfev=200) for t_D in starts]
+        fits = [
+            least_squares(residual, t_D, jac=jacobian, method="lm", ftol=1e-6, xtol=1e-6, max_nfev=100)
+            for t_D in starts
+        ]
         return np.asarray(min(fits, key=lambda fit: float(fit.cost)).x, np.float64)
 
     def _starts(self, w_ND: Array, y_N: Array) -> list[Array]:

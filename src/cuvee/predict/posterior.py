@@ -4,6 +4,10 @@ A block's seed bends all its runs together, which no number of runs in the block
 sample: the interval of a difference is the delete-one-block jackknife of the whole fit with Student's t on B - 1 degrees
 of freedom (Shao & Tu 1995, The Jackknife and Bootstrap, section 2.3). With one block there is no interval (NaN).
 
+Few blocks make a poor variance: with four there are mixtures where all replicates agree by chance, and an optimiser under
+a guard finds them. So half of the variance is pooled: how much further than usual the replicates part at this mixture, on
+average over all targets, times the usual variance of the target (or mean of targets) asked for.
+
 Letters: N mixtures, D domains, T targets, B blocks.
 """
 
@@ -12,7 +16,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from typing import Protocol, Self
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
@@ -71,10 +76,24 @@ class Posterior:
     Args:
         full: The fit to all blocks.
         replicates: Block -> the fit to all other blocks; empty when there is one block.
+        usual_TT: The jackknife's covariance between targets, the mean over the table's runs.
     """
 
     full: Fit
     replicates: dict[int, Fit]
+    usual_TT: Array
+
+    @classmethod
+    def of(cls, full: Fit, replicates: dict[int, Fit], shares_ND: Array) -> Self:
+        """The posterior of fits to runs at `shares_ND`."""
+        size = full.loss(shares_ND[:1]).shape[1]
+        usual_TT = np.zeros((size, size))
+        if len(replicates) > 1:
+            loss_BNT = np.array([fit.loss(shares_ND) for fit in replicates.values()])
+            loss_BNT -= loss_BNT.mean(1, keepdims=True)
+            loss_BNT -= loss_BNT.mean(0)
+            usual_TT = _scale(len(replicates)) * np.einsum("bnt,bnu->tu", loss_BNT, loss_BNT) / len(shares_ND)
+        return cls(full, replicates, usual_TT)
 
     @property
     def freedom(self) -> int:
@@ -94,18 +113,19 @@ class Posterior:
         return np.asarray(a_T @ self.full.gradient(w_D), np.float64)
 
     def error(self, w_D: Array, base_D: Array, a_T: Array) -> float:
-        """The jackknife's standard error of `value`; NaN with fewer than two blocks."""
+        """The standard error of `value`: jackknife and pooled variance in equal parts; NaN with fewer than two blocks."""
         if self.freedom == 0:
             return math.nan
-        return float(np.sqrt(_variance(self._values(w_D, base_D, a_T))))
+        return float(np.sqrt(self._variance(self._parted(w_D, base_D), a_T)))
 
     def error_slope(self, w_D: Array, base_D: Array, a_T: Array) -> Array:
         """Derivatives of `error` by the shares of `w_D`, shape D."""
-        values_B = self._values(w_D, base_D, a_T)
-        slopes_BD = np.array([a_T @ fit.gradient(w_D) for fit in self.replicates.values()])
-        error = max(float(np.sqrt(_variance(values_B))), 1e-9)
-        count = len(values_B)
-        return np.asarray((count - 1) / count * (values_B - values_B.mean()) @ slopes_BD / error, np.float64)
+        parted_BT = self._parted(w_D, base_D)
+        slopes_BTD = np.array([fit.gradient(w_D) for fit in self.replicates.values()])
+        own_D = (parted_BT @ a_T) @ (a_T @ slopes_BTD)
+        pooled_D = np.einsum("bt,btd->d", parted_BT * self._per_usual, slopes_BTD) * float(a_T @ self.usual_TT @ a_T)
+        error = max(float(np.sqrt(self._variance(parted_BT, a_T))), 1e-9)
+        return np.asarray(_scale(len(parted_BT)) * 0.5 * (own_D + pooled_D) / error, np.float64)
 
     def difference(self, w_D: Array, base_D: Array, a_T: Array) -> Difference:
         """The weighted mean of targets at `w_D` minus that at `base_D`, with its interval."""
@@ -114,15 +134,30 @@ class Posterior:
         bare = Difference(mean, error, mean - half, mean + half, math.nan, freedom)
         return Difference(mean, error, bare.low, bare.high, bare.probability_below(0.0), freedom)
 
-    def _values(self, w_D: Array, base_D: Array, a_T: Array) -> Array:
-        return np.array([_difference(fit, w_D, base_D, a_T) for fit in self.replicates.values()])
+    def _parted(self, w_D: Array, base_D: Array) -> Array:
+        """How the replicates' differences part from their mean, shape B x T."""
+        pair_2D = np.stack([w_D, base_D])
+        loss_B2T = np.array([fit.loss(pair_2D) for fit in self.replicates.values()])
+        difference_BT = loss_B2T[:, 0] - loss_B2T[:, 1]
+        return np.asarray(difference_BT - difference_BT.mean(0), np.float64)
+
+    def _variance(self, parted_BT: Array, a_T: Array) -> float:
+        own = np.sum((parted_BT @ a_T) ** 2)
+        pooled = np.sum(parted_BT**2 * self._per_usual) * (a_T @ self.usual_TT @ a_T)
+        return float(_scale(len(parted_BT)) * 0.5 * (own + pooled))
+
+    @cached_property
+    def _per_usual(self) -> Array:
+        """1 / (T x usual variance) of each target, shape T; 0 for targets that never vary."""
+        usual_T = np.diag(self.usual_TT)
+        return np.asarray(np.where(usual_T > 1e-18, 1.0 / np.maximum(usual_T, 1e-18), 0.0) / len(usual_T), np.float64)
 
 
 def jackknife(table: Table, fit: Callable[[Table, Fit | None], Fit]) -> Posterior:
     """The posterior of `fit(table, start)`: to all rows, and from there to all rows but each block's."""
     full = fit(table, None)
     blocks = table.blocks if len(table.blocks) > 1 else ()
-    return Posterior(full, {block: fit(table.without_block(block), full) for block in blocks})
+    return Posterior.of(full, {block: fit(table.without_block(block), full) for block in blocks}, table.shares_ND)
 
 
 def _difference(fit: Fit, w_D: Array, base_D: Array, a_T: Array) -> float:
@@ -130,6 +165,6 @@ def _difference(fit: Fit, w_D: Array, base_D: Array, a_T: Array) -> float:
     return float((loss_2T[0] - loss_2T[1]) @ a_T)
 
 
-def _variance(values_B: Array) -> float:
-    count = len(values_B)
-    return float((count - 1) / count * np.sum((values_B - values_B.mean()) ** 2))
+def _scale(blocks: int) -> float:
+    """The factor of the delete-one jackknife's sum of squares."""
+    return (blocks - 1) / blocks
