@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cuvee.methods.baselines import Uniform, UniMax
 from cuvee.mixture.schedule import Phase, Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.plan.choice import Choice, Estimate
@@ -130,6 +131,16 @@ def test_arms_obey_the_bounds_and_share_runs_when_equal() -> None:
     assert same.arms["choice"] == same.arms["natural"]
     assert len(same.plans) == 4 * len({p.plan.schedule for arm in same.arms.values() for p in arm})
     assert {p.plan.block for p in same.plans} == {1000, 1001, 1002, 1003}
+
+
+@pytest.mark.parametrize("method", [Uniform(), UniMax()])
+@pytest.mark.parametrize("max_epochs", [None, 2.0])
+def test_the_choice_of_a_plain_rule_is_its_arm_to_the_unit(method: Uniform | UniMax, max_epochs: float | None) -> None:
+    question = replace(QUESTION, tokens=(60_000, 30_001, 9_001), max_epochs=max_epochs, limits=(Limit("b", 0.1, 0.3),))
+    choice = method.choose(question, (), np.random.default_rng(0))
+    line = judge.lineup(question, choice, [], 2, "f")
+    assert line.arms["choice"] == line.arms[method.name]
+    assert len(line.plans) == 2 * len({p.plan.schedule for arm in line.arms.values() for p in arm})
 
 
 def test_phases_are_scaled_to_the_proxy() -> None:

@@ -15,9 +15,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from cuvee.mixture import closed_form
+from cuvee.base.rng import generator
+from cuvee.methods.baselines import Uniform, UniMax
 from cuvee.mixture.schedule import Phase, Schedule
-from cuvee.mixture.weights import Mixture
 from cuvee.plan.choice import Arm, Choice, Estimate, Verification
 from cuvee.plan.problem import Problem, Target
 from cuvee.plan.trial import Plan, Trial
@@ -27,8 +27,6 @@ FIRST_BLOCK = 1000
 """Blocks of verification are numbered from here on; those of search stay below."""
 CONFIDENCE = 0.9
 POWER, LEVEL = 0.8, 0.05
-UNIMAX_EPOCHS = 4.0
-"""UniMax needs a cap on epochs; where the problem has none, four, up to which repeats cost little (Muennighoff et al. 2023)."""
 
 
 def value(targets: Sequence[Target], trial: Trial) -> float:
@@ -38,16 +36,14 @@ def value(targets: Sequence[Target], trial: Trial) -> float:
 
 
 def arms(problem: Problem, choice: Choice, trials: Sequence[Trial]) -> dict[str, Schedule]:
-    """The mixtures to compare, as proxies train on them: the choice, natural, the plain rules projected onto the
-    bounds, and the best mixture that the search has seen."""
-    feasible = problem.feasible()
-    unimax = closed_form.unimax(problem.tokens, problem.target_tokens, problem.max_epochs or UNIMAX_EPOCHS)
-    uniform = closed_form.uniform(problem.tokens)
+    """The mixtures to compare, as proxies train on them: the choice, natural, what the methods `uniform` and `unimax`
+    choose, and the best mixture that the search has seen."""
+    rng = generator(problem.seed, "study.arms")  # methods are given one; these two draw nothing
     found = {
         "choice": scaled(choice.schedule, problem),
         "natural": Schedule.constant(problem.natural),
-        "uniform": Schedule.constant(Mixture.from_array(problem.domains, feasible.project(uniform))),
-        "unimax": Schedule.constant(Mixture.from_array(problem.domains, feasible.project(unimax))),
+        "uniform": Uniform().choose(problem, (), rng).schedule,
+        "unimax": UniMax().choose(problem, (), rng).schedule,
     }
     best = best_observed(problem, trials)
     return found if best is None else {**found, "best seen": best}
