@@ -192,7 +192,7 @@ def test_a_corpus_given_at_loading_must_be_the_right_one(folder: Path, corpus: C
 def test_a_changed_question_keeps_the_runs_and_is_remembered(folder: Path, corpus: Corpus) -> None:
     study = made(folder, corpus)
     runs = study.trials()
-    asked = problem(corpus).with_objective((Target("b"),), (GUARD,))
+    asked = replace(problem(corpus), objective=(Target("b"),), guards=(GUARD,))
     train = Counting()
     edited = made(folder, corpus, asked, train)
     assert train.made == []
@@ -209,7 +209,7 @@ def test_a_changed_question_keeps_the_runs_and_is_remembered(folder: Path, corpu
 
 def test_a_changed_question_puts_old_results_aside(folder: Path, corpus: Corpus) -> None:
     made(folder, corpus)
-    edited = Study.open(folder, problem(corpus).with_objective((Target("b"),)), corpus, Grid())
+    edited = Study.open(folder, replace(problem(corpus), objective=(Target("b"),)), corpus, Grid())
     assert edited.choice() is None
     assert (folder / "retired/0000/choice.json").exists()
 
@@ -258,7 +258,7 @@ def test_a_preview_costs_and_writes_nothing(folder: Path, corpus: Corpus) -> Non
     assert not folder.exists()
     made(folder, corpus)
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
-    asked = problem(corpus).with_objective((Target("b"),))
+    asked = replace(problem(corpus), objective=(Target("b"),))
     assert Study.preview(folder, asked, corpus, Grid(rounds=3)).cost(speed="assumed").runs == 4
     changed = problem(corpus, seed=1)
     with pytest.raises(UsageError, match="no longer apply"):
@@ -270,7 +270,7 @@ def test_a_preview_costs_and_writes_nothing(folder: Path, corpus: Corpus) -> Non
 
 def test_a_study_edited_by_another_process_writes_nothing_more(folder: Path, corpus: Corpus) -> None:
     study = Study.open(folder, problem(corpus), corpus, Grid())
-    Study.open(folder, problem(corpus).with_objective((Target("b"),)), corpus, Grid())
+    Study.open(folder, replace(problem(corpus), objective=(Target("b"),)), corpus, Grid())
     with pytest.raises(UsageError, match="edited by another process"):
         study.run(runner=Inline())
     assert study.rounds() == ()

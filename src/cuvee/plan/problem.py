@@ -6,7 +6,7 @@ Letters: D domains, R tokens of the target run, r tokens of a proxy.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, Protocol, Self
 
 import numpy as np
@@ -286,10 +286,6 @@ class Problem:
             split=split,
             eval_points=self.proxy.eval_points,
         )
-
-    def with_objective(self, objective: tuple[Target, ...], guards: tuple[Guard, ...] = ()) -> Self:
-        """The same evidence under another question."""
-        return replace(self, objective=objective, guards=guards)
 
 
 def smallest_sound_proxy(tokens: tuple[int, ...], target_tokens: int, seq_len: int) -> int:
