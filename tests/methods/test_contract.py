@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cuvee.methods import Natural, Random, Regression, Temperature, Uniform, UniMax
 from cuvee.testing.methods import MethodSuite
 
@@ -30,5 +32,6 @@ class TestRegression(MethodSuite):
     method = Regression(runs=12, blocks=2)
 
 
+@pytest.mark.slow
 class TestRegressionRidge(MethodSuite):
     method = Regression(runs=12, blocks=3, rounds=3, predictor="ridge-log")

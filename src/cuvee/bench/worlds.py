@@ -42,8 +42,6 @@ def contenders(runs: int, blocks: int) -> dict[str, Method]:
     return {
         "regression": Regression(runs=runs, blocks=blocks),
         "regression, one round": Regression(runs=runs, blocks=blocks, rounds=1),
-        "regression, ridge-log": Regression(runs=runs, blocks=blocks, predictor="ridge-log"),
-        "regression, log-linear": Regression(runs=runs, blocks=blocks, predictor="log-linear"),
         "random, one block": Random(runs=runs, blocks=1),
         "natural": Natural(),
         "uniform": Uniform(),

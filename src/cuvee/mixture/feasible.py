@@ -209,10 +209,8 @@ def _bracket(v_D: Array, low_D: Array, high_D: Array) -> tuple[float, float]:
 
 def _bisect(total: Callable[[float], float], wanted: float, left: float, right: float) -> float:
     """The level where the falling function `total` meets `wanted`."""
-    for _ in range(200):
+    for _ in range(52):  # to the last bit or two of the bracket; `_spread` takes up what is left
         middle = 0.5 * (left + right)
-        if middle in (left, right):
-            break
         left, right = (middle, right) if total(middle) > wanted else (left, middle)
     return 0.5 * (left + right)
 

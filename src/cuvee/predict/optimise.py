@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from scipy.optimize import Bounds, minimize
 from scipy.special import stdtrit
 
+from cuvee.base.errors import InfeasibleError
 from cuvee.mixture.feasible import FeasibleSet
 from cuvee.mixture.weights import Array
 from cuvee.predict.posterior import Posterior
@@ -125,15 +126,38 @@ def near_optimal(question: Question, optimum_D: Array, tolerance: float) -> tupl
 def simplify(question: Question, w_D: Array, *, tiny: float, step: float, cost: float) -> Array:
     """`w_D` with shares under `tiny` dropped and the rest rounded to `step`, as far as `cost` bits/byte allow.
 
-    Tries both, then dropping alone; `w_D` itself when either costs too much or breaks a bound or a guard.
+    Tries both, then dropping alone; `w_D` itself when either costs too much or breaks a bound or a guard. Shares at a bound
+    stay there, and the largest of the others takes what the rounding leaves.
     """
-    dropped_D = question.feasible.project(np.where(w_D < tiny, 0.0, w_D))
-    rounded_D = question.feasible.project(np.round(dropped_D / step) * step)
-    limit = question.value(w_D) + cost
-    for candidate_D in (rounded_D, dropped_D):
-        if question.value(candidate_D) <= limit and (question.holds(candidate_D) or not question.holds(w_D)):
+    limit, guarded = question.value(w_D) + cost, question.holds(w_D)
+    dropped_D = _drop(question.feasible, w_D, tiny)
+    for candidate_D in (_round(question.feasible, dropped_D, step), dropped_D):
+        feasible = question.feasible.contains(candidate_D, 1e-9)
+        if feasible and question.value(candidate_D) <= limit and (question.holds(candidate_D) or not guarded):
             return candidate_D
     return w_D
+
+
+def _drop(feasible: FeasibleSet, w_D: Array, tiny: float) -> Array:
+    """The mixture nearest to `w_D` without its shares under `tiny`; `w_D` where bounds forbid that."""
+    none_D = (w_D < tiny) & (w_D < w_D.max()) & (feasible.low_D <= 0)
+    try:
+        narrowed = replace(feasible, high=tuple(np.where(none_D, 0.0, feasible.high_D).tolist()))
+    except InfeasibleError:
+        return w_D
+    kept_D = np.where(none_D, 0.0, w_D)
+    return narrowed.project(kept_D / kept_D.sum())
+
+
+def _round(feasible: FeasibleSet, w_D: Array, step: float) -> Array:
+    """`w_D` with shares rounded to `step`, but for those at a bound and the largest of the others."""
+    near = step / 2
+    free_D = (w_D > feasible.low_D + near) & (w_D < feasible.high_D - near)
+    if not free_D.any():
+        return w_D
+    rounded_D = np.where(free_D, np.round(w_D / step) * step, w_D)
+    rounded_D[np.argmax(np.where(free_D, w_D, -1.0))] += 1.0 - rounded_D.sum()
+    return np.asarray(rounded_D, np.float64)
 
 
 def _extreme(question: Question, optimum_D: Array, i: int, sign: float, limit: float) -> Array:

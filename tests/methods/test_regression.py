@@ -1,0 +1,140 @@
+"""The regression method in worlds: rounds, blocks, failures, guards, and what it says of its choice."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cuvee.base.errors import UsageError
+from cuvee.base.rng import generator
+from cuvee.methods.regression import Regression
+from cuvee.plan.problem import Guard, Target
+from cuvee.predict.ridge import RidgeLog
+from cuvee.testing.worlds import play, world
+
+QUICK = Regression(runs=24, blocks=4, predictor="ridge-log")
+
+
+def test_first_round_has_the_anchors_in_every_block_and_balance() -> None:
+    w = world("law", 1, domains=5)
+    plans = Regression(runs=48, blocks=4).propose(w.problem, (), generator(0, "x"))
+    assert len(plans) == 29
+    per_block = Counter(p.block for p in plans)
+    assert set(per_block) == {0, 1, 2, 3}
+    assert max(per_block.values()) - min(per_block.values()) <= 1
+    everywhere = [m for m, n in Counter(p.schedule.at(0) for p in plans).items() if n == 4]
+    assert w.problem.natural in everywhere
+    assert len(everywhere) == 2
+    assert len(set(plans)) == len(plans)
+
+
+def test_runs_are_counted_over_all_rounds() -> None:
+    for method, rounds in ((QUICK, 2), (replace(QUICK, rounds=1), 1), (replace(QUICK, rounds=3), 3)):
+        played = play(world("power", 2, domains=4), method)
+        assert sum(played.rounds) == 24
+        assert len(played.rounds) == rounds
+
+
+def test_failed_runs_count_and_are_not_made_again() -> None:
+    played = play(replace(world("power", 2, domains=4), failing=0.3), QUICK)
+    assert len(played.trials) == 24
+    left_out = sum(t.status != "done" for t in played.trials)
+    assert played.choice.diagnostics["left_out"] == left_out > 0
+    assert "diverged or failed" in played.choice.why[0]
+
+
+def test_more_runs_go_on_from_the_trials_there() -> None:
+    w = world("law", 1, domains=4)
+    trials = play(w, QUICK).trials
+    more = replace(QUICK, runs=30).propose(w.problem, trials, generator(0, "more"))
+    assert len(more) == 6
+    assert not {w.run(p).id for p in more} & {t.id for t in trials}
+
+
+def test_finds_the_optimum_of_a_world_without_noise() -> None:
+    w = world("law", 3, domains=5, pointed=True)
+    quiet = replace(w, noise=replace(w.noise, offset=0.05, bend=0.0, run=0.0))
+    played = play(quiet, Regression(runs=32, predictor="log-linear"))
+    assert quiet.regret(played.choice.schedule.at(0)) < 0.001
+    objective = played.choice.predicted[0]
+    assert objective.mean == pytest.approx(quiet.value(played.choice.schedule.at(0).shares), abs=0.002)
+
+
+def test_what_a_choice_says() -> None:
+    w = world("law", 3, domains=5, pointed=True)
+    choice = play(w, Regression(runs=32, predictor="log-linear")).choice
+    assert [e.name for e in choice.predicted] == ["objective", *w.problem.domains]
+    assert [r.domain for r in choice.near_optimal] == list(w.problem.domains)
+    assert all(r.low <= r.high and r.tolerance == 0.002 for r in choice.near_optimal)
+    assert choice.diagnostics["lobo_spearman"] > 0.8
+    assert 0 < choice.diagnostics["lobo_rmse"] < 0.1
+    assert 0 < choice.diagnostics["paired_noise"] < 0.1
+    assert choice.diagnostics["blocks"] == 4
+    measured = {c.trial: c.measured for c in choice.checks}
+    assert len(measured) == 32 - 4
+    assert any("At their caps" in line for line in choice.why)
+    shares = choice.schedule.at(0).shares
+    np.testing.assert_array_less(shares, w.problem.feasible().high_D + 1e-6)
+    assert not np.any((shares > 0) & (shares < 0.002))
+
+
+def test_checks_are_predicted_without_the_block() -> None:
+    """A block shifted in one mixture's losses changes nothing about how that block is predicted."""
+    w = world("law", 1, domains=4)
+    trials = play(w, QUICK).trials
+    choice = QUICK.choose(w.problem, trials, generator(0, "x"))
+    victim = next(t for t in trials if t.plan.block == 2 and t.plan.schedule.at(0) != w.problem.natural)
+    worse = replace(
+        victim, curves=tuple(replace(c, bits_per_byte=tuple(b + 1 for b in c.bits_per_byte)) for c in victim.curves)
+    )
+    changed = QUICK.choose(w.problem, [worse if t is victim else t for t in trials], generator(0, "x"))
+    before, after = ({c.trial: c for c in x.checks} for x in (choice, changed))
+    assert after[victim.id].predicted == pytest.approx(before[victim.id].predicted)
+    assert after[victim.id].measured == pytest.approx(before[victim.id].measured + 1)
+
+
+def test_guards_hold_with_their_probability_and_are_reported() -> None:
+    w = world("law", 2, domains=5, pointed=True)
+    guard = Guard("rest", tuple(Target(d) for d in w.problem.domains[:3]), 0.02)
+    guarded = replace(w, problem=replace(w.problem, guards=(guard,)))
+    method = Regression(runs=32, predictor="log-linear")
+    free, held = play(w, method).choice, play(guarded, method).choice
+    estimate = held.predicted[-1]
+    assert estimate.name == "guard:rest"
+    assert estimate.p_better >= 0.9 - 1e-3
+    assert estimate.mean < 0.02
+    assert free.predicted[0].mean < held.predicted[0].mean < 0
+    assert any(line.startswith("Guard: rest") for line in held.why)
+    loss_2T = guarded.losses(np.stack([held.schedule.at(0).shares, w.problem.natural.shares]))
+    assert loss_2T[0, :3].mean() / loss_2T[1, :3].mean() - 1 < 0.02
+
+
+def test_one_block_has_no_intervals_and_says_so() -> None:
+    choice = play(world("law", 1, domains=4), Regression(runs=12, blocks=1)).choice
+    assert math.isnan(choice.predicted[0].low)
+    assert choice.checks == ()
+    assert any("One block gives no interval" in line for line in choice.why)
+
+
+def test_too_few_done_runs_fall_back_to_natural() -> None:
+    w = world("law", 1, domains=4)
+    choice = QUICK.choose(w.problem, play(w, QUICK).trials[:2], generator(0, "x"))
+    assert choice.schedule.at(0) == w.problem.natural
+    assert "too few" in choice.why[0]
+
+
+def test_a_predictor_of_one_s_own() -> None:
+    choice = play(world("law", 1, domains=4), replace(QUICK, predictor=RidgeLog(eps=1e-2))).choice
+    assert "RidgeLog" in choice.why[0]
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"runs": 8, "blocks": 4}, {"rounds": 0}, {"first": 1.0}, {"blocks": 0}, {"predictor": "forest"}]
+)
+def test_bad_hyperparameters(arguments: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        Regression(**arguments)  # type: ignore[arg-type]
