@@ -38,14 +38,12 @@ class DuplicateReport:
         exact: Copies of an earlier document of the same domain; kept.
         near_clusters: Clusters of more than one distinct text.
         near_documents: Distinct texts in those clusters.
-        largest: Documents of the largest cluster.
         across_domains: Clusters with documents of more than one domain.
     """
 
     exact: int
     near_clusters: int
     near_documents: int
-    largest: int
     across_domains: int
 
 
@@ -94,7 +92,6 @@ def report(documents: Documents, clusters: Clusters) -> DuplicateReport:
         exact=copies,
         near_clusters=int((texts_C > 1).sum()),
         near_documents=int(texts_C[texts_C > 1].sum()),
-        largest=int(np.bincount(clusters.of_N).max()),
         across_domains=int((domains_C > 1).sum()),
     )
 

@@ -28,7 +28,7 @@ from cuvee.corpus.chunks import save_array
 from cuvee.corpus.documents import Documents, gather
 from cuvee.corpus.duplicates import DuplicateReport
 from cuvee.corpus.readers import Fields
-from cuvee.corpus.report import DomainReport, PrepareReport, ReadFile, load_or_none, notes
+from cuvee.corpus.report import PrepareReport, ReadFile, load_or_none, notes
 from cuvee.corpus.scan import SHOWN, ScanJob, ScanResult, jobs_for
 from cuvee.corpus.sources import Listing, find_files
 from cuvee.corpus.staging import Staging
@@ -280,36 +280,21 @@ class _Preparation:
             train, search, verify = (SplitInfo(tuple(of[i, side])) for side in range(len(SPLITS)))
             leaks = overlap_DS[i].tolist()
             found.append(DomainInfo(name, slug(name), train, search, verify, *leaks))
-        report = self._report(found, results, twice)
+        report = self._report(results, twice)
         if info.path is not None:
             replace(self.out / info.path, (self.staging.folder("tokenizer") / info.path).read_bytes())
         report.save(self.out)
         Inventory(tuple(found), info, notes(report)).save(self.out)
 
-    def _report(
-        self, found: list[DomainInfo], results: tuple[ScanResult, ...], twice: DuplicateReport
-    ) -> PrepareReport:
+    def _report(self, results: tuple[ScanResult, ...], twice: DuplicateReport) -> PrepareReport:
         hashes = [value for result in results for value in result.hashes]
         files = tuple(
             ReadFile(file.label, file.size, file.mtime_ns, value)
             for file, value in zip(self.listing.files, hashes, strict=True)
         )
-        domains = tuple(
-            DomainReport(
-                d.name,
-                d.train.documents + d.search.documents + d.verify.documents,
-                d.train.bytes + d.search.bytes + d.verify.bytes,
-                d.search.bytes,
-                d.verify.bytes,
-                d.overlap_search,
-                d.overlap_verify,
-            )
-            for d in found
-        )
         return PrepareReport(
             self.options,
             files,
-            domains,
             sum(result.bad for result in results),
             tuple(line for result in results for line in result.shown)[:SHOWN],
             sum(result.empty for result in results),

@@ -1,11 +1,11 @@
-"""`prepare_report.json`: what was read, left out, found twice and held out; also how a finished corpus knows its inputs."""
+"""`prepare_report.json`: what was read, left out and found twice; also how a finished corpus knows its inputs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from cuvee.base.codec import from_json, to_json
+from cuvee.base.codec import SchemaError, from_json, to_json
 from cuvee.base.errors import DataError
 from cuvee.base.files import FORMAT, dump_json, hash_file, load_json, replace
 from cuvee.corpus.duplicates import DuplicateReport
@@ -26,19 +26,6 @@ class ReadFile:
 
 
 @dataclass(frozen=True)
-class DomainReport:
-    """One domain: documents and bytes by split, and the shares of held-out 13-word shingles seen in train."""
-
-    name: str
-    documents: int
-    bytes: int
-    search_bytes: int
-    verify_bytes: int
-    overlap_search: float
-    overlap_verify: float
-
-
-@dataclass(frozen=True)
 class PrepareReport:
     """The report.
 
@@ -52,7 +39,6 @@ class PrepareReport:
 
     options: str
     files: tuple[ReadFile, ...]
-    domains: tuple[DomainReport, ...]
     bad_lines: int
     shown: tuple[BadLine, ...]
     empty: int
@@ -70,7 +56,8 @@ class PrepareReport:
         """Read it from a corpus folder.
 
         Raises:
-            DataError: there is none, or it is not one.
+            DataError: there is none.
+            SchemaError: it is not one.
         """
         return from_json(cls, load_json(out / FILE))
 
@@ -108,5 +95,5 @@ def load_or_none(out: Path) -> PrepareReport | None:
     """The report in `out`, or None if there is no readable one."""
     try:
         return PrepareReport.load(out)
-    except DataError:
+    except (DataError, SchemaError):
         return None
