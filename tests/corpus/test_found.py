@@ -37,7 +37,7 @@ def fake(tmp_path: Path) -> Installation:
     for path, data in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    return Installation(library, (packages,), headers, tmp_path / "share")
+    return Installation(library, (packages,), headers)
 
 
 def texts(folder: Path) -> list[str]:
@@ -86,7 +86,7 @@ def test_again_keeps_what_is_there(fake: Installation, tmp_path: Path) -> None:
 
 
 def test_an_empty_installation_says_so(tmp_path: Path) -> None:
-    nothing = Installation(tmp_path / "lib", (), tmp_path / "include", tmp_path / "share")
+    nothing = Installation(tmp_path / "lib", (), tmp_path / "include")
     with pytest.raises(DataError, match="0 kinds of text"):
         gather(tmp_path / "out", installation=nothing)
     assert not list(tmp_path.iterdir())

@@ -8,7 +8,6 @@ domain and one plain text file per document, so that nothing of one original fil
 from __future__ import annotations
 
 import ast
-import gzip
 import hashlib
 import os
 import re
@@ -49,7 +48,7 @@ class FoundDomain:
 
 @dataclass(frozen=True)
 class Installation:
-    """Where to look: the standard library, the packages installed beside it, Python's C headers, shared files.
+    """Where to look: the standard library, the packages installed beside it, Python's C headers.
 
     `seed` orders the files of a kind, so that a limit takes a sample and not the first letters of the alphabet.
     """
@@ -57,7 +56,6 @@ class Installation:
     library: Path
     packages: tuple[Path, ...]
     headers: Path
-    shared: Path
     seed: int = 0
 
     @classmethod
@@ -65,7 +63,7 @@ class Installation:
         """The installation that is running."""
         paths = sysconfig.get_paths()
         packages = dict.fromkeys(Path(paths[name]) for name in ("purelib", "platlib") if Path(paths[name]).is_dir())
-        return cls(Path(paths["stdlib"]), tuple(packages), Path(paths["include"]), Path("/usr/share"), seed)
+        return cls(Path(paths["stdlib"]), tuple(packages), Path(paths["include"]), seed)
 
     @cached_property
     def package_files(self) -> tuple[tuple[str, Path], ...]:
@@ -200,9 +198,9 @@ def _read(pairs: Iterable[tuple[str, Path]]) -> Iterator[Document]:
     """The text files among `pairs`: UTF-8, readable; a little more than a document's limit of each."""
     for source, path in pairs:
         try:
-            with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            with open(path, "rb") as file:
                 raw = file.read(DOCUMENT_LIMIT + 4_000)
-        except (OSError, EOFError):
+        except OSError:
             continue
         try:
             text = raw.decode("utf-8-sig")
@@ -280,7 +278,6 @@ def _legal(where: Installation) -> Iterator[Document]:
     pattern = re.compile(r"^(licen[cs]es?|copying|copyright|notice|eula|apache|gpl|lgpl|mpl)\b", re.IGNORECASE)
     named = ((s, p) for s, p in where.package_files if pattern.match(p.name) and p.suffix not in (".py", ".pyi", ".h"))
     yield from _read(named)
-    yield from _read(where.files(where.shared / "common-licenses"))
     yield from _read((s, p) for s, p in where.library_files if pattern.match(p.name) and p.suffix != ".py")
 
 
@@ -302,16 +299,6 @@ def _web_pages(where: Installation) -> Iterator[Document]:
     return _read((s, p) for s, p in pairs if s.endswith(suffixes) and ".min." not in p.name)
 
 
-def _man_pages(where: Installation) -> Iterator[Document]:
-    folders = (where.shared / "man" / f"man{section}" for section in range(1, 9))
-    return _read(pair for folder in folders for pair in where.files(folder))
-
-
-def _perl_code(where: Installation) -> Iterator[Document]:
-    roots = (where.shared / "perl", where.shared / "perl5")
-    return _read((s, p) for root in roots for s, p in where.files(root) if s.endswith((".pl", ".pm")))
-
-
 KINDS: tuple[Kind, ...] = (
     Kind("python_code", "code of the standard library", _python_code),
     Kind("reference", "the language reference in English, from the topics of help()", _reference_prose),
@@ -324,8 +311,6 @@ KINDS: tuple[Kind, ...] = (
     Kind("character_tables", "tables of character encodings", _character_tables),
     Kind("legal", "licences and notices of installed packages", _legal),
     Kind("web_pages", "HTML, CSS, JavaScript and XML that packages ship", _web_pages),
-    Kind("man_pages", "manual pages in troff", _man_pages),
-    Kind("perl_code", "code of the system's Perl", _perl_code),
 )
 """Kinds of text in order of preference; the later ones, such as licences that say the same thing many times, stand in
 where a distribution lacks earlier ones."""
