@@ -59,8 +59,16 @@ def test_canonical_form_is_pinned() -> None:
 
 
 def test_numbers_as_people_write_them() -> None:
-    for written, value in (("30M", 30_000_000), ("3e7", 30_000_000), ("1_000", 1000), (12, 12), ("0.6M", 600_000)):
-        assert from_json(Outer, {"inner": {"name": "a"}, "count": written}).count == value
+    written = {
+        "30M": 30_000_000,
+        "3e7": 30_000_000,
+        "1_000": 1000,
+        "0.6M": 600_000,
+        "2.01M": 2_010_000,
+        "4.03M": 4_030_000,
+    }
+    for text, value in written.items():
+        assert from_json(Outer, {"inner": {"name": "a"}, "count": text}).count == value
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,8 @@ PROBLEM = Problem(
 
 def test_pools_repeat_as_often_as_the_target_run() -> None:
     mixture = Mixture.from_shares({"a": 0.2, "b": 0.5, "c": 0.3})
-    r, pools = PROBLEM.proxy.tokens, np.array(PROBLEM.pools)
-    assert np.allclose(mixture.shares * r / pools, PROBLEM.epochs(mixture))
+    r, pools = PROBLEM.proxy.trained_tokens, np.array(PROBLEM.pools)
+    assert np.allclose(mixture.shares * r / pools, PROBLEM.epochs(mixture), rtol=1e-4)
 
 
 def test_bounds_are_shares_at_the_target_run() -> None:
@@ -57,7 +57,13 @@ def test_a_small_pool_is_refused_with_the_smallest_sound_r_or_capped_at_one_epoc
     replace(small, tokens=(1_000_000, 600_000, 50_000), proxy=Proxy(tokens=sound, seq_len=128))
     capped = replace(small, tokens=(1_000_000, 600_000, 50_000), small_pools="cap")
     assert capped.feasible().high[2] == pytest.approx(50_000 / 4_000_000)
-    assert capped.pools[2] == 50_000 * 500_000 // 4_000_000, "never enlarged"
+    assert capped.pools[2] == 50_000 * capped.proxy.trained_tokens // 4_000_000, "never enlarged"
+
+
+def test_a_pool_shorter_than_a_sequence_is_refused_under_both_settings() -> None:
+    for setting in ("refuse", "cap"):
+        with pytest.raises(InfeasibleError, match="shorter than one sequence"):
+            replace(PROBLEM, tokens=(1_000_000, 600_000, 900), small_pools=setting)
 
 
 def test_refusals() -> None:
@@ -103,8 +109,10 @@ def test_values_survive_json_and_ids_are_content() -> None:
 
 
 def test_the_id_is_a_stored_format() -> None:
-    plan = replace(PROBLEM.plan(PROBLEM.natural, 0), learning_rate=1e-3, batch=8, steps=10, eval_points=4)
-    assert plan.id("0" * 32) == "8fa1586cd651222ac406d485ac6df9e9"
+    plan = replace(
+        PROBLEM.plan(PROBLEM.natural, 0), learning_rate=1e-3, batch=8, steps=10, eval_points=4, pools=(3, 2, 1)
+    )
+    assert plan.id("0" * 32) == "442cb92ce52ba68e56e7f989b061fb59"
 
 
 def test_a_failed_trial_has_no_loss() -> None:

@@ -32,14 +32,17 @@ def test_every_token_but_the_first_is_predicted_once(corpus: Corpus) -> None:
     assert torch.equal(text.tokens_WL1[1:, 0], text.tokens_WL1[:-1, -1])
 
 
-def test_samples_are_whole_documents_up_to_the_limit(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "HELD_OUT_TOKENS", 500)
+def test_a_sample_is_spread_evenly_over_the_whole_split(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "HELD_OUT_TOKENS", 8 * 32)
     text = held_out(corpus, "a", "verify", seq_len=32)
-    assert text.tokens == 499
-    sample = np.append(text.tokens_WL1[:, :-1][text.counts_WL].numpy(), text.tokens_WL1[:, 1:][text.counts_WL][-1:])
-    first = sample[: int(np.flatnonzero(sample == 0)[0]) + 1]
+    assert text.tokens == 8 * 32
     source = corpus.source("a", "verify")
-    assert any(np.array_equal(first, source.document(i)) for i in range(source.documents))
+    flat, windows = source.flat(0, source.tokens), (source.tokens - 1) // 32
+    starts = [next(j for j in range(windows) if np.array_equal(flat[j * 32 : j * 32 + 33], w)) for w in text.tokens_WL1]
+    assert starts == sorted(set(starts))
+    assert max(np.diff(starts)) <= 1 + windows // 8
+    assert starts[0] < windows // 8
+    assert starts[-1] >= windows - 1 - windows // 8
 
 
 def test_splits_and_targets_have_samples_of_their_own(corpus: Corpus) -> None:

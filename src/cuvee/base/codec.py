@@ -16,6 +16,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from functools import cache
 from typing import Any, TypeVar
 
@@ -177,7 +178,8 @@ def _number(data: Any) -> int | float | None:
     if match is None:
         return None
     digits, scale = match[1].replace("_", ""), _SUFFIX[match[2].lower()]
-    return int(digits) * scale if digits.lstrip("+-").isdigit() else float(digits) * scale
+    exact = Decimal(digits) * scale  # 2.01 * 10**6 in floats is no whole number
+    return int(exact) if exact == exact.to_integral_value() else float(exact)
 
 
 def nearest(word: str, known: typing.Iterable[str]) -> str:

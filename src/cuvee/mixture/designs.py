@@ -48,7 +48,7 @@ def _one(tempered_D: Array, feasible: FeasibleSet, rng: np.random.Generator) -> 
         w_D[support] = rng.dirichlet(np.maximum(rng.choice(STRENGTHS) * tempered_D[support], 1e-3))
         w_D[w_D < TINY] = 0.0
         w_D /= w_D.sum()
-        if feasible.contains(w_D, 0.0):
+        if feasible.contains(w_D, 1e-9):
             return w_D
     return feasible.project(w_D)
 

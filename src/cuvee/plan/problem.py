@@ -102,6 +102,11 @@ class Proxy:
         return -(-self.tokens // (self.sequences_per_step * self.seq_len))
 
     @property
+    def trained_tokens(self) -> int:
+        """Tokens that a proxy really sees: whole steps."""
+        return self.steps * self.sequences_per_step * self.seq_len
+
+    @property
     def peak_learning_rate(self) -> float:
         """The peak learning rate, given or by the rule."""
         return self.learning_rate or learning_rate(size(self.size).parameters, self.tokens)
@@ -217,6 +222,13 @@ class Problem:
 
     def _check_pools(self) -> None:
         small = self.small_pool_domains()
+        empty = [d for d, p in zip(self.domains, self.pools, strict=True) if p <= self.proxy.seq_len]
+        if empty:
+            raise InfeasibleError(
+                f"the pools of {', '.join(empty)} are shorter than one sequence of {self.proxy.seq_len} tokens",
+                wanted="pools that natural, the reference of every block, can be trained on",
+                fix="more proxy tokens, a shorter seq_len, or a corpus without these domains",
+            )
         if small and self.small_pools == "refuse":
             pools = ", ".join(
                 f"{d} {p // self.proxy.seq_len}" for d, p in zip(self.domains, self.pools, strict=True) if d in small
@@ -235,8 +247,11 @@ class Problem:
 
     @property
     def pools(self) -> tuple[int, ...]:
-        """Tokens of each domain's pool, n_i r/R: a proxy repeats it as often as the target run repeats the domain."""
-        return tuple(n * self.proxy.tokens // self.target_tokens for n in self.tokens)
+        """Tokens of each domain's pool, n_i r/R: a proxy repeats it as often as the target run repeats the domain.
+
+        r is what is really trained on, whole steps; at most all of the domain.
+        """
+        return tuple(min(n, n * self.proxy.trained_tokens // self.target_tokens) for n in self.tokens)
 
     @property
     def natural(self) -> Mixture:

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from cuvee.base.codec import nearest
 from cuvee.base.errors import UsageError
 
+HELD_OUT_TOKENS = 32_768
+"""Held-out tokens of each target that are scored, at most; part of the recipe."""
+
 
 @dataclass(frozen=True)
 class Size:

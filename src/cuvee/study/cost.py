@@ -17,7 +17,7 @@ from cuvee.base.files import dump_json
 from cuvee.mixture import closed_form
 from cuvee.mixture.weights import Mixture
 from cuvee.plan.problem import Problem
-from cuvee.plan.sizes import size
+from cuvee.plan.sizes import HELD_OUT_TOKENS, size
 from cuvee.plan.trial import Plan
 from cuvee.shards.corpus import Corpus
 from cuvee.study.judge import FIRST_BLOCK
@@ -28,8 +28,6 @@ FLOP_RATE = 1e10
 CALIBRATION = 2.0
 """Seconds that a calibration may take, about."""
 UNPROVEN = 1 / 16
-SCORED = 16_384
-"""Tokens of each target that a run scores at every evaluation, at most."""
 ARMS = 5
 """Arms of a verification (`study.judge`)."""
 
@@ -181,7 +179,7 @@ def measure(plan: Plan, corpus: Corpus) -> float | None:
 
 def scored_tokens(plan: Plan) -> int:
     """Tokens that a run of `plan` scores, at most."""
-    return plan.eval_points * len(plan.targets) * SCORED
+    return plan.eval_points * len(plan.targets) * HELD_OUT_TOKENS
 
 
 def _epochs(problem: Problem, plans: Sequence[Plan]) -> tuple[DomainEpochs, ...]:
