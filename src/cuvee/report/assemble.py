@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Iterable
 
 import numpy as np
@@ -261,14 +262,8 @@ def _usage(evidence: Evidence, choice: Choice) -> Usage:
         "for batch in loader:\n"
         "    ...  # batch.tokens, batch.domains"
     )
-    shell = f"cuvee export {_quoted(evidence.folder)} --to megatron --out blend/"
+    shell = f"cuvee export {shlex.quote(evidence.folder)} --to megatron --out blend/"
     return Usage(yaml, plain if len(phases) == 1 else phased, shell, python)
-
-
-def _quoted(path: str) -> str:
-    import shlex
-
-    return shlex.quote(path)
 
 
 def _provenance(evidence: Evidence, runs: tuple[RunRow, ...]) -> tuple[Fact, ...]:
@@ -306,15 +301,9 @@ def _fresh(evidence: Evidence) -> int:
 
 def rank_correlation(checks: tuple[Check, ...]) -> float | None:
     """Spearman's correlation of predicted and measured; None for fewer than three, or for a constant."""
-    if len(checks) < 3:
+    predicted, measured = [c.predicted for c in checks], [c.measured for c in checks]
+    if len(checks) < 3 or len(set(predicted)) == 1 or len(set(measured)) == 1:
         return None
-    ranks = [_ranks(np.array(v)) for v in ([c.predicted for c in checks], [c.measured for c in checks])]
-    spread = float(ranks[0].std() * ranks[1].std())
-    return float(np.mean((ranks[0] - ranks[0].mean()) * (ranks[1] - ranks[1].mean()))) / spread if spread > 0 else None
+    from scipy.stats import spearmanr
 
-
-def _ranks(values_N: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks from 0, ties sharing their mean."""
-    _, group, counts = np.unique(values_N, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return np.asarray((last - (counts + 1) / 2)[group], np.float64)
+    return float(spearmanr(predicted, measured).statistic)
