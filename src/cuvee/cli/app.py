@@ -58,8 +58,7 @@ def demo(
     """Text found on this machine -> corpus -> study -> report, in minutes. Again = resume."""
     from cuvee.cli.demo import run_demo
 
-    result = run_demo(folder, workers=workers)
-    _show(f"{result.summary}\n\nThe report: {result.report}", result.json(), as_json)
+    _show(*run_demo(folder, workers=workers), as_json)
 
 
 @app.command()

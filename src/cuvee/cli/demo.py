@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cuvee.base.files import replace
 from cuvee.base.progress import Bar
 from cuvee.cli.render import corpus_text, table
-from cuvee.cli.run import run_study
+from cuvee.cli.run import Result, run_study
 from cuvee.cli.studyfile import load
 from cuvee.corpus.found import gather
 from cuvee.corpus.prepare import prepare
@@ -35,20 +33,7 @@ POINTED = ("python_code", "reference")
 PROXY_TOKENS, SEQ_LEN = 200_000, 128
 
 
-@dataclass(frozen=True)
-class DemoResult:
-    """Where the demo's report lies, and its outcome in text and as values."""
-
-    summary: str
-    report: Path
-    value: dict[str, Any]
-
-    def json(self) -> dict[str, Any]:
-        """The outcome as JSON."""
-        return self.value
-
-
-def run_demo(folder: Path, *, workers: int) -> DemoResult:
+def run_demo(folder: Path, *, workers: int) -> Result:
     """Gather, prepare, run, report inside `folder`; running it again resumes.
 
     Raises:
@@ -68,9 +53,7 @@ def run_demo(folder: Path, *, workers: int) -> DemoResult:
     study_file = folder / "study.yaml"
     if not study_file.exists():
         replace(study_file, _study(corpus).encode("utf-8"))
-    question = load(study_file)
-    summary, value = run_study(question, count, "refuse")
-    return DemoResult(summary, question.report, value)
+    return run_study(load(study_file), count, "refuse")
 
 
 def _study(corpus: Corpus) -> str:
