@@ -114,7 +114,7 @@ def verification(question: Problem, chosen: Choice, mean: float = -0.055, half: 
 def study(domains: int = 6, *, stage: str = "verified", target: int = 30_000_000) -> Evidence:
     """A study at the stage `empty`, `search`, `chosen` or `verified`."""
     question = problem(domains, target=target)
-    evidence = Evidence("a study", "work/a study", question, "regression", "f" * 32, ())
+    evidence = Evidence("a study", "work/a study", question, "regression", "f" * 32, 1, ())
     if stage == "empty":
         return evidence
     rng = np.random.default_rng(0)

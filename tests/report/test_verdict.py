@@ -65,6 +65,7 @@ def test_one_block_is_no_verification() -> None:
     ("guard", "level", "words"),
     [
         (Estimate("guard:the rest", 0.015, 0.0, 0.03, 0.7), "guard", "is not confirmed"),
+        (Estimate("guard:the rest", 0.021, -0.05, 0.09, 0.45), "guard", "is not confirmed"),
         (Estimate("guard:the rest", 0.05, 0.04, 0.06, 0.01), "worse", "breaks the guard the rest"),
     ],
 )
@@ -75,11 +76,35 @@ def test_guards(guard: Estimate, level: str, words: str) -> None:
     assert any("Guard the rest holds with probability" in w for w in data.warnings)
 
 
-def test_an_alternative_that_did_better_is_said() -> None:
-    sentences = verdict(verified(-0.018, 0.01)).sentences
-    assert "Uniform, which needs no search, did better: −0.0200 (−0.0300 to −0.0100). Consider it instead." in sentences
-    sentences = verdict(verified(-0.01, 0.03)).sentences
-    assert any("did better, though not significantly" in s for s in sentences)
+def with_uniform(evidence: Evidence, differences: tuple[float, ...], guard: Estimate | None = None) -> Evidence:
+    """The evidence with other paired differences of the arm uniform."""
+    assert evidence.verification is not None
+    arms = list(evidence.verification.arms)
+    i = next(k for k, a in enumerate(arms) if a.name == "uniform")
+    estimates = [Estimate("objective", sum(differences) / 4, -1.0, 1.0, 0.9), *([guard] if guard else [])]
+    arms[i] = replace(arms[i], differences=differences, estimates=tuple(estimates))
+    return replace(evidence, verification=replace(evidence.verification, arms=tuple(arms[: i + 1])))
+
+
+def test_an_alternative_is_compared_with_the_choice_block_by_block() -> None:
+    evidence = verified(-0.034, 0.01)
+    assert evidence.verification is not None
+    d_B = evidence.verification.arms[0].differences
+    better = verdict(with_uniform(evidence, tuple(d - 0.01 - 0.001 * (i % 2) for i, d in enumerate(d_B)))).sentences
+    assert any("did better than the choice" in s and "Consider it instead" in s for s in better)
+    same = verdict(with_uniform(evidence, tuple(d + 0.01 * (-1) ** i for i, d in enumerate(d_B)))).sentences
+    assert any("cannot be told from the choice" in s for s in same)
+    worse = verdict(with_uniform(evidence, tuple(d + 0.01 + 0.001 * (i % 2) for i, d in enumerate(d_B)))).sentences
+    assert any("against the choice." in s for s in worse)
+
+
+def test_an_alternative_that_breaks_a_guard_is_not_recommended() -> None:
+    evidence = verified(-0.034, 0.01)
+    assert evidence.verification is not None
+    better = tuple(d - 0.01 for d in evidence.verification.arms[0].differences)
+    name = f"guard:{evidence.problem.guards[0].name}"
+    sentences = verdict(with_uniform(evidence, better, Estimate(name, 0.12, 0.11, 0.13, 0.0))).sentences
+    assert not any("needs no search" in s for s in sentences)
 
 
 def test_unverified() -> None:

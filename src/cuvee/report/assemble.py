@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cuvee.plan.choice import Check, Choice, Estimate
 from cuvee.plan.problem import Problem, smallest_sound_proxy
-from cuvee.plan.trial import RECIPE, Trial
+from cuvee.plan.trial import Trial
 from cuvee.report.data import (
     AggregationRow,
     ArmRow,
@@ -45,13 +45,14 @@ def assemble(evidence: Evidence) -> ReportData:
     predicted, verified = choice.predicted if choice else (), arm.estimates if arm else ()
     guards = _guards(problem, predicted, verified)
     runs = _runs(problem, evidence.trials)
-    natural = [r.loss for r in runs if r.role == "natural" and r.loss is not None]
+    # a verified difference is relative to natural on the verify split, a predicted one to natural on the search split
+    level = _natural_level(problem, evidence.verification_trials if arm else evidence.trials)
     arms = verification.arms if verification else ()
     return ReportData(
         study=evidence.name,
         title=f"How to mix {len(problem.domains)} domains for a run of {count(problem.target_tokens)} tokens",
         question=_question(problem, evidence.method),
-        verdict=verdict(evidence, float(np.mean(natural)) if natural else math.nan, guards),
+        verdict=verdict(evidence, level, guards),
         warnings=warnings(evidence, guards),
         why=choice.why if choice else (),
         weights=_weights(problem, choice) if choice else (),
@@ -191,6 +192,12 @@ def _role(problem: Problem, trial: Trial) -> Role:
     return "natural" if tuple(p.mixture for p in trial.plan.schedule.phases) == (problem.natural,) else "proposed"
 
 
+def _natural_level(problem: Problem, trials: Iterable[Trial]) -> float:
+    """Natural's mean objective in bits/byte; NaN without a finished run of it."""
+    found = [judge.value(problem.objective, t) for t in trials if t.status == "done" and _role(problem, t) == "natural"]
+    return float(np.mean(found)) if found else math.nan
+
+
 def _runs(problem: Problem, trials: Iterable[Trial]) -> tuple[RunRow, ...]:
     ordered = sorted(trials, key=lambda t: (t.plan.block, t.id))
     losses = {t.id: judge.value(problem.objective, t) for t in ordered if t.status == "done"}
@@ -285,7 +292,7 @@ def _provenance(evidence: Evidence, runs: tuple[RunRow, ...]) -> tuple[Fact, ...
         Fact("Blocks", f"{len({r.block for r in runs})} in the search, {_fresh(evidence)} fresh in the verification"),
         Fact("Seed", str(problem.seed)),
         Fact("Corpus fingerprint", evidence.fingerprint),
-        Fact("Training recipe", str(RECIPE)),
+        Fact("Training recipe", str(evidence.recipe)),
     ]
     for key in dict.fromkeys(k for t in trials for k in t.provenance):
         values = sorted({t.provenance.get(key, "not recorded") for t in trials})

@@ -19,7 +19,7 @@ from cuvee.plan.trial import Status, Trial
 class Evidence:
     """What a report reads of a study: the question, the runs that ended, and what was made of them so far.
 
-    `stale` says that a verification of an earlier choice was left out.
+    `recipe` numbers the training code of the runs; `stale` says that a verification of an earlier choice was left out.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Evidence:
     problem: Problem
     method: str
     fingerprint: str
+    recipe: int
     trials: tuple[Trial, ...]
     verification_trials: tuple[Trial, ...] = ()
     choice: Choice | None = None
@@ -112,7 +113,7 @@ class GuardRow:
             return "unknown"
         if estimate.p_better >= self.probability:
             return "holds"
-        return "not confirmed" if estimate.mean <= self.tolerance else "does not hold"
+        return "does not hold" if estimate.low > self.tolerance else "not confirmed"
 
 
 @dataclass(frozen=True)

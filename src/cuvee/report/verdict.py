@@ -102,7 +102,7 @@ def _verified(
     estimate, scale = arm.estimates[0], _scale(evidence.problem)
     blocks = plural(len(arm.blocks), "fresh pair") + " of runs, scored on text that the search never saw"
     measured = f"Measured: {_range(estimate)}, over {blocks}."
-    sentences = [measured, *_agreement(choice, estimate), *_alternatives(verification, estimate), scale]
+    sentences = [measured, *_agreement(choice, estimate), *_alternatives(evidence.problem, verification, arm), scale]
     if estimate.high < 0:
         return _gain(_better(estimate, natural_loss), guards, tuple(sentences))
     if not math.isfinite(estimate.high - estimate.low):
@@ -158,17 +158,33 @@ def _agreement(choice: Choice, verified: Estimate) -> list[str]:
     return [f"The search had predicted {signed(predicted.mean)}: {how}."]
 
 
-def _alternatives(verification: Verification, estimate: Estimate) -> list[str]:
-    simple = [a for a in verification.arms if a.name in ("uniform", "unimax") and a.estimates]
-    if not simple:
+def _alternatives(problem: Problem, verification: Verification, choice: Arm) -> list[str]:
+    """What the mixtures that need no search came to, compared with the choice block by block."""
+    keeping = [a for a in verification.arms if a.name in ("uniform", "unimax") and _keeps_guards(problem, a)]
+    paired = {a.name: judge.student(a.name, d_B) for a in keeping if (d_B := _between(a, choice))}
+    if not paired:
         return []
-    best = min((a.estimates[0] for a in simple), key=lambda e: e.mean)
-    name = label(next(a.name for a in simple if a.estimates[0] is best))
-    if best.mean >= estimate.mean:
-        return [f"The better of the mixtures that need no search, {name}, came to {signed(best.mean)}."]
+    best = min(paired.values(), key=lambda e: e.mean)
+    came_to = next(a.estimates[0].mean for a in keeping if a.name == best.name)
+    name = f"{label(best.name)}, which needs no search,"
     if best.high < 0:
-        return [f"{name}, which needs no search, did better: {interval(best)}. Consider it instead."]
-    return [f"{name}, which needs no search, did better, though not significantly: {interval(best)}."]
+        return [f"{name} did better than the choice: {interval(best)} against it. Consider it instead."]
+    if best.low <= 0:
+        return [
+            f"{name} came to {signed(came_to)}; block by block it cannot be told from the choice ({interval(best)})."
+        ]
+    return [f"{name} came to {signed(came_to)}, {signed(best.mean)} against the choice."]
+
+
+def _keeps_guards(problem: Problem, arm: Arm) -> bool:
+    sure = {f"guard:{g.name}": g.probability for g in problem.guards}
+    return bool(arm.estimates) and all(e.p_better >= sure[e.name] for e in arm.estimates if e.name in sure)
+
+
+def _between(arm: Arm, other: Arm) -> list[float]:
+    """Differences of `arm` to `other` in the blocks that both ran in."""
+    theirs = dict(zip(other.blocks, other.differences, strict=True))
+    return [d - theirs[b] for b, d in zip(arm.blocks, arm.differences, strict=True) if b in theirs]
 
 
 def _scale(problem: Problem) -> str:

@@ -44,6 +44,7 @@ def _evidence(study: Study) -> Evidence:
         problem=study.problem,
         method=study.config.method.name,
         fingerprint=study.config.corpus.fingerprint,
+        recipe=study.config.recipe,
         trials=study.trials(),
         verification_trials=study.verification_trials(),
         choice=study.choice(),
