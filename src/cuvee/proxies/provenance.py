@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from cuvee import __version__
+
 
 def provenance(members: int) -> dict[str, str]:
     """What a training of `members` models runs on here."""
     return {
-        "cuvee": _own_version(),
+        "cuvee": __version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),
@@ -22,13 +23,6 @@ def provenance(members: int) -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "members": str(members),
     }
-
-
-def _own_version() -> str:
-    try:
-        return version("cuvee")
-    except PackageNotFoundError:  # a source checkout on a bare machine
-        return "source"
 
 
 def _processor() -> str:

@@ -14,10 +14,10 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Protocol
 
+from cuvee import __version__
 from cuvee.base.errors import CuveeError, PartialError, UsageError
 from cuvee.base.files import explained
 from cuvee.plan.trial import Cost, Plan, Trial
@@ -111,7 +111,7 @@ def _train(run: Planned, corpus: Corpus, train: Trainer, checkpoint: Path) -> Tr
             curves=(),
             realised=(0,) * len(run.plan.pools),
             cost=Cost(time.monotonic() - started, time.process_time() - cpu, 0.0),
-            provenance={"python": sys.version.split()[0], "cuvee": _version()},
+            provenance={"python": sys.version.split()[0], "cuvee": __version__},
             message=_describe(error),
         )
     assert trial.id == run.id, f"the trainer gave the id {trial.id} to {run.id}"
@@ -123,13 +123,6 @@ def _describe(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     places = " > ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames)
     return f"{type(error).__name__}: {error} [{places}]"
-
-
-def _version() -> str:
-    try:
-        return version("cuvee")
-    except PackageNotFoundError:  # a source checkout on a bare machine
-        return "source"
 
 
 def _end_with_parent() -> None:
