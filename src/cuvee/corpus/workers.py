@@ -17,11 +17,11 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import IO, Any
 
 from cuvee.base import errors
 from cuvee.base.codec import from_json, to_json
+from cuvee.base.processes import environment, how, tail
 
 KINDS: dict[str, str] = {
     "ScanJob": "cuvee.corpus.scan:scan",
@@ -87,20 +87,12 @@ class _Worker:
 
     def __init__(self) -> None:
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 closed by end
-        root = str(Path(errors.__file__).parents[2])
-        path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH", "")) if p)
-        one = {
-            "RAYON_NUM_THREADS": "1",
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-        }
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "cuvee.corpus.workers"],
+            [sys.executable, "-m", "cuvee.corpus.workers"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env={**os.environ, **one, "PYTHONPATH": path},
+            env=environment(),
         )
 
     def ask(self, job: Any) -> None:
@@ -121,12 +113,9 @@ class _Worker:
             raise RuntimeError(f"a worker failed:\n{answer['crash']}")
 
     def _died(self) -> errors.PartialError:
-        code = self._process.wait()
-        self._log.seek(0)
-        said = self._log.read()[-2000:].decode("utf-8", "replace").strip()
-        why = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
+        code, said = self._process.wait(), tail(self._log)
         return errors.PartialError(
-            f"a worker process {why}{': ' + said if said else ''}",
+            f"a worker process ended {how(code)}{': ' + said if said else ''}",
             fix="run the same command again, with fewer workers if memory is short; what was finished is kept",
         )
 

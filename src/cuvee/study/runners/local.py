@@ -7,7 +7,6 @@ then stops them.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,18 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
-import cuvee
 from cuvee.base.errors import CuveeError, DataError, InfeasibleError, PartialError, UsageError
+from cuvee.base.processes import environment, how, tail
 
 POLL = 0.1
-TAIL = 2000
-THREADS = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
 EXPLAINED: dict[int, type[CuveeError]] = {
     error.exit_code: error for error in (UsageError, DataError, InfeasibleError, PartialError)
 }
@@ -90,7 +81,7 @@ class Local:
             raise EXPLAINED[code](worker.tail() or f"a worker ended with exit code {code}")
         if sum(w.restarts for w in workers) >= self.restarts:
             raise PartialError(
-                f"a worker ended {_how(code)} and was restarted {self.restarts} times before; it last said:\n{worker.tail()}",
+                f"a worker ended {how(code)} and was restarted {self.restarts} times before; it last said:\n{worker.tail()}",
                 wanted="workers that live",
                 fix="a kill by the system often means too little memory: use fewer workers; then run the same command again",
             )
@@ -111,7 +102,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self.stderr,
-            env=_environment(),
+            env=environment(),
             start_new_session=True,
         )
 
@@ -134,17 +125,4 @@ class _Worker:
 
     def tail(self) -> str:
         """The last of what the worker wrote to standard error."""
-        size = self.stderr.seek(0, os.SEEK_END)
-        self.stderr.seek(max(0, size - TAIL))
-        return self.stderr.read().decode("utf-8", errors="replace").strip()
-
-
-def _how(code: int) -> str:
-    return f"by signal {-code}" if code < 0 else f"with exit code {code}"
-
-
-def _environment() -> dict[str, str]:
-    """One thread, this very package, and no modules from the current folder."""
-    package = str(Path(cuvee.__file__).resolve().parent.parent)
-    path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, **dict.fromkeys(THREADS, "1"), "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+        return tail(self.stderr)
