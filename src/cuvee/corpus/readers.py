@@ -11,11 +11,9 @@ import json
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
-from cuvee.base.errors import UsageError
 from cuvee.corpus.sources import InputFile, Kind, open_binary
 
 WHOLE_FILE = 1 << 20
@@ -47,22 +45,6 @@ class Fields:
 
     text: str
     domain: str | None
-
-
-Reader = Callable[[InputFile, Fields], Iterator[Document | Bad]]
-
-READERS: dict[Kind, str] = {
-    "jsonl": "cuvee.corpus.readers:read_jsonl",
-    "parquet": "cuvee.corpus.readers:read_parquet",
-    "text": "cuvee.corpus.readers:read_text",
-}
-
-
-def read(file: InputFile, fields: Fields) -> Iterator[Document | Bad]:
-    """The documents of a file, by the reader of its kind."""
-    module, _, name = READERS[file.kind].partition(":")
-    reader: Reader = getattr(import_module(module), name)
-    yield from reader(file, fields)
 
 
 def read_jsonl(file: InputFile, fields: Fields) -> Iterator[Document | Bad]:
@@ -120,11 +102,9 @@ def _field(row: dict[str, Any], name: str) -> Any:
 
 def read_parquet(file: InputFile, fields: Fields) -> Iterator[Document | Bad]:
     """The rows of a Parquet file, in batches; only the columns that are needed are read."""
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise UsageError(f"reading {file.label} needs pyarrow", fix="pip install pyarrow") from None
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     number = 0
     wanted = {name.partition(".")[0] for name in (fields.text, fields.domain) if name} | {fields.text, fields.domain}
     try:
@@ -207,3 +187,15 @@ def _whole_characters(data: bytes) -> tuple[bytes, bytes]:
     back = next(i for i in range(1, 5) if data[-i] & 0xC0 != 0x80)
     need = 2 if data[-back] < 0xE0 else 3 if data[-back] < 0xF0 else 4
     return (data, b"") if back == need else (data[:-back], data[-back:])
+
+
+READERS: dict[Kind, Callable[[InputFile, Fields], Iterator[Document | Bad]]] = {
+    "jsonl": read_jsonl,
+    "parquet": read_parquet,
+    "text": read_text,
+}
+
+
+def read(file: InputFile, fields: Fields) -> Iterator[Document | Bad]:
+    """The documents of a file, by the reader of its kind."""
+    return READERS[file.kind](file, fields)

@@ -16,25 +16,17 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import IO, Any
 
 from cuvee.base import errors
 from cuvee.base.codec import from_json, to_json
 from cuvee.base.processes import environment, how, tail
+from cuvee.corpus.scan import ScanJob, scan
+from cuvee.corpus.tokenise import TokeniseJob, tokenise
 
-KINDS: dict[str, str] = {
-    "ScanJob": "cuvee.corpus.scan:scan",
-    "TokeniseJob": "cuvee.corpus.tokenise:tokenise",
-}
+DO: dict[type[Any], Callable[[Any], None]] = {ScanJob: scan, TokeniseJob: tokenise}
 """Class of a job -> the function that does it."""
 _KNOWN = {c.__name__: c for c in (errors.UsageError, errors.DataError, errors.InfeasibleError, errors.PartialError)}
-
-
-def do(job: Any) -> None:
-    """Do one job in this process."""
-    module, _, function = KINDS[type(job).__name__].partition(":")
-    getattr(import_module(module), function)(job)
 
 
 def run_jobs(jobs: Sequence[Any], workers: int, done: Callable[[Any], None]) -> None:
@@ -45,7 +37,7 @@ def run_jobs(jobs: Sequence[Any], workers: int, done: Callable[[Any], None]) -> 
     """
     if min(workers, len(jobs)) <= 1:
         for job in jobs:
-            do(job)
+            DO[type(job)](job)
             done(job)
         return
     waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -146,11 +138,11 @@ def _serve(source: IO[bytes], sink: IO[bytes]) -> None:
 
 def _answer(request: dict[str, Any]) -> dict[str, str]:
     try:
-        module = import_module(KINDS[request["kind"]].partition(":")[0])
-        do(from_json(getattr(module, request["kind"]), request["job"]))
+        kind = next(k for k in DO if k.__name__ == request["kind"])
+        DO[kind](from_json(kind, request["job"]))
     except errors.CuveeError as error:
-        kind = next(c.__name__ for c in type(error).__mro__ if c.__name__ in _KNOWN)
-        return {"error": kind, "what": error.what, "wanted": error.wanted, "fix": error.fix}
+        known = next(c.__name__ for c in type(error).__mro__ if c.__name__ in _KNOWN)
+        return {"error": known, "what": error.what, "wanted": error.wanted, "fix": error.fix}
     except Exception:
         return {"crash": traceback.format_exc()}
     return {}
