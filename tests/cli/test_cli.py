@@ -72,6 +72,11 @@ def test_a_study_from_end_to_end(folder: Path, capsys: pytest.CaptureFixture[str
         "resumed, not rerun"
     )
 
+    code, more, _ = call(capsys, "verify", folder / "study.yaml", "--seeds", "3")
+    assert len(more["verification"]["arms"][0]["blocks"]) == 3
+    code, again, _ = call(capsys, "run", folder / "study.yaml")
+    assert len(again["verification"]["arms"][0]["blocks"]) == 3, "running again keeps the better verification"
+
     assert call(capsys, "status", folder / "study")[0] == 0
     code, value, _ = call(capsys, "report", folder / "study")
     assert code == 0

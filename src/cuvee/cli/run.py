@@ -10,6 +10,7 @@ from cuvee.cli.studyfile import Question
 from cuvee.plan.choice import Choice, Verification
 from cuvee.report.write import write_report
 from cuvee.study.editing import Accept
+from cuvee.study.judge import scaled
 from cuvee.study.study import Study
 
 Result = tuple[str, dict[str, Any]]
@@ -40,7 +41,7 @@ def run_study(question: Question, workers: int, accept: Accept) -> Result:
     choice = study.choose()
     verification = None
     if question.file.verify.seeds:
-        verification = _verify(study, choice, question.file.verify.seeds, workers)
+        verification = _verify(study, choice, max(question.file.verify.seeds, _seeds_so_far(study, choice)), workers)
     return _finish(question, study, choice, verification)
 
 
@@ -49,6 +50,13 @@ def verify_study(question: Question, seeds: int, workers: int) -> Result:
     study = open_study(question, "refuse")
     choice = study.choose()
     return _finish(question, study, choice, _verify(study, choice, seeds, workers))
+
+
+def _seeds_so_far(study: Study, choice: Choice) -> int:
+    """Fresh blocks that this very choice has been verified in: running again must not throw them away."""
+    arms = [a for a in (study.verification() or Verification((), 0.0, ())).arms if a.name == "choice"]
+    same = arms and arms[0].schedule == scaled(choice.schedule, study.problem)
+    return len(arms[0].blocks) if same else 0
 
 
 def _verify(study: Study, choice: Choice, seeds: int, workers: int) -> Verification:

@@ -23,7 +23,7 @@ from cuvee.shards.corpus import Corpus
 from cuvee.study.judge import FIRST_BLOCK
 
 Speed = Literal["measured", "assumed"]
-FLOP_RATE = 1e10
+FLOP_RATE = 3e10
 """FLOP/s assumed of one core when there is nothing to calibrate with: about what small models reach on a recent core."""
 CALIBRATION = 2.0
 """Seconds that a calibration may take, about."""

@@ -205,6 +205,7 @@ class Study:
         progress.say(f"verification: {len(lineup.plans)} runs in {seeds} fresh blocks; {_power(lineup.detectable)}")
         self._finish(lineup.plans, workers, progress, runner or Local())
         verification = judge.verdict(self.problem, lineup, self._store.trials(lineup.plans))
+        self._check_unchanged()  # the runs may have taken hours
         self._store.write_verification(verification)
         return verification
 
