@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gzip
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cuvee.base.errors import UsageError
 from cuvee.corpus import readers
 from cuvee.corpus.readers import Bad, Document, Fields, read
 from cuvee.corpus.sources import InputFile, Kind, Unit
@@ -126,7 +124,22 @@ def test_pieces_end_at_blank_lines(tmp_path: Path) -> None:
     assert [item.line for item in found] == [1 + 602 * i for i in range(10)]
 
 
-def test_zst_without_its_package_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "zstandard", None)
-    with pytest.raises(UsageError, match="pip install zstandard"):
-        items(tmp_path / "a.jsonl.zst", "jsonl")
+def test_zst_in_one_frame_or_many_whole_or_broken(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    def packed(lines: list[str]) -> bytes:
+        data: bytes = pa.Codec("zstd").compress("".join(lines).encode(), asbytes=True)
+        return data
+
+    lines = [f'{{"text": "row {i} {i * 7919}"}}\n' for i in range(5000)]
+    path = tmp_path / "a.jsonl.zst"
+    for data in (packed(lines), packed(lines[:3000]) + packed(lines[3000:])):
+        path.write_bytes(data)
+        assert items(path, "jsonl") == [Document(f"row {i} {i * 7919}", i + 1) for i in range(5000)]
+    for data in (packed(lines)[:5000], b"no zst at all"):
+        path.write_bytes(data)
+        last = items(path, "jsonl")[-1]
+        assert isinstance(last, Bad)
+        assert "broken" in last.reason
+    (tmp_path / "b.txt.zst").write_bytes(packed(["one\n", "two"]))
+    assert items(tmp_path / "b.txt.zst", "text", unit="file") == [Document("one\ntwo", 1)]

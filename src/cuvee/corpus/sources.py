@@ -7,6 +7,7 @@ count: a README beside them is not data.
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import zlib
@@ -49,20 +50,13 @@ class Listing:
 
 
 def open_binary(path: Path) -> IO[bytes]:
-    """The bytes of a file, unpacked if it ends in .gz or .zst.
-
-    Raises:
-        UsageError: a .zst file without the package `zstandard`.
-    """
+    """The bytes of a file, unpacked if it ends in .gz or .zst."""
     if path.suffix == ".gz":
         return gzip.open(path, "rb")  # type: ignore[return-value]
     if path.suffix == ".zst":
-        try:
-            import zstandard
-        except ImportError:
-            raise UsageError(f"reading {path} needs zstandard", fix="pip install zstandard") from None
-        stream: IO[bytes] = zstandard.open(path, "rb")
-        return stream
+        from pyarrow import input_stream
+
+        return io.BufferedReader(input_stream(path, compression="zstd"))
     return open(path, "rb")
 
 
