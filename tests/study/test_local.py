@@ -10,10 +10,8 @@ import pytest
 from cuvee.base.errors import DataError, PartialError
 from cuvee.shards.corpus import Corpus
 from cuvee.study import claims
-from cuvee.study.layout import Planned, Round
 from cuvee.study.runners.local import Local
 from cuvee.study.store import Store
-from tests.study.fakes import problem
 
 ROOT = str(Path(__file__).resolve().parent.parent.parent)
 
@@ -21,15 +19,6 @@ ROOT = str(Path(__file__).resolve().parent.parent.parent)
 @pytest.fixture(autouse=True)
 def tests_are_importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", ROOT)
-
-
-@pytest.fixture
-def store(folder: Path, corpus: Corpus) -> Store:
-    question = problem(corpus)
-    plans = [question.plan(question.natural, block) for block in range(4)]
-    made = Store(folder)
-    made.write_round(0, Round(tuple(Planned(p.id(corpus.fingerprint), p) for p in plans)))
-    return made
 
 
 def local(mode: str) -> Local:
@@ -46,7 +35,7 @@ def test_two_workers_share_the_runs(store: Store, corpus: Corpus) -> None:
     outcomes = local("fake").run(jobs(store, corpus, 2), lambda: polls.append(1))
     assert [o.restarts for o in outcomes] == [0, 0]
     assert polls
-    assert len(store.trials(store.planned().values())) == 4
+    assert len(store.trials(store.planned().values())) == 3
 
 
 def test_a_worker_that_dies_is_started_again(store: Store, corpus: Corpus) -> None:

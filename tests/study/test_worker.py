@@ -11,18 +11,8 @@ from cuvee.base.errors import DataError, PartialError, UsageError
 from cuvee.plan.trial import Plan, Trial
 from cuvee.shards.corpus import Corpus
 from cuvee.study import claims, worker
-from cuvee.study.layout import Planned, Round
 from cuvee.study.store import Store
-from tests.study.fakes import fake_train, problem
-
-
-@pytest.fixture
-def store(folder: Path, corpus: Corpus) -> Store:
-    question = problem(corpus)
-    plans = [question.plan(question.natural, block) for block in range(3)]
-    made = Store(folder)
-    made.write_round(0, Round(tuple(Planned(p.id(corpus.fingerprint), p) for p in plans)))
-    return made
+from tests.study.fakes import fake_train
 
 
 def job(store: Store, corpus: Corpus) -> tuple[Path, tuple[str, ...]]:
@@ -144,6 +134,15 @@ def test_a_missing_corpus_is_a_data_error(store: Store, corpus: Corpus, capsys: 
     path = store.write_job(store.folder / "nothing", tuple(store.planned()))
     assert worker.main([str(path)], fake_train) == 3
     assert "nothing" in capsys.readouterr().err
+
+
+def test_without_torch_it_says_what_to_install(
+    store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, _ = job(store, corpus)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert worker.main([str(path)]) == 2
+    assert "pip install 'cuvee[train]'" in capsys.readouterr().err
 
 
 def test_importing_the_worker_loads_no_torch() -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cuvee import __version__
-from cuvee.base.errors import CuveeError, PartialError, UsageError
+from cuvee.base.errors import CuveeError, PartialError, UsageError, missing_extra
 from cuvee.base.files import explained
 from cuvee.plan.trial import Cost, Plan, Trial
 from cuvee.shards.corpus import Corpus
@@ -155,8 +155,10 @@ def main(arguments: Sequence[str], train: Trainer | None = None) -> int:
 
 
 def _real_trainer() -> Trainer:
-    import torch
-
+    try:
+        import torch
+    except ModuleNotFoundError:
+        raise missing_extra("torch", "train", "training proxies") from None
     from cuvee.proxies.train import train
 
     torch.set_num_threads(1)
