@@ -29,7 +29,7 @@ class Silent:
 
 
 class Bar:
-    """A bar with an ETA on a terminal; without one, a line at most every `every` seconds."""
+    """A bar with an ETA on a terminal; without one, a line at most every `every` seconds. A total of 0 is not known."""
 
     def __init__(self, label: str, total: float, *, every: float = 10.0) -> None:
         self.label, self.total, self.every = label, total, every
@@ -44,7 +44,7 @@ class Bar:
 
             columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
             self._rich = RichProgress(*columns, TextColumn("eta"), TimeRemainingColumn(), console=Console(stderr=True))
-            self._task = self._rich.add_task(self.label, total=self.total)
+            self._task = self._rich.add_task(self.label, total=self.total or None)
             self._rich.start()
         return self
 
@@ -77,7 +77,7 @@ class Bar:
         left = spent / self.done * max(self.total - self.done, 0) if self.done else float("nan")
         eta = f", about {left:.0f} s left" if self.done and self.done < self.total else ""
         # a total of 1 is a fraction of the whole job, any other a number of things
-        count = f"{self.done:.0%}" if self.total == 1 else f"{self.done:.0f}/{self.total:.0f}"
+        count = f"{self.done:.0%}" if self.total == 1 else f"{self.done:.0f}" + (f"/{self.total:.0f}" if self.total else "")
         print(
             f"{self.label}: {count} after {spent:.0f} s{eta} {note}".rstrip(),
             file=sys.stderr,
