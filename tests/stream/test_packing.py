@@ -6,13 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuvee.base.errors import DataError
-from cuvee.shards.pools import Pool
 from cuvee.stream.packing import Sequences
-
-
-def made(lengths: list[int]) -> Pool:
-    ends = np.cumsum(lengths, dtype=np.int64)
-    return Pool(np.arange(int(ends[-1])), ends)
+from tests.pools import made
 
 
 @settings(deadline=None, max_examples=25)

@@ -44,12 +44,15 @@ def _feistel(x: NDArray[np.uint64], half: int, keys: list[int]) -> NDArray[np.ui
     shift, mask = np.uint64(half), np.uint64((1 << half) - 1)
     left, right = x >> shift, x & mask
     for key in keys:
-        left, right = right, left ^ (_mix(right ^ np.uint64(key)) & mask)
+        left, right = right, left ^ (mixed(right ^ np.uint64(key)) & mask)
     return (left << shift) | right
 
 
-def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014), wrapping at 2^64."""
+def mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """A bijection of 64-bit values whose every output bit depends on every input bit, same shape as `x`.
+
+    The finaliser of SplitMix64 (Steele, Lea and Flood 2014), wrapping at 2^64.
+    """
     x = (x ^ (x >> np.uint64(30))) * np.uint64(_MIX_1)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(_MIX_2)
     return x ^ (x >> np.uint64(31))

@@ -9,7 +9,6 @@ Letters: N documents of a chunk, B bands, S shingles.
 from __future__ import annotations
 
 import io
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +116,6 @@ def save_bytes(path: Path, data: bytes | memoryview) -> None:
         os.fsync(file.fileno())
 
 
-def chunks_of(folder: Path) -> list[Chunk]:
-    """The chunks that a finished scan job left in `folder`, in order."""
-    count = json.loads((folder / "result.json").read_text(encoding="utf-8"))["chunks"]
+def chunks_of(folder: Path, count: int) -> list[Chunk]:
+    """The `count` chunks that a writer left in `folder`, in order."""
     return [Chunk(folder / f"{i:05d}") for i in range(count)]

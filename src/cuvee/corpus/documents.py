@@ -103,7 +103,7 @@ def gather(folders: Sequence[Path], expected: Sequence[str]) -> tuple[Documents,
     tables: list[NDArray[Any]] = [np.zeros(0, ROW)]
     for folder, result in zip(folders, results, strict=True):
         to_global = np.array([number[name] for name in result.domains], np.int32)
-        for chunk in chunks_of(folder):
+        for chunk in chunks_of(folder, result.chunks):
             rows = chunk.rows()
             rows["domain"] = to_global[rows["domain"]]
             chunks.append(chunk)

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cuvee.base.errors import DataError, UsageError
+from cuvee.base.permutation import mixed
 from cuvee.base.rng import key64
 from cuvee.corpus.documents import Documents
 from cuvee.corpus.duplicates import Clusters
-from cuvee.corpus.words import I64, U64, mixed
+from cuvee.corpus.words import I64, U64
 from cuvee.shards.splits import SPLITS, split_of
 
 MOST = 0.15

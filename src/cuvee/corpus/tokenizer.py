@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from cuvee.base.errors import DataError, UsageError
 from cuvee.base.files import hash_file, replace
+from cuvee.base.permutation import mixed
 from cuvee.base.rng import key64
 from cuvee.corpus.documents import Documents
-from cuvee.corpus.words import I64, mixed
+from cuvee.corpus.words import I64
 from cuvee.shards.inventory import TokenizerInfo
 
 END = "<|endoftext|>"

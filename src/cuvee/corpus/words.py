@@ -15,6 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cuvee.base.permutation import mixed
+
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 
@@ -53,13 +55,6 @@ class WordHasher:
         lowered = text.lower()
         words = (_ASCII_WORD if lowered.isascii() else _WORD).findall(lowered)
         return np.fromiter(map(self._table.__getitem__, words), np.uint64, len(words))
-
-
-def mixed(values: U64) -> U64:
-    """A bijection of 64-bit values whose every output bit depends on every input bit (the finaliser of SplitMix64)."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
 
 
 def shingles(words_W: U64, ends_N: I64, length: int) -> tuple[U64, I64]:

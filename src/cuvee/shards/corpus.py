@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
-
-import numpy as np
+from typing import Self
 
 from cuvee.base.codec import nearest
 from cuvee.base.errors import DataError, UsageError
@@ -63,11 +61,6 @@ class Corpus:
     def vocab_size(self) -> int:
         """Entries of the tokenizer's vocabulary."""
         return self.inventory.tokenizer.vocab_size
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The dtype of all token shards."""
-        return self._sources[self.domains[0], "train"].dtype
 
     def domain(self, name: str) -> DomainInfo:
         """What the inventory says of a domain.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +28,6 @@ class Pool:
     ends: NDArray[np.int64]
 
     @property
-    def dtype(self) -> np.dtype[Any]:
-        """The dtype of the tokens."""
-        return self.data.dtype
-
-    @property
     def tokens(self) -> int:
         """Tokens in all."""
         return int(self.data.size)
@@ -42,11 +36,6 @@ class Pool:
     def documents(self) -> int:
         """Documents in all."""
         return int(self.ends.size)
-
-    @property
-    def lengths(self) -> NDArray[np.int32]:
-        """Tokens of each document, shape N."""
-        return np.diff(self.ends, prepend=0).astype(np.int32)
 
     def document(self, i: int) -> Tokens:
         """Tokens of document `i`."""

@@ -12,11 +12,6 @@ Split = Literal["train", "search", "verify"]
 SPLITS: tuple[Split, ...] = ("train", "search", "verify")
 
 
-def document_hash(data: bytes) -> int:
-    """64 bits of blake2b of a document's bytes."""
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
-
-
 def split_of(cluster: int, search: float, verify: float) -> Split:
     """The split of all documents of a cluster, named by a 64-bit hash such as the smallest of its documents'.
 
