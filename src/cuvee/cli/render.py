@@ -11,6 +11,7 @@ from typing import Any
 from cuvee.cli.studyfile import Question
 from cuvee.methods.registry import METHODS
 from cuvee.methods.registry import load as load_method
+from cuvee.plan.problem import TRANSFER_FLOOR
 from cuvee.shards.corpus import Corpus
 
 
@@ -87,7 +88,7 @@ def problem_text(question: Question) -> str:
         f"learning rate {proxy.peak_learning_rate:.2e}, {proxy.steps} steps of {proxy.sequences_per_step} x {proxy.seq_len} tokens",
         f"method: {question.method}",
     ]
-    if proxy.tokens * 16 < problem.target_tokens:
+    if proxy.tokens < TRANSFER_FLOOR * problem.target_tokens:
         lines.append("r/R is below 1/16: that the choice transfers to the target run is unproven")
     return "\n".join(lines)
 

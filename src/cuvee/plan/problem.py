@@ -21,6 +21,8 @@ from cuvee.plan.trial import Plan, Split
 
 POOL_FLOOR = 100
 """Sequences below which a pool is no sample of its domain (design section 4.4)."""
+TRANSFER_FLOOR = 1 / 16
+"""r/R below which it is unproven that what proxies find holds in the target run (design section 4.4)."""
 ALL_DOMAINS = "all-domains"
 
 

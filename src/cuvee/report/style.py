@@ -12,7 +12,6 @@ h1 { font-size: 30px; line-height: 1.2; margin: 4px 0 18px; font-weight: 650; le
 h2 { font-size: 21px; margin: 56px 0 6px; padding-top: 18px; border-top: 1px solid var(--rule); font-weight: 650; }
 h3 { font-size: 16px; margin: 28px 0 4px; font-weight: 650; }
 p { margin: 8px 0; max-width: 74ch; }
-.soft { color: var(--soft); }
 dl.facts { display: grid; grid-template-columns: max-content 1fr; gap: 4px 20px; margin: 0; font-size: 15px; }
 dl.facts dt { color: var(--soft); }
 dl.facts dd { margin: 0; }

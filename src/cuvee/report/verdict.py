@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from cuvee.plan.choice import Arm, Choice, Estimate, Verification
-from cuvee.plan.problem import Problem
+from cuvee.plan.problem import TRANSFER_FLOOR, Problem
 from cuvee.plan.trial import Trial
 from cuvee.report.data import Evidence, GuardRow, Verdict
 from cuvee.report.text import count, interval, plural, probability, ratio, signed
@@ -18,10 +18,7 @@ LABELS = {
     "uniform": "Uniform",
     "unimax": "UniMax",
     "best seen": "Best of the search",
-    "present": "Present blend",
 }
-TRANSFER_FLOOR = 1 / 16
-"""r/R below which transfer is unproven (design section 4.4)."""
 
 
 def label(name: str) -> str:

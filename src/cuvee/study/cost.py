@@ -16,7 +16,7 @@ from cuvee.base.errors import CuveeError
 from cuvee.base.files import dump_json
 from cuvee.mixture import closed_form
 from cuvee.mixture.weights import Mixture
-from cuvee.plan.problem import Problem
+from cuvee.plan.problem import TRANSFER_FLOOR, Problem
 from cuvee.plan.sizes import HELD_OUT_TOKENS, size
 from cuvee.plan.trial import Plan
 from cuvee.shards.corpus import Corpus
@@ -27,7 +27,6 @@ FLOP_RATE = 3e10
 """FLOP/s assumed of one core when there is nothing to calibrate with: about what small models reach on a recent core."""
 CALIBRATION = 2.0
 """Seconds that a calibration may take, about."""
-UNPROVEN = 1 / 16
 ARMS = 5
 """Arms of a verification (`study.judge`)."""
 
@@ -46,7 +45,6 @@ class DomainEpochs:
     uniform: float
     designed: tuple[float, float]
     most: float
-    proxy_natural: float
     proxy_designed: tuple[float, float]
 
 
@@ -94,7 +92,7 @@ class CostEstimate:
                 f"  {e.domain:<20.20} {e.natural:>8.2f} {e.uniform:>8.2f} {e.designed[0]:>8.2f}-{e.designed[1]:<8.2f} "
                 f"{e.most:>8.2f}   {e.proxy_designed[0]:.2f}-{e.proxy_designed[1]:.2f}"
             )
-        if self.ratio < UNPROVEN:
+        if self.ratio < TRANSFER_FLOOR:
             lines.append("r/R is below 1/16: that the choice transfers to the target run is unproven")
         return "\n".join(lines)
 
@@ -200,7 +198,6 @@ def _epochs(problem: Problem, plans: Sequence[Plan]) -> tuple[DomainEpochs, ...]
                 uniform=float(flat[i]),
                 designed=(float(least), float(most)),
                 most=min(caps[i], 1.0) * problem.target_tokens / n,
-                proxy_natural=float(natural[i] * proxy),
                 proxy_designed=(float(least * proxy), float(most * proxy)),
             )
         )
