@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cuvee.base.progress import Bar, Silent
+from cuvee.base.progress import Bar
 
 
 def test_without_a_terminal_lines_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
@@ -15,9 +15,3 @@ def test_without_a_terminal_lines_go_to_stderr(capsys: pytest.CaptureFixture[str
     assert "work: 1/4" in err
     assert "left first" in err
     assert "hello" in err
-
-
-def test_silent_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
-    Silent().advance(1)
-    Silent().say("x")
-    assert capsys.readouterr() == ("", "")

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 from cuvee.base.errors import DataError, PartialError, UsageError
+from cuvee.corpus import workers
 from cuvee.corpus.prepare import prepare
 from cuvee.corpus.report import PrepareReport
+from cuvee.corpus.scan import ScanJob
 from cuvee.shards.corpus import Corpus
 from cuvee.shards.splits import SPLITS
 from tests.corpus.writing import jsonl, sentences, texts
@@ -189,10 +191,13 @@ def test_changed_options_keep_the_stages_before_them(tmp_path: Path, monkeypatch
         def say(self, line: str) -> None:
             lines.append(line)
 
-    scanned = next((out / ".prepare" / "scan").glob("0*")).stat().st_mtime_ns
+    def again(job: ScanJob) -> None:
+        raise AssertionError(f"{job.out} was there already")
+
+    monkeypatch.setitem(workers.DO, ScanJob, again)
     corpus = small(source, out, seed=5, progress=Lines())
     assert lines == ["the inputs or options changed: made anew are split, tokenizer, tokenise, overlap"]
-    assert scanned
+    monkeypatch.undo()
     assert corpus.fingerprint == small(source, tmp_path / "other", seed=5).fingerprint
 
 
