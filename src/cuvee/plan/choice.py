@@ -76,8 +76,8 @@ class Choice:
         mixture = self.schedule.phases[0].mixture
         shares = ", ".join(f"{d} {s:.1%}" for d, s in sorted(mixture.as_dict().items(), key=lambda x: -x[1]) if s > 0)
         lines = [f"{self.method}: {shares}"]
-        objective = self.estimate("objective")
-        if objective is not None:
+        if self.predicted:
+            objective = self.predicted[0]
             lines.append(
                 f"predicted {objective.mean:+.4f} bits/byte against natural "
                 f"(90 % interval {objective.low:+.4f} to {objective.high:+.4f}, P(better) {objective.p_better:.2f})"
