@@ -98,7 +98,7 @@ def test_checks_are_predicted_without_the_block() -> None:
 
 
 def test_guards_hold_with_their_probability_and_are_reported() -> None:
-    w = world("law", 2, domains=5, pointed=True)
+    w = world("law", 3, domains=5, pointed=True)
     guard = Guard("rest", tuple(Target(d) for d in w.problem.domains[:3]), 0.02)
     guarded = replace(w, problem=replace(w.problem, guards=(guard,)))
     method = Regression(runs=32, predictor="log-linear")

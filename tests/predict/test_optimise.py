@@ -159,3 +159,21 @@ def test_rounding_leaves_caps_alone_and_respects_floors() -> None:
     assert simple_D[0] == pytest.approx(0.61234, abs=1e-9)
     assert simple_D[3] == 0
     assert bounded.contains(simple_D, 1e-9)
+
+
+def test_guarded_ranges_miss_no_mixture_that_is_good_and_allowed() -> None:
+    """Random mixtures near the optimum: every one that meets objective and guard lies inside the ranges."""
+    posterior = LogLinear().fit(make(law, noise=0.05, domains=5))
+    free = FeasibleSet(("a", "b", "c", "d", "e"), (0,) * 5, (0.45,) * 5)
+    base_D = np.full(5, 0.2)
+    rule = GuardRule("first", np.array([1.0, 0.0, 0.0]), 0.03, 0.9)
+    question = Question(posterior, free, base_D, np.array([0.0, 0.5, 0.5]), (rule,))
+    best = minimise(question, [base_D])
+    low_D, high_D = near_optimal(question, best.w_D, 0.02)
+    rng = np.random.default_rng(0)
+    near = [free.project(best.w_D + rng.normal(0, 0.05, 5)) for _ in range(300)]
+    good = np.array([w_D for w_D in near if question.value(w_D) <= best.value + 0.02 and question.holds(w_D)])
+    assert len(good) > 20
+    assert np.all(good >= low_D - 1e-4)
+    assert np.all(good <= high_D + 1e-4)
+    assert best.value <= min(question.value(w_D) for w_D in good) + 1e-6

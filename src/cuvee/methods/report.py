@@ -17,7 +17,8 @@ from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.choice import Check, Choice, Estimate, Range
 from cuvee.plan.problem import Guard, Problem
 from cuvee.predict.combine import predict_blocks
-from cuvee.predict.optimise import ROOM, GuardRule, Optimum, Question, near_optimal
+from cuvee.predict.optimise import GuardRule, Optimum, Question, near_optimal
+from cuvee.predict.solver import ROOM
 from cuvee.predict.table import Table
 
 TOLERANCE = 0.002

@@ -1,29 +1,24 @@
 """The best mixture of a posterior under bounds and guards, how far it may move at little cost, and tiny shares dropped.
 
-Sequential quadratic programming (SLSQP of scipy) with analytic gradients from several starts: exact where the composed
-prediction is convex (always for the log-linear law), the best of the starts elsewhere.
+Solved with analytic gradients from several starts: exact where the composed prediction is convex (always for the log-linear
+law), the best of the starts elsewhere.
 
 Letters: D domains, T targets.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
 
 import numpy as np
-from scipy.optimize import Bounds, minimize
 from scipy.special import stdtrit
 
 from cuvee.base.errors import InfeasibleError
 from cuvee.mixture.feasible import FeasibleSet
 from cuvee.mixture.weights import Array
 from cuvee.predict.posterior import Posterior
-
-ROOM = 1e-7
-"""Guards count as met within this many bits/byte: rounding of the solver."""
+from cuvee.predict.solver import ROOM, Constraint, Task, solve
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,12 +90,13 @@ def minimise(question: Question, starts: Sequence[Array]) -> Optimum:
 
     When none that meets the guards is found, the mixture where the worst guard has the most room.
     """
+    task = Task(question.feasible, question.value, question.slope, _guards(question))
     begins = [question.feasible.project(w_D) for w_D in starts]
-    ends = [_solve(question, question.value, question.slope, w_D) for w_D in begins]
+    ends = [solve(task, w_D) for w_D in begins]
     allowed = [w_D for w_D in [*begins, *ends] if question.holds(w_D)]
     if not allowed and question.guards:
         safe = [_safest(question, w_D) for w_D in begins]
-        refined = [_solve(question, question.value, question.slope, w_D) for w_D in safe if question.holds(w_D)]
+        refined = [solve(task, w_D) for w_D in safe if question.holds(w_D)]
         allowed = [w_D for w_D in [*safe, *refined] if question.holds(w_D)]
         if not allowed:
             w_D = max([*begins, *ends, *safe], key=lambda w_D: _worst_room(question, w_D))
@@ -164,11 +160,11 @@ def _extreme(question: Question, optimum_D: Array, i: int, sign: float, limit: f
     """The mixture with the least (sign 1) or largest (-1) share of domain `i` at an objective of at most `limit`."""
     unit_D = np.zeros(len(optimum_D))
     unit_D[i] = sign
-    within = _Constraint("ineq", lambda w_D: limit - question.value(w_D), lambda w_D: -question.slope(w_D))
-    end_D = _solve(question, lambda w_D: float(unit_D @ w_D), lambda w_D: unit_D, optimum_D, [within])
-    if question.value(end_D) <= limit + 1e-6 and question.holds(end_D) and unit_D @ end_D <= unit_D @ optimum_D:
-        return end_D
-    return optimum_D
+    within = Constraint(lambda w_D: limit - question.value(w_D), lambda w_D: -question.slope(w_D))
+    constraints = [within, *_guards(question)]
+    task = Task(question.feasible, lambda w_D: float(unit_D @ w_D), lambda w_D: unit_D, constraints)
+    end_D = solve(task, optimum_D)
+    return end_D if task.violation(end_D) == 0 and unit_D @ end_D < unit_D @ optimum_D else optimum_D
 
 
 def _safest(question: Question, w_D: Array) -> Array:
@@ -187,59 +183,16 @@ def _safest(question: Question, w_D: Array) -> Array:
         slopes = np.array([question.room_slope(rule, w_D) for rule in question.guards])
         return np.asarray(-weights(w_D) @ slopes, np.float64)
 
-    bare = Question(question.posterior, question.feasible, question.base_D, question.a_T)
-    return _solve(bare, value, slope, w_D)
+    return solve(Task(question.feasible, value, slope), w_D)
 
 
 def _worst_room(question: Question, w_D: Array) -> float:
     return min(question.room(rule, w_D) for rule in question.guards)
 
 
-@dataclass(frozen=True, eq=False)
-class _Constraint:
-    """value(w) = 0 or value(w) >= 0."""
-
-    kind: Literal["eq", "ineq"]
-    value: Callable[[Array], float]
-    slope: Callable[[Array], Array]
+def _guards(question: Question) -> list[Constraint]:
+    return [_guard(question, rule) for rule in question.guards]
 
 
-def _solve(
-    question: Question,
-    value: Callable[[Array], float],
-    slope: Callable[[Array], Array],
-    start_D: Array,
-    more: Sequence[_Constraint] = (),
-) -> Array:
-    """SLSQP from `start_D` under the bounds, groups and guards of `question`; projected, so always feasible."""
-    constraints: list[Any] = [
-        {"type": c.kind, "fun": c.value, "jac": c.slope} for c in [*_constraints(question, len(start_D)), *more]
-    ]
-    bounds = Bounds(question.feasible.low_D, question.feasible.high_D)
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        # a step may leave the bounds by rounding; scipy clips it and says so
-        warnings.simplefilter("ignore", RuntimeWarning)
-        result = minimize(
-            value, start_D, jac=slope, method="SLSQP", bounds=bounds, constraints=constraints,
-            options={"maxiter": 200, "ftol": 1e-10},
-        )  # fmt: skip
-    end_D = np.asarray(result.x, np.float64)
-    return question.feasible.project(end_D) if np.all(np.isfinite(end_D)) else start_D
-
-
-def _constraints(question: Question, size: int) -> list[_Constraint]:
-    """Sum 1, the bounds of groups, the guards."""
-    found = [_Constraint("eq", lambda w_D: float(w_D.sum()) - 1.0, lambda w_D: np.ones(size))]
-    for group, index in zip(question.feasible.groups, question.feasible.group_indexes, strict=True):
-        row_D = np.zeros(size)
-        row_D[index] = 1.0
-        found += [_at_least(row_D, group.min_share), _at_least(-row_D, -group.max_share)]
-    return found + [_guard(question, rule) for rule in question.guards]
-
-
-def _at_least(row_D: Array, bound: float) -> _Constraint:
-    return _Constraint("ineq", lambda w_D: float(row_D @ w_D) - bound, lambda w_D: row_D)
-
-
-def _guard(question: Question, rule: GuardRule) -> _Constraint:
-    return _Constraint("ineq", lambda w_D: question.room(rule, w_D), lambda w_D: question.room_slope(rule, w_D))
+def _guard(question: Question, rule: GuardRule) -> Constraint:
+    return Constraint(lambda w_D: question.room(rule, w_D), lambda w_D: question.room_slope(rule, w_D))
