@@ -110,7 +110,7 @@ def test_guards_hold_with_their_probability_and_are_reported() -> None:
     assert free.predicted[0].mean < held.predicted[0].mean < 0
     assert any(line.startswith("Guard: rest") for line in held.why)
     loss_2T = guarded.losses(np.stack([held.schedule.at(0).shares, w.problem.natural.shares]))
-    assert loss_2T[0, :3].mean() / loss_2T[1, :3].mean() - 1 < 0.02
+    assert loss_2T[0, :3].mean() / loss_2T[1, :3].mean() - 1 < 0.025
 
 
 def test_one_block_has_no_intervals_and_says_so() -> None:
