@@ -77,7 +77,9 @@ class Bar:
         left = spent / self.done * max(self.total - self.done, 0) if self.done else float("nan")
         eta = f", about {left:.0f} s left" if self.done and self.done < self.total else ""
         # a total of 1 is a fraction of the whole job, any other a number of things
-        count = f"{self.done:.0%}" if self.total == 1 else f"{self.done:.0f}" + (f"/{self.total:.0f}" if self.total else "")
+        count = (
+            f"{self.done:.0%}" if self.total == 1 else f"{self.done:.0f}" + (f"/{self.total:.0f}" if self.total else "")
+        )
         print(
             f"{self.label}: {count} after {spent:.0f} s{eta} {note}".rstrip(),
             file=sys.stderr,
