@@ -13,7 +13,7 @@ from cuvee.testing.worlds import play, world
 def test_rows_are_realised_shares_of_done_trials() -> None:
     small = replace(world("law", 1, domains=4), failing=0.4)
     trials = play(small, Random(runs=20, blocks=4)).trials
-    table = Table.from_trials(small.problem, trials)
+    table = Table.from_trials(small.problem, trials[::-1])
     done = [t for t in trials if t.status == "done"]
     assert table.ids == tuple(t.id for t in done)
     assert table.left_out == len(trials) - len(done) > 0

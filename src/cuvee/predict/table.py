@@ -46,8 +46,9 @@ class Table:
 
     @classmethod
     def from_trials(cls, problem: Problem, trials: Sequence[Trial]) -> Self:
-        """The done trials of `problem`, in the given order; a constant mixture or a schedule's realised mean alike."""
-        done = [t for t in trials if t.status == "done" and np.isfinite([t.loss(d) for d in problem.domains]).all()]
+        """The done trials of `problem`, sorted by id, so that sums do not depend on the order in which runs ended."""
+        ordered = sorted(trials, key=lambda trial: trial.id)
+        done = [t for t in ordered if t.status == "done" and np.isfinite([t.loss(d) for d in problem.domains]).all()]
         numbers = {Schedule.constant(problem.natural): 0}
         counts_ND = np.array([t.realised for t in done], np.float64).reshape(len(done), len(problem.domains))
         return cls(
