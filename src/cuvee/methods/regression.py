@@ -43,6 +43,11 @@ class Regression:
     After RegMix (Liu et al. 2024) and Data Mixing Laws (Ye et al. 2024), with blocks, caps in the optimisation, several
     targets and intervals added.
 
+    In worlds with a known best mixture (`cuvee bench worlds`: 6 settings of 50 seeds, 8 domains, 48 runs in 4 blocks) it
+    beat best-of-n random on as many tokens in 94 to 100 % of the seeds. Nominal 90 % intervals of the gain held the truth in
+    94 to 100 %; with one round in 80 to 98 %. The predicted gain is the best of many and promises up to 0.006 bits/byte too
+    much: verify it on fresh blocks.
+
     Args:
         runs: Trials in total, over all rounds.
         blocks: Blocks over which they are spread; four or more for usable intervals.
