@@ -52,13 +52,13 @@ def test_error_slope_is_the_derivative() -> None:
 
 
 def test_intervals_cover_at_a_mixture_fixed_beforehand() -> None:
-    """Uniform minus natural in 20 worlds of the law, where blocks bend: nominal 90 %, expected 18 of 20."""
+    """Uniform minus natural in 16 worlds of the law, where blocks bend: nominal 90 %, expected 14 of 16."""
     covered = 0
-    for seed in range(20):
+    for seed in range(16):
         w = world("law", seed, domains=4)
         trials = play(w, Random(runs=24, blocks=4)).trials
         posterior = RidgeLog().fit(Table.from_trials(w.problem, trials))
         uniform_D, a_T = np.full(4, 0.25), np.full(4, 0.25)
         d = posterior.difference(uniform_D, w.problem.natural.shares, a_T)
         covered += d.low <= w.value(uniform_D) <= d.high
-    assert 16 <= covered <= 20
+    assert 12 <= covered <= 16

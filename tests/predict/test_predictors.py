@@ -102,7 +102,7 @@ def test_selection_prefers_the_law_until_ridge_is_clearly_better() -> None:
     def cliffs(w_ND: Array) -> Array:
         return np.asarray(-0.3 * np.log(w_ND[:, :3] + 1e-3), np.float64)
 
-    table = make(cliffs, domains=5, runs=100, noise=0.005)
+    table = make(cliffs, domains=5, runs=60, noise=0.005)
     name, posterior = select(table, a_T)
     assert name != "corrected-law"
     assert block_error(posterior, table, a_T) < block_error(Corrected().fit(table), table, a_T)
