@@ -28,7 +28,7 @@ types: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m cuvee.cli.reference > docs/reference/cli.md
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/.installed
 	$(BIN)/cuvee bench worlds
