@@ -11,8 +11,9 @@ import pytest
 
 from cuvee.base.errors import UsageError
 from cuvee.base.rng import generator
+from cuvee.methods.explain import bounds
 from cuvee.methods.regression import Regression
-from cuvee.plan.problem import Guard, Target
+from cuvee.plan.problem import Guard, Limit, Target
 from cuvee.predict.ridge import RidgeLog
 from cuvee.testing.worlds import play, world
 
@@ -138,3 +139,23 @@ def test_a_predictor_of_one_s_own() -> None:
 def test_bad_hyperparameters(arguments: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         Regression(**arguments)  # type: ignore[arg-type]
+
+
+def test_a_guard_that_nothing_meets_gives_no_ranges() -> None:
+    w = world("law", 2, domains=5, pointed=True)
+    # natural itself is forbidden by a floor, so a guard without tolerance on the large domains cannot be met
+    limits = (Limit(w.problem.domains[-1], min_share=0.3),)
+    guard = Guard("all the rest", tuple(Target(d) for d in w.problem.domains[:3]), 0.0)
+    hard = replace(w, problem=replace(w.problem, guards=(guard,), limits=limits, max_epochs=None))
+    choice = play(hard, Regression(runs=32, predictor="log-linear")).choice
+    assert any(line.startswith("Guard not met") for line in choice.why)
+    assert choice.near_optimal == ()
+    assert not any("not sharp" in line for line in choice.why)
+
+
+def test_nothing_is_not_at_a_tiny_cap() -> None:
+    w = world("law", 1, domains=4)
+    tiny, half = w.problem.domains[0], w.problem.domains[1]
+    problem = replace(w.problem, max_epochs=None, limits=(Limit(tiny, max_share=0.0004), Limit(half, max_share=0.5)))
+    lines = bounds(problem, problem.feasible(), np.array([0.0, 0.5, 0.25, 0.25]))
+    assert lines == (f"At their caps: {half} (50.0 %, {0.5 * problem.target_tokens / problem.tokens[1]:.1f} epochs).",)

@@ -13,7 +13,8 @@ from cuvee.mixture.weights import Array
 from cuvee.plan.choice import Estimate, Range
 from cuvee.plan.problem import Guard, Problem
 
-NEAR_BOUND = 1e-3
+NEAR_BOUND, NEAR_SHARE = 1e-3, 0.02
+"""A share is at its bound within this much, and within this part of the bound: a cap of 0.04 % is not met by nothing."""
 
 
 def percent(share: float) -> str:
@@ -44,9 +45,9 @@ def bounds(problem: Problem, feasible: FeasibleSet, w_D: Array) -> tuple[str, ..
     triples = list(zip(feasible.domains, w_D, feasible.low_D, feasible.high_D, strict=True))
     epochs = dict(zip(problem.domains, w_D * problem.target_tokens / problem.tokens, strict=True))
     caps = [
-        f"{d} ({percent(w)}, {epochs[d]:.1f} epochs)" for d, w, _, cap in triples if cap < 1 and w > cap - NEAR_BOUND
+        f"{d} ({percent(w)}, {epochs[d]:.1f} epochs)" for d, w, _, cap in triples if cap < 1 and w > cap - _near(cap)
     ]
-    floors = [f"{d} ({percent(w)})" for d, w, floor, _ in triples if floor > 0 and w < floor + NEAR_BOUND]
+    floors = [f"{d} ({percent(w)})" for d, w, floor, _ in triples if floor > 0 and w < floor + _near(floor)]
     lines = [f"At their caps: {listed(caps)}."] if caps else []
     lines += [f"At their floors: {listed(floors)}."] if floors else []
     for group, index in zip(feasible.groups, feasible.group_indexes, strict=True):
@@ -54,6 +55,10 @@ def bounds(problem: Problem, feasible: FeasibleSet, w_D: Array) -> tuple[str, ..
         if total > group.max_share - NEAR_BOUND or (group.min_share > 0 and total < group.min_share + NEAR_BOUND):
             lines.append(f"The bound of the group {group.name} binds ({percent(total)}).")
     return tuple(lines)
+
+
+def _near(bound: float) -> float:
+    return min(NEAR_BOUND, NEAR_SHARE * bound)
 
 
 def guard(rule: Guard, estimate: Estimate, binds: bool, met: bool) -> str:

@@ -31,7 +31,8 @@ def report(
     """The choice of `w_D`, a simplification of `optimum`, as `predictor`'s fit to `table` sees it."""
     mixture = Mixture.from_array(problem.domains, w_D)
     predicted = estimates(problem, question, w_D)
-    ranges = _ranges(problem, question, w_D)
+    # where no mixture keeps the guards there is no set of good ones to give the extent of
+    ranges = _ranges(problem, question, w_D) if optimum.guarded else ()
     checks, figures = _checks(question, table), _figures(question, table)
     why = (
         explain.evidence(predictor, len(table.ids), len(table.blocks), table.left_out, figures),
@@ -39,7 +40,7 @@ def report(
         *_guards(problem, question, predicted, w_D, optimum.guarded),
         *_simpler(question, optimum, w_D),
         explain.certainty(predicted[0]),
-        explain.flatness(ranges),
+        *((explain.flatness(ranges),) if ranges else ()),
     )
     diagnostics = {
         **figures,

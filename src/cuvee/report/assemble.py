@@ -115,9 +115,9 @@ def _weights(problem: Problem, choice: Choice) -> tuple[WeightRow, ...]:
                 epochs=float(epochs_D[i]),
                 cap_epochs=cap * problem.target_tokens / problem.tokens[i],
                 bound="cap"
-                if cap < 1 and share > cap - 1e-4
+                if cap < 1 and share > cap - min(1e-4, 0.02 * cap)
                 else "floor"
-                if floor > 0 and share < floor + 1e-4
+                if floor > 0 and share < floor + min(1e-4, 0.02 * floor)
                 else "",
             )
         )
