@@ -30,7 +30,7 @@ verify: {{seeds: 4}}
 report: report.html
 """
 POINTED = ("python_code", "reference")
-PROXY_TOKENS, SEQ_LEN = 160_000, 128
+PROXY_TOKENS, SEQ_LEN = 140_000, 128
 
 
 def run_demo(folder: Path, *, workers: int) -> Result:
