@@ -24,7 +24,7 @@ study: study
 target_tokens: {target}
 targets: {{{targets}}}
 max_epochs: 4
-proxy: {{size: 0.1M, tokens: {tokens}, seq_len: {seq_len}}}
+proxy: {{size: 0.1M, tokens: {tokens}, seq_len: {seq_len}, eval_points: 1}}
 method: {{name: regression, runs: 24, blocks: 4}}
 verify: {{seeds: 4}}
 report: report.html
