@@ -65,7 +65,10 @@ def test_a_share_below_a_sequence_shows() -> None:
 
 
 def test_written_by_people() -> None:
-    text = "# ours\nsources:\n- {paths: [/b/*.npy, /c/*.npy], target_ratio: 1, source_name: x}\n- {source_name: y, target_ratio: 0, paths: [/y]}\n"
+    text = (
+        "# ours\nsources:\n- {paths: [/b/*.npy, /c/*.npy], target_ratio: 1, source_name: x}\n"
+        "- {source_name: y, target_ratio: 0, paths: [/y]}\n"
+    )
     (blend,) = OLMO.parse({"mix.yaml": text})
     assert dict(blend.weights) == {"/b/*.npy": 0.5, "/c/*.npy": 0.5}
     assert blend.start == 0
