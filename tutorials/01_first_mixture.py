@@ -51,7 +51,7 @@ def main(folder: Path) -> None:
 
     # 6. For people, and for the trainer.
     print("\nreport:", cuvee.write_report(study, folder / "report.html"))
-    print("files: ", *cuvee.export(choice, "megatron", corpus, out=folder / "blend"), sep="\n  ")
+    print(cuvee.export(choice, "megatron", corpus, out=folder / "blend"))
     loader = cuvee.Loader(corpus, choice.schedule, seq_len=64, seed=0)
     batch = next(loader)
     print("a batch:", batch.tokens.shape, "from", sorted({corpus.domains[i] for i in batch.domains}))

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cuvee.corpus.prepare import prepare
+    from cuvee.interop.card import card
     from cuvee.interop.export import export
+    from cuvee.interop.importmix import import_mix
     from cuvee.mixture.schedule import Schedule
     from cuvee.mixture.weights import Mixture
     from cuvee.plan.problem import Problem
@@ -36,12 +38,26 @@ _WHERE = {
     "Problem": "cuvee.plan.problem",
     "Schedule": "cuvee.mixture.schedule",
     "Study": "cuvee.study.study",
+    "card": "cuvee.interop.card",
     "export": "cuvee.interop.export",
+    "import_mix": "cuvee.interop.importmix",
     "prepare": "cuvee.corpus.prepare",
     "write_report": "cuvee.report.write",
 }
 
-__all__ = ["Corpus", "Loader", "Mixture", "Problem", "Schedule", "Study", "export", "prepare", "write_report"]
+__all__ = [
+    "Corpus",
+    "Loader",
+    "Mixture",
+    "Problem",
+    "Schedule",
+    "Study",
+    "card",
+    "export",
+    "import_mix",
+    "prepare",
+    "write_report",
+]
 
 
 def __getattr__(name: str) -> Any:

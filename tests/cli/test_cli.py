@@ -81,6 +81,9 @@ def test_a_study_from_end_to_end(folder: Path, capsys: pytest.CaptureFixture[str
     code, value, _ = call(capsys, "report", folder / "study")
     assert code == 0
     code, value, _ = call(capsys, "export", folder / "study", "--to", "megatron", "--out", folder / "blend")
+    assert code == 4, "29 sequences of 2,048 tokens cannot hold the shares to 0.1 point"
+    short = ("--seq-len", "16")
+    code, value, _ = call(capsys, "export", folder / "study", "--to", "megatron", "--out", folder / "blend", *short)
     assert code == 0
     assert (folder / "blend" / "blend-00.txt").exists()
     shares = json.loads((folder / "blend" / "mixture.json").read_text(encoding="utf-8"))["phases"][0]["shares"]
@@ -140,3 +143,29 @@ def test_an_empty_folder_and_a_missing_one(tmp_path: Path, capsys: pytest.Captur
         code, value, _ = call(capsys, "prepare", tmp_path / source, "--out", tmp_path / "out")
         assert code == 3, value
         assert not (tmp_path / "out" / "inventory.json").exists()
+
+
+def test_a_blend_goes_out_and_comes_back(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus, table = folder / "corpus", tmp_path / "shares.yaml"
+    table.write_text("a: 0.5\nb: 0.3\nc: 0.2\n", encoding="utf-8")
+    run = ("--corpus", corpus, "--tokens", "1M", "--seq-len", "64", "--batch", "8")
+    code, value, _ = call(capsys, "export", table, "--to", "nanotron", "--out", tmp_path / "out", *run)
+    assert code == 0
+    assert [row["requested"] for row in value["export"]["rows"]] == pytest.approx([0.5, 0.3, 0.2], abs=1e-6)
+    written = tmp_path / "out" / "data_stages.yaml"
+    code, value, _ = call(capsys, "import-mix", written, "--corpus", corpus, "--out", tmp_path / "back.json")
+    assert code == 0
+    assert value["import"]["exporter"] == "nanotron"
+    code, value, _ = call(capsys, "export", tmp_path / "back.json", "--to", "csv", "--out", tmp_path / "again", *run)
+    assert code == 0
+    code, value, _ = call(
+        capsys, "export", table, "--to", "csv", "--out", tmp_path / "x", "--corpus", corpus, "--tokens", "x"
+    )
+    assert code == 2
+    code, value, _ = call(capsys, "export", table, "--to", "csv", "--out", tmp_path / "x")
+    assert code == 2, "a mixture file names no corpus"
+    code, value, _ = call(capsys, "card", table, "--corpus", corpus, "--tokens", "1M", "--out", tmp_path / "card.md")
+    assert code == 0
+    assert "not verified" in (tmp_path / "card.md").read_text(encoding="utf-8")
+    code, value, _ = call(capsys, "exporters")
+    assert len(value["exporters"]) >= 18

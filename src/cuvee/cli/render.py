@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cuvee.cli.studyfile import Question
+from cuvee.interop.registry import EXPORTERS, exporter
 from cuvee.methods.registry import METHODS
 from cuvee.methods.registry import load as load_method
 from cuvee.plan.problem import TRANSFER_FLOOR
@@ -104,3 +105,19 @@ def method_cards(name: str) -> tuple[str, dict[str, Any]]:
     card = inspect.getdoc(cls) or ""
     text = "\n".join([card, "", "options:", *(f"  {key}: {value}" for key, value in options.items())])
     return text, {"method": name, "card": card, "options": options}
+
+
+def exporters_text() -> tuple[str, dict[str, Any]]:
+    """The exporters, a line each."""
+    rows = [
+        {
+            "name": e.name,
+            "trainer": e.title,
+            "weights count": e.unit,
+            "phases": e.phases,
+            "caps": e.caps,
+            "tested against": e.tested_against,
+        }
+        for e in map(exporter, EXPORTERS)
+    ]
+    return table(rows), {"exporters": rows}

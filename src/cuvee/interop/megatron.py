@@ -1,4 +1,4 @@
-"""Megatron-LM: a blend file for `--data-args-path`, one per phase.
+"""Megatron-LM: blend files for `--data-args-path`, and the same blend as JSON for `--per-split-data-args-path`.
 
 A weight counts fixed-length sequences, hence tokens, so token shares go over as they are. A domain of several shards is
 several prefixes that divide its share by their tokens. Read in megatron/training/arguments.py and
@@ -8,97 +8,182 @@ path with a space is taken for two, and a missing weight makes every weight a pa
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
+import math
+from collections.abc import Mapping, Sequence
 
 from cuvee.base.errors import DataError
-from cuvee.base.files import replace
-from cuvee.mixture.schedule import Phase, Schedule
-from cuvee.shards.corpus import Corpus
+from cuvee.interop.record import Blend, Exporter, Handover, Stage, weights
 
-TESTED_AGAINST = "Megatron-LM d98e8a64 (2026-08-22), blend format"
-
-
-def write(schedule: Schedule, corpus: Corpus, folder: Path) -> tuple[Path, ...]:
-    """Write `blend-NN.txt` per phase and a launch note; returns the files.
-
-    Raises:
-        DataError: a shard's path contains white space.
-    """
-    files = []
-    for number, phase in enumerate(schedule.phases):
-        path = folder / f"blend-{number:02d}.txt"
-        text = "\n".join(f"{weight:.10g} {prefix}" for weight, prefix in blend(phase, corpus)) + "\n"
-        replace(path, text.encode("utf-8"))
-        assert abs(sum(w for w, _ in parse(path.read_text(encoding="utf-8"))) - 1) < 1e-6
-        files.append(path)
-    note = folder / "README.md"
-    replace(note, _note(schedule, corpus, files).encode("utf-8"))
-    return (*files, note)
+TESTED = "Megatron-LM d98e8a64 (2026-08-22), its argument and blending code read"
+MOST = 32_767
+"""Datasets that Megatron's index of a blend can number."""
 
 
-def blend(phase: Phase, corpus: Corpus) -> list[tuple[float, str]]:
-    """Weights and shard prefixes of one phase; domains and shards without tokens are left out."""
-    rows = []
-    for domain, share in phase.mixture.as_dict().items():
-        split = corpus.domain(domain).train
-        for shard in split.shards:
-            prefix = str((corpus.path / shard.path).resolve())
-            if len(prefix.split()) != 1:
-                raise DataError(
-                    f"the shard path {prefix!r} contains white space, which Megatron's blend format splits",
-                    wanted="a path without white space",
-                    fix="move the corpus folder; its fingerprint stays the same",
-                )
-            weight = share * shard.tokens / split.tokens
-            if weight > 0:
-                rows.append((weight, prefix))
-    return rows
-
-
-def parse(text: str) -> list[tuple[float, str]]:
-    """The inverse of the file written, as Megatron reads it: alternating weights and prefixes.
+def flat_list(handed: Handover, stage: Stage) -> list[str]:
+    """Weight and prefix in turn, as strings.
 
     Raises:
-        DataError: an odd number of words, or a word that should be a weight and is not.
+        DataError: a path with white space, or more shards than Megatron can number.
     """
-    words = text.split()
-    if len(words) % 2:
+    found = weights(handed, stage, "tokens")
+    for path in found:
+        if len(path.split()) != 1:
+            raise DataError(
+                f"the shard path {path!r} contains white space, which Megatron's blend format splits",
+                wanted="a path without white space",
+                fix="move the corpus folder; its fingerprint stays the same",
+            )
+    if len(found) >= MOST:
+        raise DataError(
+            f"got {len(found):,} shards", wanted=f"fewer than {MOST:,}", fix="cuvee materialise --as megatron"
+        )
+    return [word for path, weight in found.items() for word in (f"{weight:.10g}", path)]
+
+
+def blend_of(words: Sequence[str], start: int | None) -> Blend:
+    """The blend of a flat list, as Megatron would have to read it.
+
+    Raises:
+        DataError: an odd number of words, or a word that should be a weight and is not: Megatron would take all of them
+            for paths without a word.
+    """
+    if len(words) % 2 or not words:
         raise DataError(
             f"got {len(words)} words",
             wanted="weight and prefix in turn",
-            fix="a weight is missing, or a path has a space",
+            fix="a weight is missing, or a path has a space: Megatron would read every weight as a path",
         )
+    found: dict[str, float] = {}
+    for word, path in zip(words[::2], words[1::2], strict=True):
+        try:
+            weight = float(word)
+        except ValueError:
+            weight = math.nan
+        if not (math.isfinite(weight) and weight > 0):
+            raise DataError(f"the weight of {path!r} is {word!r}", wanted="a number above 0, then its prefix")
+        found[path] = found.get(path, 0.0) + weight
+    return Blend(found, start)
+
+
+def sequences(blend: Blend, handed: Handover, stage: Stage) -> Mapping[str, float]:
+    """Sequences per prefix: Megatron fills slot after slot with the dataset that lags its weight most."""
+    slots = max(1, stage.tokens // handed.seq_len)
+    total = math.fsum(blend.weights.values())
+    quota = {path: weight / total * slots for path, weight in blend.weights.items()}
+    counts = {path: math.floor(q) for path, q in quota.items()}
+    behind = sorted(quota, key=lambda path: counts[path] - quota[path])
+    for path in behind[: slots - sum(counts.values())]:
+        counts[path] += 1
+    return counts
+
+
+def steps(handed: Handover, tokens: int) -> int:
+    """Optimiser steps of that many tokens."""
+    return round(tokens / (handed.seq_len * handed.batch))
+
+
+def _render_blend(handed: Handover) -> Mapping[str, str]:
+    files = {}
+    for number, stage in enumerate(handed.stages):
+        words = flat_list(handed, stage)
+        lines = [f"{weight} {path}" for weight, path in zip(words[::2], words[1::2], strict=True)]
+        files[f"blend-{number:02d}.txt"] = "\n".join(lines) + "\n"
+    return files
+
+
+def _parse_blend(files: Mapping[str, str]) -> tuple[Blend, ...]:
+    ordered = [files[name] for name in sorted(files)]
+    return tuple(blend_of(text.split(), None if len(ordered) > 1 else 0) for text in ordered)
+
+
+def _render_split(handed: Handover) -> Mapping[str, str]:
+    return {
+        f"blend-{n:02d}.json": json.dumps({"train": flat_list(handed, s), "valid": None, "test": None}, indent=1) + "\n"
+        for n, s in enumerate(handed.stages)
+    }
+
+
+def _parse_split(files: Mapping[str, str]) -> tuple[Blend, ...]:
+    return tuple(_split(name, files[name], None if len(files) > 1 else 0) for name in sorted(files))
+
+
+def _split(name: str, text: str, start: int | None) -> Blend:
     try:
-        return [(float(weight), prefix) for weight, prefix in zip(words[::2], words[1::2], strict=True)]
+        data = json.loads(text)
     except ValueError as error:
-        raise DataError(f"a weight is not a number: {error}", wanted="weight and prefix in turn") from error
+        raise DataError(f"{name} is no JSON: {error}", wanted="an object with train, valid and test") from error
+    missing = [key for key in ("train", "valid", "test") if not isinstance(data, dict) or key not in data]
+    if missing:
+        raise DataError(
+            f"{name} lacks {', '.join(missing)}", wanted="train, valid and test", fix="a split may be null, not absent"
+        )
+    train = data["train"]
+    words = train.split() if isinstance(train, str) else train
+    if not isinstance(words, list):
+        raise DataError(f"{name}: train is {train!r}", wanted="a list or string of weight and prefix in turn")
+    return blend_of([str(w) for w in words], start)
 
 
-def _note(schedule: Schedule, corpus: Corpus, files: list[Path]) -> str:
-    tokenizer = corpus.inventory.tokenizer
+def launch(handed: Handover, option: str, suffix: str) -> str:
+    """The launch lines, with the transitions between phases in steps."""
+    tokenizer = handed.tokenizer or "YOUR_TOKENIZER.json"
+    samples = handed.tokens // handed.seq_len
     lines = [
-        "# Megatron-LM blend",
-        "",
-        f"Format as read by {TESTED_AGAINST}. Weights are shares of tokens.",
-        "",
         "```",
-        f"--data-args-path {files[0].name} --split 100,0,0 --vocab-size {tokenizer.vocab_size}",
+        f"{option} blend-00.{suffix} --seq-length {handed.seq_len} --global-batch-size {handed.batch} \\",
+        f"  --train-samples {samples} --seed {handed.seed} \\",
+        f"  --tokenizer-type HuggingFaceTokenizer --tokenizer-model {tokenizer}",
         "```",
-        "",
-        "Megatron repeats a domain without a word when it runs out; the epochs of each domain at your token budget are in the report.",
     ]
-    for phase, path in zip(schedule.phases, files, strict=True):
+    if len(handed.stages) > 1:
+        at = " ".join(str(steps(handed, s.start)) for s in handed.stages[1:])
         lines += [
             "",
-            f"## From {phase.start:,} tokens: `{path.name}`",
-            "",
-            "| domain | share | tokens available |",
-            "|---|---|---|",
+            f"Add `--phase-transition-iterations {at}` and keep the global batch fixed: the run exits at each transition; launch",
+            "it again with the next blend file.",
         ]
-        lines += [f"| {d} | {s:.4%} | {corpus.train_tokens[d]:,} |" for d, s in phase.mixture.as_dict().items()]
-    if len(files) > 1:
-        lines += [
-            "",
-            "Phases: train to the start of the next phase, then relaunch with its blend and `--phase-transition-iterations`.",
-        ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
+
+
+def _launch_blend(handed: Handover) -> str:
+    return launch(handed, "--data-args-path", "txt").replace(" \\\n  --train", " --split 100,0,0 \\\n  --train")
+
+
+def _launch_split(handed: Handover) -> str:
+    return launch(handed, "--per-split-data-args-path", "json")
+
+
+EXHAUSTED = "Megatron repeats it, without a word."
+MEGATRON = Exporter(
+    name="megatron",
+    title="Megatron-LM blend",
+    unit="tokens",
+    tested_against=TESTED,
+    data="shards",
+    reads="indexed datasets (.bin and .idx), the corpus's own shards unless you gave another pattern",
+    exhausted=EXHAUSTED,
+    caps=False,
+    phases="relaunch",
+    render=_render_blend,
+    parse=_parse_blend,
+    recognises=lambda name, text: name.endswith(".txt") and len(text.split()) > 1,
+    launch=_launch_blend,
+    rounded=sequences,
+)
+SPLIT = Exporter(
+    name="megatron-split",
+    title="Megatron-LM blend per split",
+    unit="tokens",
+    tested_against=TESTED,
+    data="shards",
+    reads=MEGATRON.reads,
+    exhausted=EXHAUSTED,
+    caps=False,
+    phases="relaunch",
+    render=_render_split,
+    parse=_parse_split,
+    recognises=lambda name, text: name.endswith(".json") and '"train"' in text and '"valid"' in text,
+    launch=_launch_split,
+    rounded=sequences,
+)

@@ -1,0 +1,128 @@
+"""Hugging Face datasets: `interleave_datasets` in a Python file, for its Trainer, accelerate and anything that iterates.
+
+Probabilities are per row, so they are divided by the mean tokens of a row, and must sum to 1. Rows are drawn at random:
+shares hold in expectation. The default strategy stops when the first source ends (with sources of 1000 and 100 rows at equal
+probabilities it gave 81 and 100), so `all_exhausted` is written, which repeats the small ones; the length of the run
+is the caller's, by `.take`. Read in datasets b7cb10b0, run with 5.2.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cuvee.base.errors import DataError
+from cuvee.interop.record import Blend, Exporter, Handover, Stage, largest_last, weights
+from cuvee.interop.texts import assigned, calls, collected, literal, must_sum_to_one, number, phase_files, python_tree
+
+TEXT = '''"""The mixture from {start:,} to {stop:,} tokens: rows of each domain, drawn with these probabilities (they count rows)."""
+
+from datasets import IterableDataset, interleave_datasets, load_dataset
+
+FILES = (
+{files})
+PROBABILITIES = (
+{numbers})
+ROWS = {rows}  # of the phase; rows differ in length, so its tokens hold in expectation
+
+
+def mixture(seed: int = {seed}) -> IterableDataset:
+    """The rows of the phase, in order."""
+    parts = [load_dataset("json", data_files=f, split="train", streaming=True) for f in FILES]
+    mixed = interleave_datasets(
+        parts, probabilities=list(PROBABILITIES), seed=seed, stopping_strategy="all_exhausted"
+    )
+    return mixed.take(ROWS)
+'''
+
+
+def rows_of(handed: Handover, stage: Stage) -> dict[str, float]:
+    """Path -> rows that hold the phase's tokens of its domain."""
+    found = {}
+    for source in handed.sources:
+        share = stage.shares.get(source.domain, 0.0)
+        for path, tokens in source.paths:
+            if share * tokens > 0:
+                found[path] = share * stage.tokens * tokens / source.tokens / source.row_tokens
+    return found
+
+
+def _render(handed: Handover) -> Mapping[str, str]:
+    names = phase_files(len(handed.stages), "mixture", "py")
+    return {n.replace("-", "_"): _phase(handed, s) for n, s in zip(names, handed.stages, strict=True)}
+
+
+def _phase(handed: Handover, stage: Stage) -> str:
+    found = largest_last(weights(handed, stage, "documents"), 10)
+    return TEXT.format(
+        start=stage.start,
+        stop=stage.stop,
+        files="".join(f"    {path!r},\n" for path in found),
+        numbers="".join(f"    {weight:.10g},\n" for weight in found.values()),
+        rows=round(sum(rows_of(handed, stage).values())),
+        seed=handed.seed,
+    )
+
+
+def _parse(files: Mapping[str, str]) -> tuple[Blend, ...]:
+    return tuple(_blend(name, files[name], None if len(files) > 1 else 0) for name in sorted(files))
+
+
+def _blend(name: str, text: str, start: int | None) -> Blend:
+    tree = python_tree(name, text)
+    if "PROBABILITIES" in text and "FILES" in text:
+        paths, amounts = assigned(tree, "FILES"), assigned(tree, "PROBABILITIES")
+    else:
+        found = next(calls(tree, "interleave_datasets"), {})
+        if "probabilities" not in found:
+            raise DataError(f"{name} has no interleave_datasets with probabilities", wanted="probabilities=[...]")
+        paths, amounts = _loaded(tree), _amounts(found["probabilities"], tree)
+    if len(paths) != len(amounts):
+        raise DataError(f"{name}: {len(paths)} sources and {len(amounts)} probabilities", wanted="one a source")
+    pairs = ((str(p), number(w, str(p))) for p, w in zip(paths, amounts, strict=True))
+    blend = collected(pairs, name)
+    must_sum_to_one(blend, "datasets")
+    return Blend(blend, start)
+
+
+def _amounts(node: Any, tree: Any) -> Any:
+    return assigned(tree, node.id) if hasattr(node, "id") else literal(node, "probabilities")
+
+
+def _loaded(tree: Any) -> list[str]:
+    return list(_files(tree))
+
+
+def _files(tree: Any) -> Iterator[str]:
+    for found in calls(tree, "load_dataset"):
+        if "data_files" in found:
+            value = literal(found["data_files"], "data_files")
+            yield value if isinstance(value, str) else str(value[0])
+
+
+def _launch(handed: Handover) -> str:
+    return """```python
+from transformers import Trainer
+from mixture_00 import mixture
+
+trainer = Trainer(model, args, train_dataset=mixture().map(tokenise, batched=True))   # accelerate: prepare(DataLoader(...))
+```
+
+With several DataLoader workers each stops its own part: give every domain at least as many files as workers."""
+
+
+HF = Exporter(
+    name="hf",
+    title="Hugging Face datasets",
+    unit="documents",
+    tested_against="datasets b7cb10b0, its source read",
+    data="data/{slug}/*.jsonl",
+    reads="JSONL with a `text` field",
+    exhausted="it starts again (`all_exhausted`), until the rows of the phase are taken.",
+    caps=False,
+    phases="relaunch",
+    render=_render,
+    parse=_parse,
+    recognises=lambda name, text: name.endswith(".py") and "interleave_datasets" in text,
+    launch=_launch,
+)

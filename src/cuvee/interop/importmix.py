@@ -1,0 +1,176 @@
+"""A team's present blend, read from its trainer's files into shares of tokens: a baseline and prior for a study."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from cuvee.base.codec import nearest
+from cuvee.base.errors import CuveeError, DataError, UsageError
+from cuvee.interop.record import Blend, Exporter
+from cuvee.interop.registry import EXPORTERS, exporter
+from cuvee.mixture.schedule import Phase, Schedule
+from cuvee.mixture.weights import Mixture
+from cuvee.shards.corpus import Corpus
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What was read: the format, what its weights count, the schedule in shares of tokens, and how paths became domains."""
+
+    exporter: str
+    unit: str
+    schedule: Schedule
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{self.exporter}: weights count {self.unit}; as shares of tokens:"]
+        for phase in self.schedule.phases:
+            lines.append(f"  from {phase.start:,} tokens")
+            lines += [f"    {d:<20} {s:.4%}" for d, s in phase.mixture.as_dict().items()]
+        return "\n".join([*lines, *self.notes])
+
+
+def import_mix(
+    files: Sequence[Path | str],
+    corpus: Corpus | None = None,
+    *,
+    source: str | None = None,
+    names: Mapping[str, str] | None = None,
+    starts: Sequence[int] = (),
+) -> Imported:
+    """The blend in a trainer's files as a schedule over the corpus's domains; without a corpus, over the paths' names.
+
+    Args:
+        files: One file a phase, or all files of one configuration.
+        corpus: Whose domains the paths are; needed where weights count documents.
+        source: The format, a name of `cuvee exporters`; recognised when left out.
+        names: Path in the file -> domain, where the path does not say it.
+        starts: Tokens at which the phases begin, where the format does not say it.
+
+    Raises:
+        UsageError: an unknown format, a format of document weights without a corpus, phases without starts.
+        DataError: a file that is not in that format, or paths that are no domain's.
+    """
+    texts = {Path(f).name: _read(Path(f)) for f in files}
+    record = exporter(source) if source else _recognised(texts)
+    blends = record.parse(texts)
+    if record.unit == "documents" and corpus is None:
+        raise UsageError(
+            f"the weights of {record.title} count documents, which only a corpus can turn into tokens",
+            fix="--corpus DIR, the corpus that it mixes",
+        )
+    begins = _starts(blends, starts)
+    owners = {p: _owner(p, corpus, names or {}) for blend in blends for p in blend.weights}
+    _check_matched(owners, corpus)
+    phases = [Phase(b, _mixture(blend, owners, corpus, record)) for b, blend in zip(begins, blends, strict=True)]
+    if corpus is None:
+        domains = tuple(dict.fromkeys(d for p in phases for d in p.mixture.domains))
+        phases = [Phase(p.start, _over(p.mixture, domains)) for p in phases]
+    matched = tuple(f"{path} is {domain}" for path, domain in owners.items())
+    return Imported(record.name, record.unit, Schedule(tuple(phases)), matched)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}", wanted="a trainer's text file") from error
+
+
+def _recognised(texts: Mapping[str, str]) -> Exporter:
+    """The one format that recognises every file and can parse them."""
+    found: list[Exporter] = []
+    for name in EXPORTERS:
+        record = exporter(name)
+        if any(record.recognises(n, t) for n, t in texts.items()):
+            try:
+                record.parse(texts)
+            except (CuveeError, ValueError):
+                if len(texts) == 1 and not found:
+                    found.append(record)  # the only candidate says better than we what is wrong with it
+                continue
+            return record
+    if found:
+        return found[0]
+    raise UsageError(
+        f"the format of {', '.join(texts)} is not recognised",
+        wanted=f"one of {', '.join(EXPORTERS)}",
+        fix="--from NAME",
+    )
+
+
+def _starts(blends: Sequence[Blend], given: Sequence[int]) -> list[int]:
+    if given and len(given) != len(blends):
+        raise UsageError(f"got {len(given)} starts for {len(blends)} phases", wanted="one a phase, the first 0")
+    if given:
+        return list(given)
+    found = [blend.start for blend in blends]
+    if len(blends) == 1:
+        return [0]
+    if any(start is None for start in found):
+        raise UsageError(
+            f"the files hold {len(blends)} phases and do not say when they start",
+            wanted="tokens of training at which each begins",
+            fix="--starts 0 --starts 20M, one a file in the order of their names",
+        )
+    return [int(start or 0) for start in found]
+
+
+def _owner(path: str, corpus: Corpus | None, names: Mapping[str, str]) -> str | None:
+    """The domain of a path: as told, one of the corpus's shards, or named in its parts, the last first."""
+    if path in names:
+        return names[path]
+    parts = [_bare(part) for part in reversed(PurePosixPath(path).parts)]
+    parts = [part for part in parts if part and part not in ("/", "train")]
+    if corpus is None:
+        return parts[0] if parts else path
+    for info in corpus.inventory.domains:
+        if any(Path(path) == (corpus.path / shard.path).resolve() for shard in info.train.shards):
+            return info.name
+    known = {key.casefold(): d.name for d in corpus.inventory.domains for key in (d.slug, d.name)}
+    for part in parts:
+        for candidate in (part, part.removesuffix("_text_document"), part.removesuffix("_text_sentence")):
+            if candidate.casefold() in known:
+                return known[candidate.casefold()]
+    return None
+
+
+def _bare(part: str) -> str:
+    """A part of a path without its suffixes and globs."""
+    return part.split("*", 1)[0].split(".", 1)[0].rstrip("-_") if part not in ("/",) else ""
+
+
+def _check_matched(owners: Mapping[str, str | None], corpus: Corpus | None) -> None:
+    domains = corpus.domains if corpus else ()
+    lost = [path for path, domain in owners.items() if domain is None or (domains and domain not in domains)]
+    if lost:
+        hint = nearest(str(owners[lost[0]] or _bare(PurePosixPath(lost[0]).name)), domains)
+        raise DataError(
+            f"no domain of the corpus is meant by {', '.join(lost)}",
+            wanted=f"paths that name one of {', '.join(domains)}",
+            fix=f"--map '{lost[0]}=DOMAIN'" + (f"; {hint}" if hint else ""),
+        )
+
+
+def _mixture(blend: Blend, owners: Mapping[str, str | None], corpus: Corpus | None, record: Exporter) -> Mixture:
+    domains: Iterable[str] = corpus.domains if corpus else dict.fromkeys(str(owners[p]) for p in blend.weights)
+    shares = dict.fromkeys(domains, 0.0)
+    for path, weight in blend.weights.items():
+        domain = str(owners[path])
+        shares[domain] += weight * (_row_tokens(corpus, domain) if record.unit == "documents" and corpus else 1.0)
+    if not math.fsum(shares.values()) > 0:
+        raise DataError("all weights are zero", wanted="at least one source with a weight")
+    return Mixture.from_shares(shares)
+
+
+def _row_tokens(corpus: Corpus, domain: str) -> float:
+    train = corpus.source(domain, "train")
+    return train.tokens / max(train.documents, 1)
+
+
+def _over(mixture: Mixture, domains: tuple[str, ...]) -> Mixture:
+    units = dict(zip(mixture.domains, mixture.units, strict=True))
+    return Mixture(domains, tuple(units.get(d, 0) for d in domains))

@@ -1,0 +1,140 @@
+"""Mixture files: `mixture.json` of exports and imports, and plain tables of shares written by people.
+
+A mixture file of ours holds the phases with shares of tokens and the integer units that they are. People may write
+`{domain: share}` as JSON or YAML, or a CSV with the columns domain and share; shares are of tokens, on any scale.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cuvee.base.codec import to_json
+from cuvee.base.errors import CuveeError, DataError
+from cuvee.base.files import FORMAT, dump_json, replace
+from cuvee.mixture.schedule import Phase, Schedule
+from cuvee.mixture.weights import Mixture
+from cuvee.plan.choice import Estimate
+
+WANTED = "our mixture.json, {domain: share} as JSON or YAML, or a CSV with the columns domain and share"
+
+
+def write_mixture(
+    path: Path,
+    schedule: Schedule,
+    *,
+    corpus: str,
+    origin: str,
+    predicted: Sequence[Estimate] = (),
+    tokens: int | None = None,
+) -> None:
+    """Write the schedule with where it is from.
+
+    Args:
+        corpus: The fingerprint of the corpus whose domains it mixes; empty when unknown.
+        origin: The method that chose it, or `import:FORMAT`.
+        predicted: What the method predicts of it.
+        tokens: Of the run that it is for.
+    """
+    phases = [
+        {
+            "start": p.start,
+            "shares": p.mixture.as_dict(),
+            "units": dict(zip(p.mixture.domains, p.mixture.units, strict=True)),
+        }
+        for p in schedule.phases
+    ]
+    value = {
+        "format": FORMAT,
+        "unit": "tokens",
+        "phases": phases,
+        "corpus": corpus or None,
+        "method": origin or None,
+        "tokens": tokens,
+        "predicted": to_json(tuple(predicted)),
+    }
+    replace(path, dump_json(value))
+
+
+def read_mixture(path: Path) -> Schedule:
+    """The schedule in a mixture file.
+
+    Raises:
+        DataError: not a mixture file, written by a newer Cuvée, or shares that are no mixture.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}", wanted=WANTED) from error
+    data = _table(text) if path.suffix.lower() == ".csv" else _mapping(path, text)
+    try:
+        if "phases" in data:
+            return _ours(data)
+        return Schedule.constant(Mixture.from_shares({str(k): _share(k, v) for k, v in data.items()}))
+    except CuveeError as error:
+        raise DataError(f"{path}: {error.what}", wanted=error.wanted or WANTED, fix=error.fix) from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{path} holds no mixture: {type(error).__name__}: {error}", wanted=WANTED) from error
+
+
+def _ours(data: Mapping[str, Any]) -> Schedule:
+    if data.get("format") != FORMAT:
+        raise DataError(
+            f"it has the format {data.get('format')!r}",
+            wanted=f"format {FORMAT}",
+            fix="install the Cuvée that wrote it",
+        )
+    phases = []
+    for phase in data["phases"]:
+        units = phase.get("units")
+        if units is not None:
+            mixture = Mixture(tuple(units), tuple(int(u) for u in units.values()))
+        else:
+            mixture = Mixture.from_shares({str(k): _share(k, v) for k, v in phase["shares"].items()})
+        phases.append(Phase(int(phase["start"]), mixture))
+    return Schedule(tuple(phases))
+
+
+def _mapping(path: Path, text: str) -> Mapping[str, Any]:
+    if path.suffix.lower() == ".json":
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise DataError(f"{path} is no JSON: {error}", wanted=WANTED) from error
+    else:
+        import yaml
+
+        try:
+            data = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise DataError(f"{path} is no YAML: {error}", wanted=WANTED) from error
+    if not isinstance(data, dict) or not data:
+        raise DataError(f"{path} holds {type(data).__name__}, not a mapping", wanted=WANTED)
+    return data
+
+
+def _table(text: str) -> Mapping[str, Any]:
+    rows = list(csv.DictReader(io.StringIO(text)))
+    if not rows or not {"domain", "share"} <= set(rows[0]):
+        raise DataError(f"the CSV has the columns {', '.join(rows[0]) if rows else '(none)'}", wanted=WANTED)
+    found: dict[str, Any] = {}
+    for row in rows:
+        if row["domain"] in found:
+            raise DataError(f"the domain {row['domain']!r} is there twice", wanted="every domain once")
+        found[row["domain"]] = row["share"]
+    return found
+
+
+def _share(name: object, value: object) -> float:
+    try:
+        share = float(value) if not isinstance(value, bool) else math.nan  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        share = math.nan
+    if not (math.isfinite(share) and share >= 0):
+        raise DataError(f"the share of {name!r} is {value!r}", wanted="a number, at least 0")
+    return share

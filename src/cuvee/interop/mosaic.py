@@ -1,0 +1,143 @@
+"""mosaicml-streaming and llm-foundry: streams with `choose`, the exact number of samples of each.
+
+A weight counts MDS samples: shares of tokens only where samples were concatenated to a fixed length before. `proportion` is
+rounded down and the shortfall goes to streams at random (a share of 0.001 of 100 samples got none), so whole
+numbers are written; both are read. Read in mosaicml-streaming 89e7bb90 (2025-07-17).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cuvee.base.errors import DataError
+from cuvee.interop.megatron import sequences
+from cuvee.interop.record import Blend, Exporter, Handover, Stage, weights
+from cuvee.interop.texts import collected, dump_yaml, inside, number, phase_files, yaml_mapping
+
+KINDS = ("proportion", "repeat", "choose")
+
+
+def _streams(handed: Handover, stage: Stage) -> dict[str, Any]:
+    """Streams by name with samples that sum to the phase's, by largest remainder."""
+    counts = sequences(Blend(weights(handed, stage, "tokens")), handed, stage)
+    rows = {}
+    for path, samples in counts.items():
+        source = handed.owner(path)
+        assert source is not None
+        if samples > 0:
+            rows[source.slug] = {"local": path, "choose": int(samples)}
+    return rows
+
+
+def _render_streaming(handed: Handover) -> Mapping[str, str]:
+    names = phase_files(len(handed.stages), "streams", "yaml")
+    files = {}
+    for name, stage in zip(names, handed.stages, strict=True):
+        streams = _streams(handed, stage)
+        size = sum(s["choose"] for s in streams.values())
+        settings = {"shuffle": True, "shuffle_seed": handed.seed, "batching_method": "stratified", "epoch_size": size}
+        files[name] = dump_yaml({"streams": streams, **settings})
+    return files
+
+
+def _render_foundry(handed: Handover) -> Mapping[str, str]:
+    names = phase_files(len(handed.stages), "train_loader", "yaml")
+    files = {}
+    for name, stage in zip(names, handed.stages, strict=True):
+        streams = {k: {**v, "split": None} for k, v in _streams(handed, stage).items()}
+        dataset = {
+            "streams": streams,
+            "shuffle": True,
+            "shuffle_seed": handed.seed,
+            "batching_method": "stratified",
+            "max_seq_len": handed.seq_len,
+        }
+        files[name] = dump_yaml({"train_loader": {"name": "text", "dataset": dataset, "drop_last": True}})
+    return files
+
+
+def _parse_streaming(files: Mapping[str, str]) -> tuple[Blend, ...]:
+    return _parse(files, "streams")
+
+
+def _parse_foundry(files: Mapping[str, str]) -> tuple[Blend, ...]:
+    return _parse(files, "train_loader.dataset.streams")
+
+
+def _parse(files: Mapping[str, str], where: str) -> tuple[Blend, ...]:
+    start = None if len(files) > 1 else 0
+    blends = []
+    for name in sorted(files):
+        streams = inside(yaml_mapping(name, files[name], f"a mapping with {where}"), where, name)
+        rows = streams.values() if isinstance(streams, dict) else streams
+        blends.append(Blend(collected(_pairs(list(rows or []), name), name), start))
+    return tuple(blends)
+
+
+def _pairs(rows: list[Any], name: str) -> Iterator[tuple[str, float]]:
+    kinds = {kind for row in rows for kind in KINDS if isinstance(row, dict) and kind in row}
+    if len(kinds) != 1 or kinds == {"repeat"}:
+        raise DataError(
+            f"{name}: the streams have {', '.join(sorted(kinds)) or 'no weights'}",
+            wanted="one of proportion and choose, the same for all streams (repeat counts passes, not shares)",
+        )
+    (kind,) = kinds
+    for row in rows:
+        path = row.get("remote") or row.get("local")
+        if not path or kind not in row:
+            raise DataError(f"{name}: the stream {row!r} lacks a path or {kind}", wanted="both for every stream")
+        yield str(path), number(row[kind], str(path))
+
+
+def _launch_streaming(handed: Handover) -> str:
+    return f"""```python
+import yaml
+from streaming import Stream, StreamingDataset
+
+settings = yaml.safe_load(open("streams-00.yaml"))
+streams = [Stream(**s) for s in settings.pop("streams").values()]
+dataset = StreamingDataset(streams=streams, batch_size=BATCH_OF_A_DEVICE, **settings)
+```
+
+Samples must be concatenated to {handed.seq_len} tokens when the MDS is written; then samples are tokens. Add `remote:` for
+data in a bucket. One epoch of the dataset is the phase."""
+
+
+def _launch_foundry(handed: Handover) -> str:
+    return (
+        f"Put `train_loader` into the training YAML. Samples must be concatenated to {handed.seq_len} tokens when the MDS is "
+        "written\n(`convert_dataset_hf.py --concat_tokens`); then samples are tokens. One epoch is the phase."
+    )
+
+
+def _exporter(name: str, title: str) -> Exporter:
+    foundry = name == "llm-foundry"
+    return Exporter(
+        name=name,
+        title=title,
+        unit="tokens",
+        tested_against="mosaicml-streaming 89e7bb90 (2025-07-17), its source read",
+        data="data/{slug}",
+        reads="MDS folders of samples concatenated to a fixed number of tokens",
+        exhausted="streaming repeats samples, without a word.",
+        caps=False,
+        phases="relaunch",
+        render=_render_foundry if foundry else _render_streaming,
+        parse=_parse_foundry if foundry else _parse_streaming,
+        recognises=_is_foundry if foundry else _is_streaming,
+        launch=_launch_foundry if foundry else _launch_streaming,
+        rounded=sequences,
+    )
+
+
+def _is_streaming(name: str, text: str) -> bool:
+    return name.endswith((".yaml", ".yml")) and "streams:" in text and "train_loader" not in text
+
+
+def _is_foundry(name: str, text: str) -> bool:
+    return name.endswith((".yaml", ".yml")) and "streams:" in text and "train_loader" in text
+
+
+STREAMING = _exporter("streaming", "mosaicml-streaming")
+FOUNDRY = _exporter("llm-foundry", "llm-foundry")
