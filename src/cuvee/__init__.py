@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cuvee.interop.card import card
     from cuvee.interop.export import export
     from cuvee.interop.importmix import import_mix
+    from cuvee.interop.materialise import materialise
     from cuvee.mixture.schedule import Schedule
     from cuvee.mixture.weights import Mixture
     from cuvee.plan.problem import Problem
@@ -41,6 +42,7 @@ _WHERE = {
     "card": "cuvee.interop.card",
     "export": "cuvee.interop.export",
     "import_mix": "cuvee.interop.importmix",
+    "materialise": "cuvee.interop.materialise",
     "prepare": "cuvee.corpus.prepare",
     "write_report": "cuvee.report.write",
 }
@@ -55,6 +57,7 @@ __all__ = [
     "card",
     "export",
     "import_mix",
+    "materialise",
     "prepare",
     "write_report",
 ]

@@ -302,6 +302,49 @@ def import_mix(
 
 
 @app.command()
+def materialise(
+    mix: Mix,
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    form: Annotated[
+        Literal["megatron", "jsonl", "parquet"], typer.Option("--as", help="Token shards, or text in rows.")
+    ] = "jsonl",
+    layout: Annotated[
+        Literal["by-domain", "mixed"], typer.Option(help="A folder a domain, or one sequence of mixed shards.")
+    ] = "by-domain",
+    corpus: CorpusFolder = None,
+    tokens: RunTokens = "",
+    max_epochs: MaxEpochs = None,
+    workers: Annotated[int, typer.Option(help="Worker processes; 0 for one a core.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Which documents, and their order.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Sampled and upsampled shards that any trainer can read as they are. Again = resume."""
+    import os
+
+    from cuvee.cli.mix import load_mix
+    from cuvee.cli.tokens import token_count
+    from cuvee.interop.materialise import materialise as write
+
+    found = load_mix(mix, corpus, token_count(tokens), max_epochs)
+    if found.tokens is None:
+        raise UsageError("how many tokens to write is not said", fix="--tokens 30M")
+    with Bar("materialise", 1) as bar:
+        manifest = write(
+            found.schedule,
+            found.corpus,
+            out=out,
+            tokens=found.tokens,
+            form=form,
+            layout=layout,
+            seed=seed,
+            workers=workers or os.cpu_count() or 1,
+            caps=found.caps,
+            progress=bar,
+        )
+    _show(f"{manifest}\n{out}", {"manifest": to_json(manifest), "folder": str(out)}, as_json)
+
+
+@app.command()
 def card(
     mix: Mix,
     out: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path("MIXTURE.md"),
