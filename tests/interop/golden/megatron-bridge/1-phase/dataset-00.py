@@ -1,0 +1,17 @@
+"""The mixture from 0 to 2,048,000 tokens, for Megatron-Bridge."""
+
+from megatron.bridge.training.config import GPTDatasetConfig
+
+dataset = GPTDatasetConfig(
+    seq_length=1024,
+    data_path=[
+        '0.6', '/d/web_text_document',
+        '0.3', '/d/code_text_document',
+        '0.1', '/d/math_text_document',
+    ],
+    split="100,0,0",
+    random_seed=42,
+    reset_attention_mask=False,
+    reset_position_ids=False,
+    eod_mask_loss=False,
+)
