@@ -15,7 +15,9 @@ from collections.abc import Mapping, Sequence
 from cuvee.base.errors import DataError
 from cuvee.interop.record import Blend, Exporter, Handover, Stage, weights
 
-TESTED = "Megatron-LM d98e8a64 (2026-08-22), its argument and blending code read"
+TESTED = (
+    "Megatron-LM d98e8a64 (2026-08-22), its code read; its own parser and blending index run in megatron-core 0.16.1"
+)
 MOST = 32_767
 """Datasets that Megatron's index of a blend can number."""
 
