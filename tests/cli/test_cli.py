@@ -169,3 +169,15 @@ def test_a_blend_goes_out_and_comes_back(folder: Path, tmp_path: Path, capsys: p
     assert "not verified" in (tmp_path / "card.md").read_text(encoding="utf-8")
     code, value, _ = call(capsys, "exporters")
     assert len(value["exporters"]) >= 18
+
+
+def test_the_present_blend_in_the_study_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "present.json").write_text('{"a": 1, "c": 3}', encoding="utf-8")
+    path = edited(folder, "workers: 2", "workers: 2\npresent: present.json")
+    code, value, _ = call(capsys, "check", path)
+    assert code == 0
+    units = value["problem"]["present"]["units"]
+    assert [u / 2**32 for u in units] == [0.25, 0.0, 0.75], "a domain that is left out has no share"
+    code, value, _ = call(capsys, "check", edited(folder, "workers: 2", "workers: 2\npresent: {x: 1}"))
+    assert code == 3
+    assert "the mixture names x" in value["error"]["what"]

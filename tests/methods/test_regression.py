@@ -13,6 +13,7 @@ from cuvee.base.errors import UsageError
 from cuvee.base.rng import generator
 from cuvee.methods.explain import bounds
 from cuvee.methods.regression import Regression
+from cuvee.mixture.weights import Mixture
 from cuvee.plan.problem import Guard, Limit, Target
 from cuvee.predict.ridge import RidgeLog
 from cuvee.testing.worlds import play, world
@@ -159,3 +160,13 @@ def test_nothing_is_not_at_a_tiny_cap() -> None:
     problem = replace(w.problem, max_epochs=None, limits=(Limit(tiny, max_share=0.0004), Limit(half, max_share=0.5)))
     lines = bounds(problem, problem.feasible(), np.array([0.0, 0.5, 0.25, 0.25]))
     assert lines == (f"At their caps: {half} (50.0 %, {0.5 * problem.target_tokens / problem.tokens[1]:.1f} epochs).",)
+
+
+def test_the_present_blend_is_tasted_in_the_first_round_and_kept_within_the_bounds() -> None:
+    base = world("law", 3).problem
+    n = len(base.domains)
+    present = Mixture.from_array(base.domains, np.arange(1.0, n + 1))
+    problem = replace(base, present=present)
+    plans = Regression(runs=24).propose(problem, (), np.random.default_rng(0))
+    assert problem.feasible().project_mixture(present) in {p.schedule.at(0) for p in plans}
+    assert problem.plan(problem.natural, 0).id("f") == base.plan(base.natural, 0).id("f"), "runs stay the same runs"

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cuvee.base.errors import UsageError
 from cuvee.methods.baselines import Uniform, UniMax
 from cuvee.mixture.schedule import Phase, Schedule
 from cuvee.mixture.weights import Mixture
@@ -131,6 +132,16 @@ def test_arms_obey_the_bounds_and_share_runs_when_equal() -> None:
     assert same.arms["choice"] == same.arms["natural"]
     assert len(same.plans) == 4 * len({p.plan.schedule for arm in same.arms.values() for p in arm})
     assert {p.plan.block for p in same.plans} == {1000, 1001, 1002, 1003}
+
+
+def test_the_present_blend_is_an_arm_within_the_bounds() -> None:
+    bounded = replace(QUESTION, limits=(Limit("b", max_share=0.2),), present=mixture(1, 8, 1))
+    arms = judge.arms(bounded, Choice("m", Schedule.constant(bounded.natural)), [])
+    assert list(arms) == ["choice", "natural", "uniform", "unimax", "present"]
+    assert arms["present"].at(0).share("b") == pytest.approx(0.2)
+    assert bounded.feasible().contains(arms["present"].at(0).shares)
+    with pytest.raises(UsageError, match="the present blend mixes x, y"):
+        replace(QUESTION, present=Mixture.from_shares({"x": 1, "y": 1}))
 
 
 @pytest.mark.parametrize("method", [Uniform(), UniMax()])

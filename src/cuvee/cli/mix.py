@@ -10,9 +10,8 @@ from cuvee.base.errors import DataError, UsageError
 from cuvee.base.files import replace
 from cuvee.interop.card import card
 from cuvee.interop.handover import caps_of
-from cuvee.interop.mixturefile import read_mixture
-from cuvee.mixture.schedule import Phase, Schedule
-from cuvee.mixture.weights import Mixture
+from cuvee.interop.mixturefile import ordered, read_mixture
+from cuvee.mixture.schedule import Schedule
 from cuvee.plan.choice import Choice
 from cuvee.shards.corpus import Corpus
 from cuvee.study.study import Study
@@ -69,24 +68,6 @@ def _of_study(path: Path, corpus: Path | None, tokens: int | None) -> Mix:
     if found is None:
         raise UsageError(f"the corpus of {path} is not where the study expects it", fix="move it back, or --corpus DIR")
     return Mix(choice, found, study, tokens or study.problem.target_tokens, caps_of(study.problem))
-
-
-def ordered(schedule: Schedule, domains: Sequence[str]) -> Schedule:
-    """The schedule over the corpus's domains in their order; domains that a file leaves out have no share.
-
-    Raises:
-        DataError: a domain that the corpus lacks.
-    """
-    unknown = [d for d in schedule.domains if d not in domains]
-    if unknown:
-        raise DataError(
-            f"the mixture names {', '.join(unknown)}", wanted=f"domains of the corpus: {', '.join(domains)}"
-        )
-    phases = []
-    for phase in schedule.phases:
-        units = dict(zip(phase.mixture.domains, phase.mixture.units, strict=True))
-        phases.append(Phase(phase.start, Mixture(tuple(domains), tuple(units.get(d, 0) for d in domains))))
-    return Schedule(tuple(phases))
 
 
 def pairs(entries: Sequence[str], option: str) -> dict[str, str]:

@@ -10,9 +10,12 @@ from typing import Any, Literal
 from cuvee.base.codec import SchemaError, from_json
 from cuvee.base.errors import UsageError
 from cuvee.base.yamlfile import load_yaml
+from cuvee.interop.mixturefile import ordered, read_mixture
 from cuvee.methods.contract import Method
 from cuvee.methods.registry import load as load_method
 from cuvee.mixture.feasible import Group
+from cuvee.mixture.schedule import Schedule
+from cuvee.mixture.weights import Mixture
 from cuvee.plan.problem import Guard, Limit, Problem, Proxy, Target
 from cuvee.shards.corpus import Corpus
 
@@ -77,6 +80,8 @@ class StudyFile:
         verify: Verification on fresh blocks.
         workers: Worker processes, one thread each. Not part of the question.
         reuse: Other study folders whose runs may be taken over when they are the very same runs.
+        present: What the team trains on today, domain: share, or a mixture file such as `cuvee import-mix` writes: a baseline of the
+            verification and a start of the search.
         report: Where the report goes; `report.html` in the study's folder when left out.
         seed: Seeds everything.
     """
@@ -95,6 +100,7 @@ class StudyFile:
     verify: VerifyEntry = VerifyEntry()
     workers: int = 1
     reuse: tuple[str, ...] = ()
+    present: Mapping[str, float] | str | None = None
     report: str | None = None
     seed: int = 0
 
@@ -127,7 +133,7 @@ def load(path: Path) -> Question:
     return Question(
         file=file,
         corpus=corpus,
-        problem=_problem(file, corpus),
+        problem=_problem(file, corpus, base),
         method=method,
         folder=folder,
         report=base / file.report if file.report else folder / "report.html",
@@ -151,7 +157,17 @@ def _parse(data: Any) -> tuple[StudyFile, Method]:
     return file, from_json(cls, options, ("method",))
 
 
-def _problem(file: StudyFile, corpus: Corpus) -> Problem:
+def _present(file: StudyFile, corpus: Corpus, base: Path) -> Mixture | None:
+    if file.present is None:
+        return None
+    given = file.present
+    schedule = read_mixture(base / given) if isinstance(given, str) else Schedule.constant(Mixture.from_shares(given))
+    if len(schedule.phases) > 1:
+        raise UsageError(f"present: {file.present} has {len(schedule.phases)} phases", wanted="a mixture of one phase")
+    return ordered(schedule, corpus.domains).phases[0].mixture
+
+
+def _problem(file: StudyFile, corpus: Corpus, base: Path) -> Problem:
     return Problem.from_corpus(
         corpus,
         target_tokens=file.target_tokens,
@@ -168,4 +184,5 @@ def _problem(file: StudyFile, corpus: Corpus) -> Problem:
         ),
         small_pools=file.small_pools,
         seed=file.seed,
+        present=_present(file, corpus, base),
     )

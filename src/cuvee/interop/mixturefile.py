@@ -82,6 +82,24 @@ def read_mixture(path: Path) -> Schedule:
         raise DataError(f"{path} holds no mixture: {type(error).__name__}: {error}", wanted=WANTED) from error
 
 
+def ordered(schedule: Schedule, domains: Sequence[str]) -> Schedule:
+    """The schedule over the corpus's domains in their order; domains that a file leaves out have no share.
+
+    Raises:
+        DataError: a domain that the corpus lacks.
+    """
+    unknown = [d for d in schedule.domains if d not in domains]
+    if unknown:
+        raise DataError(
+            f"the mixture names {', '.join(unknown)}", wanted=f"domains of the corpus: {', '.join(domains)}"
+        )
+    phases = []
+    for phase in schedule.phases:
+        units = dict(zip(phase.mixture.domains, phase.mixture.units, strict=True))
+        phases.append(Phase(phase.start, Mixture(tuple(domains), tuple(units.get(d, 0) for d in domains))))
+    return Schedule(tuple(phases))
+
+
 def _ours(data: Mapping[str, Any]) -> Schedule:
     if data.get("format") != FORMAT:
         raise DataError(

@@ -125,6 +125,8 @@ class Regression:
         named_D = anchors(natural_D, feasible)
         everywhere = [problem.natural, _mixture(problem, named_D["centre"])]
         wishes: list[Wish] = [(mixture, block) for mixture in everywhere for block in range(self.blocks)]
+        if problem.present is not None:
+            wishes.append((problem.feasible().project_mixture(problem.present), None))
         wishes.append((_mixture(problem, named_D["uniform"]), None))
         without = [w_D for name, w_D in named_D.items() if name.startswith("without ")]
         some = rng.permutation(len(without))[: max(n - len(wishes), 0) // 4]
@@ -175,12 +177,13 @@ def _mixture(problem: Problem, w_D: Array) -> Mixture:
 
 
 def _starts(problem: Problem, table: Table) -> list[Array]:
-    """Natural, the centre, uniform, and the three best runs by their difference to natural."""
+    """Natural, the centre, uniform, the present blend, and the three best runs by their difference to natural."""
     named_D = anchors(problem.natural.shares, problem.feasible())
     value_N = table.loss_NT @ mean_weights(problem.objective, table.targets)
     gain_N = np.where(np.isfinite(table.paired(value_N)), table.paired(value_N), np.inf)
     best = np.argsort(gain_N, kind="stable")[:3]
-    return [named_D["natural"], named_D["centre"], named_D["uniform"], *table.shares_ND[best]]
+    own = [] if problem.present is None else [problem.feasible().project(problem.present.shares)]
+    return [named_D["natural"], named_D["centre"], named_D["uniform"], *own, *table.shares_ND[best]]
 
 
 def _spread(wishes: list[Wish], known: set[tuple[Mixture, int]], n: int, blocks: int) -> list[tuple[Mixture, int]]:

@@ -131,6 +131,7 @@ class Problem:
         small_pools: What to do with a domain whose matched pool n_i r/R is under 100 sequences: `refuse` it, or `cap`
             it at one epoch at R, where no proxy repeats its pool and a small one is only a small sample.
         seed: Seeds everything: blocks, designs, pools, orders, initial weights.
+        present: What the team trains on today: a baseline of the verification and a start of the search; None when not given.
 
     Raises:
         UsageError: unknown names, weights that are not positive, r above R.
@@ -149,6 +150,7 @@ class Problem:
     guards: tuple[Guard, ...] = ()
     small_pools: Literal["refuse", "cap"] = "refuse"
     seed: int = 0
+    present: Mixture | None = None
 
     def __post_init__(self) -> None:
         self._check_names()
@@ -181,6 +183,7 @@ class Problem:
         guards: tuple[Guard, ...] = (),
         small_pools: Literal["refuse", "cap"] = "refuse",
         seed: int = 0,
+        present: Mixture | None = None,
     ) -> Self:
         """The problem of mixing the domains of `corpus` for a run of `target_tokens`.
 
@@ -203,6 +206,7 @@ class Problem:
             guards=guards,
             small_pools=small_pools,
             seed=seed,
+            present=present,
         )
 
     def _check_names(self) -> None:
@@ -211,6 +215,11 @@ class Problem:
                 f"got {len(self.domains)} domain(s) with {list(self.tokens)} training tokens",
                 wanted="at least two domains, each with training tokens: one domain leaves nothing to choose",
                 fix="give prepare more folders, files or values of the domain field",
+            )
+        if self.present is not None and self.present.domains != self.domains:
+            raise UsageError(
+                f"the present blend mixes {', '.join(self.present.domains)}",
+                wanted=f"the corpus's domains in their order: {', '.join(self.domains)}",
             )
         named = [t.name for t in self.objective] + [li.domain for li in self.limits]
         named += [t.name for g in self.guards for t in g.targets] + [d for g in self.groups for d in g.domains]

@@ -17,6 +17,7 @@ LABELS = {
     "natural": "Natural",
     "uniform": "Uniform",
     "unimax": "UniMax",
+    "present": "Present blend",
     "best seen": "Best of the search",
 }
 

@@ -28,7 +28,7 @@ FLOP_RATE = 3e10
 CALIBRATION = 2.0
 """Seconds that a calibration may take, about."""
 ARMS = 5
-"""Arms of a verification (`study.judge`)."""
+"""Arms of a verification without a present blend (`study.judge`)."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,8 @@ def estimate(
         budget: Runs in total that the method means to make, where it says so (a field `runs`); otherwise 0.
         speed: `measured` trains for seconds to learn it; `assumed` takes a FLOP rate for granted.
     """
-    left, verify = max(len(plans), budget) - finished, ARMS * verify_seeds
+    left = max(len(plans), budget) - finished
+    verify = (ARMS + (problem.present is not None)) * verify_seeds
     probe = problem.plan(problem.natural, FIRST_BLOCK, "search")
     per_token = size(probe.size).flops_per_token(corpus.vocab_size, probe.seq_len)
     flops = per_token * (probe.tokens + scored_tokens(probe) / 3)

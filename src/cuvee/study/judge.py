@@ -37,7 +37,7 @@ def value(targets: Sequence[Target], trial: Trial) -> float:
 
 def arms(problem: Problem, choice: Choice, trials: Sequence[Trial]) -> dict[str, Schedule]:
     """The mixtures to compare, as proxies train on them: the choice, natural, what the methods `uniform` and `unimax`
-    choose, and the best mixture that the search has seen."""
+    choose, the team's present blend projected onto the bounds if given, and the best mixture that the search has seen."""
     rng = generator(problem.seed, "study.arms")  # methods are given one; these two draw nothing
     found = {
         "choice": scaled(choice.schedule, problem),
@@ -45,6 +45,8 @@ def arms(problem: Problem, choice: Choice, trials: Sequence[Trial]) -> dict[str,
         "uniform": Uniform().choose(problem, (), rng).schedule,
         "unimax": UniMax().choose(problem, (), rng).schedule,
     }
+    if problem.present is not None:
+        found["present"] = Schedule.constant(problem.feasible().project_mixture(problem.present))
     best = best_observed(problem, trials)
     return found if best is None else {**found, "best seen": best}
 
