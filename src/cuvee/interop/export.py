@@ -111,28 +111,30 @@ def export(
 def deliver(record: Exporter, handed: Handover, files: Mapping[str, str], tolerance: float) -> tuple[Delivered, ...]:
     """What the trainer will deliver of `files`, by parsing them and simulating its rounding.
 
+    Trainers count whole sequences, so in a phase of fewer than 1 / `tolerance` of them the bound is one sequence.
+
     Raises:
         InfeasibleError: a share off by more than `tolerance`, or one that is rounded away.
     """
     blends = record.parse(files)
     if len(blends) != len(handed.stages):
         raise DataError(f"the files for {record.name} hold {len(blends)} phases", wanted=f"{len(handed.stages)}")
-    epochs, rows = handed.epochs(), []
+    epochs, rows, off = handed.epochs(), [], []
     for number, (blend, stage) in enumerate(zip(blends, handed.stages, strict=True)):
         _check_start(blend, stage.start, handed, record)
         achieved = token_shares(record.rounded(blend, handed, stage), handed, record.unit)
+        bound = max(tolerance, handed.seq_len / stage.tokens)
         for source in handed.sources:
-            asked = stage.shares.get(source.domain, 0.0)
-            rows.append(
-                Delivered(number, source.domain, asked, achieved[source.domain], epochs[source.domain], source.cap)
-            )
-    off = [r for r in rows if abs(r.achieved - r.requested) > tolerance or (r.achieved == 0) != (r.requested == 0)]
+            asked, got = stage.shares.get(source.domain, 0.0), achieved[source.domain]
+            rows.append(Delivered(number, source.domain, asked, got, epochs[source.domain], source.cap))
+            if abs(got - asked) > bound or (got == 0) != (asked == 0):
+                off.append(rows[-1])
     if off:
         worst = max(off, key=lambda r: abs(r.achieved - r.requested))
         raise InfeasibleError(
             f"{record.title} would train on {worst.achieved:.4%} of {worst.domain} in phase {worst.phase} where "
             f"{worst.requested:.4%} was asked for ({len(off)} shares are off by more than {tolerance:.2%} or vanish)",
-            wanted=f"every share within {tolerance:.2%} of its value, none rounded to zero",
+            wanted=f"every share within {tolerance:.2%} (or one sequence) of its value, none rounded to zero",
             fix="a longer run, a mixture without tiny shares, a larger --tolerance, or cuvee materialise",
         )
     return tuple(rows)
