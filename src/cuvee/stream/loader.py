@@ -59,7 +59,7 @@ class Loader:
             )
         sources = {d: corpus.source(d, "train") for d in corpus.domains}
         self._mixer = Mixer(sources, schedule, seq_len=seq_len, seed=seed, batch=batch)
-        self.fingerprint = corpus.fingerprint
+        self.fingerprint, self.batch, self.world_size = corpus.fingerprint, batch, world_size
         share = batch // world_size
         self._rows = slice(rank * share, (rank + 1) * share)
 

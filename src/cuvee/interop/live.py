@@ -1,0 +1,131 @@
+"""Live changes of the mixture in the trainer of Hugging Face transformers.
+
+    examples = Examples(loader)
+    trainer = Trainer(model, arguments, train_dataset=examples, callbacks=[live_weights(examples, rule)])
+
+In a loop of one's own no callback is needed: `cuvee.stream.torch.TorchDataset` has `reweight`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import IterableDataset
+
+from cuvee.base.codec import from_json, to_json
+from cuvee.base.errors import DataError, UsageError, missing_extra
+from cuvee.base.files import dump_json, load_json, replace
+from cuvee.interop.mixturefile import write_mixture
+from cuvee.mixture.weights import Mixture
+from cuvee.stream.loader import Loader, LoaderState
+from cuvee.stream.torch import TorchDataset
+
+Rule = Callable[[int, Mapping[str, float]], Mixture | None]
+"""(optimiser step, the numbers that the trainer logged at it) -> the mixture from now on, or None to go on as it is."""
+
+STATE, MIXTURE = "cuvee_loader.json", "cuvee_mixture.json"
+
+
+class Examples(IterableDataset[dict[str, torch.Tensor]]):
+    """The sequences of a loader one by one, as a causal language model of transformers takes them.
+
+    `input_ids` and `labels` are the first L tokens of each sequence, int64, shape L: such models shift the labels
+    themselves, so the last token of the L + 1 is left out.
+
+    Args:
+        loader: Of all ranks (`world_size=1`): transformers deals the sequences of a batch out to its ranks itself.
+
+    Raises:
+        UsageError: a loader of one rank among several.
+    """
+
+    def __init__(self, loader: Loader) -> None:
+        if loader.world_size != 1:
+            raise UsageError(
+                f"a loader of one rank of {loader.world_size}",
+                wanted="one with world_size=1: the Trainer deals sequences out to its ranks itself",
+            )
+        self.start, self.batch, self.corpus = loader.batches, loader.batch, loader.fingerprint
+        self.batches = TorchDataset(loader)
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        for tokens, _, _ in self.batches:
+            for row in tokens[:, :-1]:
+                yield {"input_ids": row, "labels": row.clone()}
+
+
+def live_weights(examples: Examples, rule: Rule) -> Any:
+    """A `transformers.TrainerCallback` that asks `rule` after every log of a loss and reweights `examples`.
+
+    A change holds from the next batch that is read: the Trainer reads one micro-batch ahead. Beside every checkpoint it
+    saves the loader's state (for `resume`) and `cuvee_mixture.json`, the schedule with its changes so far.
+
+    Raises:
+        UsageError: transformers is not installed. From the Trainer: batches of another size than the loader's, worker
+            processes, a run that goes on from a checkpoint without `resume`.
+    """
+    try:
+        from transformers import TrainerCallback
+    except ModuleNotFoundError as error:
+        raise missing_extra("transformers", "hf", "a callback for its Trainer") from error
+
+    class LiveWeights(TrainerCallback):  # type: ignore[misc]
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            _check(examples, args, state)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            metrics = {k: float(v) for k, v in (logs or {}).items() if isinstance(v, int | float)}
+            if "loss" not in metrics and not any(k.startswith("eval_") for k in metrics):
+                return  # the summary at the end
+            mixture = rule(state.global_step, metrics)
+            # where rank 0 reads for all, the others have nothing to change
+            if mixture is not None and (state.is_world_process_zero or examples.batches.is_read_here):
+                examples.batches.reweight(mixture)
+
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.is_world_process_zero:
+                folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+                saved = examples.batches.state_after(state.global_step - examples.start)
+                replace(folder / STATE, dump_json(to_json(saved)))
+                write_mixture(
+                    folder / MIXTURE, examples.batches.schedule, corpus=examples.corpus, origin="live_weights"
+                )
+
+    return LiveWeights()
+
+
+def _check(examples: Examples, args: Any, state: Any) -> None:
+    size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    if size != examples.batch:
+        raise UsageError(
+            f"the Trainer takes {size} sequences a step, the loader gives {examples.batch}",
+            wanted="the same: per_device_train_batch_size * gradient_accumulation_steps * processes",
+            fix=f"Loader(..., batch={size})",
+        )
+    if args.dataloader_num_workers:
+        raise UsageError(
+            f"got dataloader_num_workers={args.dataloader_num_workers}",
+            wanted="0: a change of weights does not reach worker processes",
+        )
+    if state.global_step != examples.start or (state.global_step and not args.ignore_data_skip):
+        raise UsageError(
+            f"the Trainer starts at step {state.global_step}, the loader at {examples.start}",
+            wanted="the same step, and ignore_data_skip=True when it is not 0",
+            fix="cuvee.interop.live.resume(loader, CHECKPOINT) before Examples(loader)",
+        )
+
+
+def resume(loader: Loader, checkpoint: str | Path) -> None:
+    """Put `loader` where it was when `checkpoint` was saved, live changes included.
+
+    Raises:
+        DataError: the checkpoint holds no state of a loader; it was saved on another corpus.
+        UsageError: it was saved under another schedule, seed, seq_len or batch.
+    """
+    path = Path(checkpoint) / STATE
+    if not path.is_file():
+        raise DataError(f"{checkpoint} holds no {STATE}", wanted="a checkpoint saved with the callback live_weights")
+    loader.restore(from_json(LoaderState, load_json(path)))
