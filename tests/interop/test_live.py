@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -127,3 +130,59 @@ def test_refusals(corpus: Corpus, train: Train, tmp_path: Path) -> None:
     (folder / "cuvee_loader.json").write_text(json.dumps(state), encoding="utf-8")
     with pytest.raises(DataError, match="saved on the corpus other"):
         resume(fresh(corpus), folder)
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.mark.slow
+def test_the_examples_run(corpus: Corpus, tmp_path: Path) -> None:
+    def output(*words: object) -> str:
+        return subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, check=True).stdout
+
+    assert "4 changes; the replayed schedule gives the same batches: True" in output(
+        EXAMPLES / "live_loop.py", corpus.path
+    )
+    found = output(EXAMPLES / "live_trainer.py", corpus.path, tmp_path)
+    assert "'a': 1.0, 'b': 0.0, 'c': 0.0" in found
+    last = read_mixture(tmp_path / "checkpoint-30" / "cuvee_mixture.json").phases[-1]
+    assert last.mixture.as_dict() == {"a": 1.0, "b": 0.0, "c": 0.0}
+
+
+RANKS = """
+import os, sys
+from pathlib import Path
+import torch, transformers
+from cuvee.interop.live import Examples, live_weights
+from cuvee.shards.corpus import Corpus
+from tests.interop.test_live import Recorder, fresh, rule
+
+folder, dispatch = Path(sys.argv[1]), sys.argv[2] == "dispatch"
+corpus = Corpus.open(sys.argv[3])
+examples, model = Examples(fresh(corpus, batch=16)), Recorder(corpus.inventory.tokenizer.vocab_size)
+arguments = transformers.TrainingArguments(
+    output_dir=str(folder), max_steps=8, per_device_train_batch_size=4, gradient_accumulation_steps=2, logging_steps=1,
+    save_steps=8, use_cpu=True, report_to=[], accelerator_config={"dispatch_batches": dispatch},
+)
+trainer = transformers.Trainer(model, arguments, train_dataset=examples, callbacks=[live_weights(examples, rule)])
+trainer.train()
+torch.save(torch.cat(model.seen), folder / f"seen-{os.environ['RANK']}.pt")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["dispatch", "shard"])
+def test_two_processes_train_on_the_replayed_batches(corpus: Corpus, tmp_path: Path, mode: str) -> None:
+    (tmp_path / "ranks.py").write_text(RANKS, encoding="utf-8")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "--standalone"]
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent), "OMP_NUM_THREADS": "1"}
+    words = [str(tmp_path / "ranks.py"), str(tmp_path), mode, str(corpus.path)]
+    done = subprocess.run([*command, *words], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    seen = [torch.load(tmp_path / f"seen-{rank}.pt", weights_only=True) for rank in range(2)]
+    schedule = read_mixture(tmp_path / "checkpoint-8" / "cuvee_mixture.json")
+    assert [p.start for p in schedule.phases] == [0, 4 * 16 * 16]
+    replay = Loader(corpus, schedule, seq_len=16, seed=3, batch=16)
+    for step in range(8):
+        rows = torch.cat([s[step * 8 : step * 8 + 8] for s in seen])
+        assert sorted(rows.tolist()) == sorted(next(replay).tokens[:, :-1].tolist())

@@ -87,7 +87,7 @@ LITGPT = Exporter(
     name="litgpt",
     title="litgpt",
     unit="tokens",
-    tested_against="litgpt 26857050 (2026-06-29), its source read",
+    tested_against="litgpt 0.5.13 with litdata 0.2.76, the module run and its blocks counted",
     data="data/{slug}",
     reads="litdata chunks of tokens (TokensLoader)",
     exhausted="with iterate_over_all=False the first source that ends stops the epoch.",

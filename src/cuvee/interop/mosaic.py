@@ -2,7 +2,8 @@
 
 A weight counts MDS samples: shares of tokens only where samples were concatenated to a fixed length before. `proportion` is
 rounded down and the shortfall goes to streams at random (a share of 0.001 of 100 samples got none), so whole
-numbers are written; both are read. Read in mosaicml-streaming 89e7bb90 (2025-07-17).
+numbers are written; both are read. `batching_method: stratified` rounds within every batch (0.6, 0.3, 0.1 in batches of 8
+came out as 0.625, 0.25, 0.125), so `random` is written. Run with mosaicml-streaming 0.13.0 and llm-foundry 0.22.0.
 """
 
 from __future__ import annotations
@@ -34,10 +35,9 @@ def _render_streaming(handed: Handover) -> Mapping[str, str]:
     names = phase_files(len(handed.stages), "streams", "yaml")
     files = {}
     for name, stage in zip(names, handed.stages, strict=True):
-        streams = _streams(handed, stage)
-        size = sum(s["choose"] for s in streams.values())
-        settings = {"shuffle": True, "shuffle_seed": handed.seed, "batching_method": "stratified", "epoch_size": size}
-        files[name] = dump_yaml({"streams": streams, **settings})
+        # no epoch_size: beside `choose` it is refused, the epoch is the sum of the samples chosen
+        settings = {"shuffle": True, "shuffle_seed": handed.seed, "batching_method": "random"}
+        files[name] = dump_yaml({"streams": _streams(handed, stage), **settings})
     return files
 
 
@@ -50,7 +50,7 @@ def _render_foundry(handed: Handover) -> Mapping[str, str]:
             "streams": streams,
             "shuffle": True,
             "shuffle_seed": handed.seed,
-            "batching_method": "stratified",
+            "batching_method": "random",
             "max_seq_len": handed.seq_len,
         }
         files[name] = dump_yaml({"train_loader": {"name": "text", "dataset": dataset, "drop_last": True}})
@@ -111,13 +111,13 @@ def _launch_foundry(handed: Handover) -> str:
     )
 
 
-def _exporter(name: str, title: str) -> Exporter:
+def _exporter(name: str, title: str, tested: str) -> Exporter:
     foundry = name == "llm-foundry"
     return Exporter(
         name=name,
         title=title,
         unit="tokens",
-        tested_against="mosaicml-streaming 89e7bb90 (2025-07-17), its source read",
+        tested_against=tested,
         data="data/{slug}",
         reads="MDS folders of samples concatenated to a fixed number of tokens",
         exhausted="streaming repeats samples, without a word.",
@@ -139,5 +139,5 @@ def _is_foundry(name: str, text: str) -> bool:
     return name.endswith((".yaml", ".yml")) and "streams:" in text and "train_loader" in text
 
 
-STREAMING = _exporter("streaming", "mosaicml-streaming")
-FOUNDRY = _exporter("llm-foundry", "llm-foundry")
+STREAMING = _exporter("streaming", "mosaicml-streaming", "mosaicml-streaming 0.13.0, its samples of an epoch counted")
+FOUNDRY = _exporter("llm-foundry", "llm-foundry", "llm-foundry 0.22.0, the sequences of its dataloader counted")

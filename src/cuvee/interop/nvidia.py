@@ -1,8 +1,9 @@
 """Megatron-Bridge and NeMo 2: Megatron's blend as a Python configuration.
 
-Bridge's GPTDatasetConfig takes `data_path`, the flat list of weight and prefix in turn; its migration guide shows
-`blend_weights`, a field that the class of 067f987d (0.7 dev) does not have. NeMo 2's PreTrainingDataModule takes `paths`
-in the same form. Weights count fixed-length sequences and are normalised. A file is read by its syntax tree, never run.
+Bridge's GPTDatasetConfig takes `blend`, the prefixes and their weights; `data_path`, weight and prefix in turn, is known to
+067f987d (0.7 dev) and not to the release 0.3.1, and `blend_weights` of its migration guide to neither. NeMo 2's
+PreTrainingDataModule takes `paths` in the form of `data_path`. Weights count fixed-length sequences and are normalised. A file
+is read by its syntax tree, never run.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from megatron.bridge.training.config import GPTDatasetConfig
 
 dataset = GPTDatasetConfig(
     seq_length={handed.seq_len},
-    data_path={_listed(flat_list(handed, stage))},
+    blend={_pair(flat_list(handed, stage))},
     split="100,0,0",
     random_seed={handed.seed},
     reset_attention_mask=False,
@@ -51,6 +52,11 @@ data = PreTrainingDataModule(
 def _listed(words: list[str]) -> str:
     rows = [f"        {weight!r}, {path!r}," for weight, path in zip(words[::2], words[1::2], strict=True)]
     return "\n".join(["[", *rows, "    ]"])
+
+
+def _pair(words: list[str]) -> str:
+    paths = "".join(f"        {path!r},\n" for path in words[1::2])
+    return f"([\n{paths}    ], [{', '.join(words[::2])}])"
 
 
 def _render_bridge(handed: Handover) -> Mapping[str, str]:
@@ -107,7 +113,7 @@ BRIDGE = Exporter(
     name="megatron-bridge",
     title="Megatron-Bridge",
     unit="tokens",
-    tested_against="Megatron-Bridge 067f987d (0.7 dev), its source read",
+    tested_against="Megatron-Bridge 0.3.1, loaded by its configuration class; 067f987d (0.7 dev), its source read",
     data="shards",
     reads=READS,
     exhausted=EXHAUSTED,

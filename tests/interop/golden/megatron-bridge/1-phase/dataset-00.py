@@ -4,11 +4,11 @@ from megatron.bridge.training.config import GPTDatasetConfig
 
 dataset = GPTDatasetConfig(
     seq_length=1024,
-    data_path=[
-        '0.6', '/d/web_text_document',
-        '0.3', '/d/code_text_document',
-        '0.1', '/d/math_text_document',
-    ],
+    blend=([
+        '/d/web_text_document',
+        '/d/code_text_document',
+        '/d/math_text_document',
+    ], [0.6, 0.3, 0.1]),
     split="100,0,0",
     random_seed=42,
     reset_attention_mask=False,

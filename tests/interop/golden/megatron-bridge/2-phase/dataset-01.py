@@ -4,10 +4,10 @@ from megatron.bridge.training.config import GPTDatasetConfig
 
 dataset = GPTDatasetConfig(
     seq_length=1024,
-    data_path=[
-        '0.4', '/d/web_text_document',
-        '0.6', '/d/math_text_document',
-    ],
+    blend=([
+        '/d/web_text_document',
+        '/d/math_text_document',
+    ], [0.4, 0.6]),
     split="100,0,0",
     random_seed=42,
     reset_attention_mask=False,
