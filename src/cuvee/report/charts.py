@@ -46,7 +46,8 @@ def words(name: str, limit: int = 30) -> str:
     return html.escape(name if len(name) <= limit else name[: limit - 1] + "…")
 
 
-def _layout(height: int, *, x: dict[str, Any], y: dict[str, Any], left: int = 70) -> dict[str, Any]:
+def chart_layout(height: int, *, x: dict[str, Any], y: dict[str, Any], left: int = 70) -> dict[str, Any]:
+    """The layout that all charts share."""
     axis = {"gridcolor": RULE, "linecolor": RULE, "zeroline": False, "automargin": True, "ticks": ""}
     return {
         "height": height,
@@ -68,14 +69,15 @@ def _layout(height: int, *, x: dict[str, Any], y: dict[str, Any], left: int = 70
     }
 
 
-def _rows(names: Sequence[str], *, bold: int = 0) -> dict[str, Any]:
+def row_axis(names: Sequence[str], *, bold: int = 0) -> dict[str, Any]:
     """A vertical axis with a row per name, the first on top. Rows are numbers, so that equal short names stay apart."""
     shown = [f"<b>{words(n)}</b>" if i < bold else words(n) for i, n in enumerate(names)]
     axis = {"tickvals": list(range(len(names))), "ticktext": shown, "range": [len(names) - 0.4, -0.6]}
     return axis | {"showgrid": False, "fixedrange": True}
 
 
-def _title(text: str) -> dict[str, Any]:
+def axis_title(text: str) -> dict[str, Any]:
+    """An axis's title."""
     return {"title": {"text": text, "font": {"size": 12, "color": NATURAL}}}
 
 
@@ -99,8 +101,8 @@ def _weights(data: ReportData) -> Chart | None:
     traces.append(_points([r.natural for r in rows], place, grey, "natural", [_hover(r) for r in rows]))
     chosen = _points([r.share for r in rows], place, {"size": 12, "color": WINE}, "choice", [_hover(r) for r in rows])
     traces.append(chosen)
-    x = _title("share of tokens") | {"tickformat": ".0%", "range": [-0.012 * right, right]}
-    layout = _layout(110 + (30 if len(rows) <= 15 else 22) * len(rows), x=x, y=_rows([r.domain for r in rows]))
+    x = axis_title("share of tokens") | {"tickformat": ".0%", "range": [-0.012 * right, right]}
+    layout = chart_layout(110 + (30 if len(rows) <= 15 else 22) * len(rows), x=x, y=row_axis([r.domain for r in rows]))
     caption = "Shares of tokens: the choice beside the corpus's natural shares, with caps and near-optimal ranges."
     return Chart("weights", caption, tuple(traces), layout)
 
@@ -165,8 +167,8 @@ def _gains(data: ReportData) -> Chart | None:
     traces = [_estimates(predicted, "predicted", hollow)] if predicted else []
     traces += [_estimates(verified, "verified on fresh runs", solid)] if verified else []
     bold = sum(r.weight > 0 for r in rows)
-    layout = _layout(
-        110 + (34 if len(rows) <= 15 else 26) * len(rows), x=_title(_DIFFERENCE), y=_rows(names, bold=bold)
+    layout = chart_layout(
+        110 + (34 if len(rows) <= 15 else 26) * len(rows), x=axis_title(_DIFFERENCE), y=row_axis(names, bold=bold)
     )
     layout["shapes"] = [_zero(len(rows))]
     caption = (
@@ -189,7 +191,7 @@ def _arms(data: ReportData) -> Chart | None:
         marker = {"size": 11, "color": colour, "line": {"width": 0, "color": colour}}
         if chosen:
             traces.append(_estimates(chosen, "choice" if name else "other mixtures", marker))
-    layout = _layout(120 + 40 * len(rows), x=_title(_DIFFERENCE), y=_rows([a.label for a in rows]))
+    layout = chart_layout(120 + 40 * len(rows), x=axis_title(_DIFFERENCE), y=row_axis([a.label for a in rows]))
     layout["shapes"] = [_zero(len(rows))]
     caption = "Verification: difference to natural of each mixture over fresh blocks, on text the search never saw."
     return Chart("arms", caption, tuple(traces), layout)
@@ -213,10 +215,11 @@ def _checks(data: ReportData) -> Chart | None:
         "line": {"color": NATURAL, "dash": "dot", "width": 1.4},
     }
     traces = (line | {"name": "prediction = measurement", "hoverinfo": "skip"}, _points(x, y, marker, "trials", hover))
-    layout = _layout(
+    layout = chart_layout(
         520,
-        x=_title("predicted from the other blocks, bits/byte against natural") | {"range": ends, "constrain": "domain"},
-        y=_title("measured") | {"range": ends, "scaleanchor": "x", "constrain": "domain"},
+        x=axis_title("predicted from the other blocks, bits/byte against natural")
+        | {"range": ends, "constrain": "domain"},
+        y=axis_title("measured") | {"range": ends, "scaleanchor": "x", "constrain": "domain"},
     )
     return Chart(
         "checks", "Each trial's difference to natural: predicted without its own block, and measured.", traces, layout
@@ -246,8 +249,8 @@ def _runs(data: ReportData) -> Chart | None:
         cross = {"size": 10, "color": ALARM, "symbol": "x"}
         traces.append(_points([place[r.id] for r in lost], [top] * len(lost), cross, "failed or diverged", hover))
     axis = {"tickvals": list(range(len(blocks))), "ticktext": [f"block {b}" for b in blocks], "showgrid": False}
-    layout = _layout(
-        380, x=axis | {"range": [-0.6, len(blocks) - 0.4]}, y=_title("objective, bits/byte (lower is better)")
+    layout = chart_layout(
+        380, x=axis | {"range": [-0.6, len(blocks) - 0.4]}, y=axis_title("objective, bits/byte (lower is better)")
     )
     return Chart("runs", "The objective at the end of every proxy run, by block.", tuple(traces), layout)
 
@@ -273,5 +276,5 @@ def _curves(data: ReportData) -> Chart | None:
             hover = f"trial {curve.id[:8]}<br>%{{y:.4f}} bits/byte after %{{x}} tokens<extra></extra>"
             trace = {"type": "scatter", "mode": "lines", "x": list(curve.tokens), "y": list(curve.loss), "line": line}
             traces.append(trace | shown | {"hovertemplate": hover})
-    layout = _layout(360, x=_title("tokens seen"), y=_title("objective, bits/byte"))
+    layout = chart_layout(360, x=axis_title("tokens seen"), y=axis_title("objective, bits/byte"))
     return Chart("curves", "The objective over training, every proxy run.", tuple(traces), layout)

@@ -36,20 +36,28 @@ def render(data: ReportData, plotly_js: str) -> str:
     drawn = charts(data) if plotly_js else {}
     sections = (_weights, _evidence, _gains, _prediction, _runs, _cost, _usage, _provenance)
     body = "\n".join([_header(data), *(part for s in sections if (part := s(data, drawn)))])
-    script = f"<script>{_script_safe(plotly_js)}</script>\n<script>{SCRIPT}</script>" if drawn else ""
+    return page(f"{data.study}: {data.title}", body, FOOT, plotly_js if drawn else "")
+
+
+FOOT = """Bits/byte is a model's loss per byte of held-out text: lower is better, and it does not depend on
+the tokenizer. Shares are shares of tokens. Intervals are 90 %."""
+
+
+def page(title: str, body: str, foot: str, plotly_js: str) -> str:
+    """A whole page of our style that makes no requests; without `plotly_js` one without charts."""
+    script = f"<script>{_script_safe(plotly_js)}</script>\n<script>{SCRIPT}</script>" if plotly_js else ""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(data.study)}: {escape(data.title)}</title>
+<title>{escape(title)}</title>
 <style>{CSS}</style>
 </head>
 <body>
 {body}
-<footer>Written by Cuvée. Bits/byte is a model's loss per byte of held-out text: lower is better, and it does not depend on
-the tokenizer. Shares are shares of tokens. Intervals are 90 %.</footer>
+<footer>Written by Cuvée. {foot}</footer>
 {script}
 </body>
 </html>
@@ -66,7 +74,8 @@ def _script_safe(source: str) -> str:
     return source.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
-def _figure(chart: Chart | None) -> str:
+def figure(chart: Chart | None) -> str:
+    """A chart with its caption and data; nothing for None."""
     if chart is None:
         return ""
     value = json.dumps(_plain({"data": chart.data, "layout": chart.layout}), ensure_ascii=True, allow_nan=False)
@@ -89,7 +98,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[Cell]], *, strong: int = 0) -> str:
+def table_of(heads: Sequence[str], rows: Iterable[Sequence[Cell]], *, strong: int = 0) -> str:
     """A table whose first column names the row; a `#` before a head makes its column numeric. Empty columns are left out."""
     rows = [list(row) for row in rows]
     kept = [i for i in range(len(heads)) if i == 0 or any(row[i] for row in rows)]
@@ -104,7 +113,8 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[Cell]], *, strong: int 
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _facts(facts: Iterable[Fact]) -> str:
+def facts_html(facts: Iterable[Fact]) -> str:
+    """Facts as a list of terms."""
     items = "".join(f"<dt>{escape(f.label)}</dt><dd>{escape(f.value)}</dd>" for f in facts)
     return f'<dl class="facts">{items}</dl>'
 
@@ -116,7 +126,7 @@ def _paragraphs(sentences: Iterable[str]) -> str:
 def _header(data: ReportData) -> str:
     warnings = "".join(f"<li>{escape(w)}</li>" for w in data.warnings)
     return (
-        f'<header><div class="eyebrow">Cuvée report: {escape(data.study)}</div><h1>{escape(data.title)}</h1>{_facts(data.question)}'
+        f'<header><div class="eyebrow">Cuvée report: {escape(data.study)}</div><h1>{escape(data.title)}</h1>{facts_html(data.question)}'
         f"</header>{_verdict(data.verdict)}{_tiles(data)}"
         + (f'<ul class="warnings" aria-label="What weakens the evidence">{warnings}</ul>' if warnings else "")
     )
@@ -165,7 +175,7 @@ def _weights(data: ReportData, drawn: dict[str, Chart]) -> str:
             "bits/byte: wide ranges are freedom, not doubt.</p>"
         )
     epochs = "<p>An epoch is one pass over all that there is of a domain; at the target run, not at the proxies.</p>"
-    return f"<h2>The mixture</h2>{_paragraphs(data.why)}{_figure(drawn.get('weights'))}{note}{_table(heads, rows)}{epochs}{_phases(data)}"
+    return f"<h2>The mixture</h2>{_paragraphs(data.why)}{figure(drawn.get('weights'))}{note}{table_of(heads, rows)}{epochs}{_phases(data)}"
 
 
 def _weight_cells(row: WeightRow, with_range: bool) -> list[Cell]:
@@ -189,7 +199,7 @@ def _phases(data: ReportData) -> str:
         return ""
     heads = ["Domain", *(f"#from {text.count(p.start)} tokens" for p in data.phases)]
     rows = [[r.domain, *(text.percent(p.shares[r.domain]) for p in data.phases)] for r in data.weights]
-    return f"<h3>Phases</h3><p>The shares above are the mean over the run.</p>{_table(heads, rows)}"
+    return f"<h3>Phases</h3><p>The shares above are the mean over the run.</p>{table_of(heads, rows)}"
 
 
 def _evidence(data: ReportData, drawn: dict[str, Chart]) -> str:
@@ -216,7 +226,7 @@ def _evidence(data: ReportData, drawn: dict[str, Chart]) -> str:
     return (
         "<h2>Verification</h2><p>New runs with fresh initial weights, data order and pools, the same tokens in every "
         f"mixture, scored on the verify split that the search never read.{detectable}</p>"
-        f"{_figure(drawn.get('arms'))}{_table(heads, rows)}{lost}"
+        f"{figure(drawn.get('arms'))}{table_of(heads, rows)}{lost}"
     )
 
 
@@ -236,8 +246,8 @@ def _gains(data: ReportData, drawn: dict[str, Chart]) -> str:
                 text.probability(best.p_better) if best else "",
             ]
         )
-    table = _table(heads, rows, strong=1)
-    return f"<h2>Gain per target</h2>{_figure(drawn.get('gains'))}{table}{_guards(data)}{_aggregations(data)}"
+    table = table_of(heads, rows, strong=1)
+    return f"<h2>Gain per target</h2>{figure(drawn.get('gains'))}{table}{_guards(data)}{_aggregations(data)}"
 
 
 def _guards(data: ReportData) -> str:
@@ -245,7 +255,7 @@ def _guards(data: ReportData) -> str:
         return ""
     heads = ["Guard", "Mean loss of", "#May rise by", "#Predicted, %", "#Verified, %", "#P(holds), asked for"]
     rows = [_guard_cells(g) for g in data.guards]
-    return f"<h3>Guards</h3>{_table(heads, rows)}"
+    return f"<h3>Guards</h3>{table_of(heads, rows)}"
 
 
 def _guard_cells(guard: GuardRow) -> list[Cell]:
@@ -270,7 +280,7 @@ def _aggregations(data: ReportData) -> str:
     ]
     return (
         "<h3>The same choice, counted otherwise</h3><p>What this mixture does to other averages than the declared one, "
-        f"in bits/byte against natural.</p>{_table(['Average', '#Predicted', '#Verified'], rows)}"
+        f"in bits/byte against natural.</p>{table_of(['Average', '#Predicted', '#Verified'], rows)}"
     )
 
 
@@ -281,8 +291,8 @@ def _prediction(data: ReportData, drawn: dict[str, Chart]) -> str:
     known = "" if rank is None else f" Rank correlation {rank:.2f} over {text.plural(len(data.checks), 'trial')}."
     said = f"<p>Each trial was predicted from the other blocks only.{known}</p>" if data.checks else ""
     facts = [Fact(k.replace("_", " "), f"{v:.4g}") for k, v in data.diagnostics.items()]
-    more = f"<details><summary>Diagnostics</summary>{_facts(facts)}</details>" if facts else ""
-    return f"<h2>Predicted against measured</h2>{said}{_figure(drawn.get('checks'))}{more}"
+    more = f"<details><summary>Diagnostics</summary>{facts_html(facts)}</details>" if facts else ""
+    return f"<h2>Predicted against measured</h2>{said}{figure(drawn.get('checks'))}{more}"
 
 
 def _runs(data: ReportData, drawn: dict[str, Chart]) -> str:
@@ -303,12 +313,12 @@ def _runs(data: ReportData, drawn: dict[str, Chart]) -> str:
         for r in data.runs
     ]
     lost = [row for row, r in zip(rows, data.runs, strict=True) if r.status != "done"]
-    shown = f"<h3>Runs without a result</h3>{_table(heads, lost)}" if lost else ""
-    curves = f"<h3>Over training</h3>{_figure(drawn['curves'])}" if "curves" in drawn else ""
+    shown = f"<h3>Runs without a result</h3>{table_of(heads, lost)}" if lost else ""
+    curves = f"<h3>Over training</h3>{figure(drawn['curves'])}" if "curves" in drawn else ""
     return (
         f"<h2>The runs</h2><p>{escape(tally)}. Runs of one block share initial weights, data order and pools, so that "
-        f"within a block only the mixture differs.</p>{_figure(drawn.get('runs'))}{shown}{curves}"
-        f"<details><summary>All {text.plural(len(rows), 'run')}</summary>{_table(heads, rows)}</details>"
+        f"within a block only the mixture differs.</p>{figure(drawn.get('runs'))}{shown}{curves}"
+        f"<details><summary>All {text.plural(len(rows), 'run')}</summary>{table_of(heads, rows)}</details>"
     )
 
 
@@ -319,7 +329,7 @@ def _cost(data: ReportData, drawn: dict[str, Chart]) -> str:
     rows = [
         [c.stage, f"{c.runs:,}", text.count(c.tokens), text.seconds(c.cpu_seconds), _power(c.flops)] for c in data.costs
     ]
-    return f"<h2>Cost</h2>{_table(heads, rows)}"
+    return f"<h2>Cost</h2>{table_of(heads, rows)}"
 
 
 def _power(value: float) -> Cell:
@@ -341,4 +351,4 @@ def _usage(data: ReportData, drawn: dict[str, Chart]) -> str:
 
 
 def _provenance(data: ReportData, drawn: dict[str, Chart]) -> str:
-    return f"<h2>Provenance</h2>{_facts(data.provenance)}"
+    return f"<h2>Provenance</h2>{facts_html(data.provenance)}"
