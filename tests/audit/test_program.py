@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.optimize import linprog
 
 from cuvee.audit.program import Program
 from cuvee.audit.replay import Counts, Layout, Replay
+from cuvee.bench.infer import against_plain
+from tests.audit.texts import documents, folders
 
 
 def counted(seed: int, merges: int = 12, words: int = 60) -> Counts:
@@ -33,7 +37,9 @@ def by_all_rows(counts: Counts) -> float:
                 rows.append(row)
     cost = np.concatenate([np.zeros(n), np.ones(merges + pairs)])
     equal = np.concatenate([np.ones(n), np.zeros(merges + pairs)])[None]
-    return float(linprog(cost, np.array(rows), np.zeros(len(rows)), equal, [1.0]).fun)
+    solved = linprog(cost, np.array(rows), np.zeros(len(rows)), equal, [1.0])
+    assert solved.fun is not None
+    return float(solved.fun)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -51,3 +57,10 @@ def test_a_category_left_out_gets_nothing_and_costs() -> None:
     without = program.solve(leave_out=top)
     assert without.share_n[top] == 0
     assert without.violation >= fit.violation
+
+
+def test_the_answer_is_that_of_the_published_algorithm(tmp_path: Path) -> None:
+    texts = {c: documents(c, n, 3) for c, n in {"abc": 60, "mno": 50, "xyz": 40, "шчы": 30}.items()}
+    rows = {row["step"]: row for row in against_plain(folders(tmp_path, texts), merges=60)}
+    assert rows["largest difference"]["ours"] < 1e-3
+    assert rows["counting"]["plain"] > 0

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations, pairwise
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -29,6 +30,7 @@ from cuvee.audit.simulate import simulate
 from cuvee.base.errors import DataError
 from cuvee.base.progress import Progress, Silent
 from cuvee.base.rng import generator
+from cuvee.bench import plain_infer
 from cuvee.corpus.readers import Document, Fields, read
 from cuvee.corpus.sources import find_files
 from cuvee.corpus.words import hash64
@@ -102,7 +104,17 @@ def run(
         rows += [bench.controlled("normalising tokenizer", names, seed, normal="NFKC, lower case") for seed in range(2)]
         rows += [bench.controlled("samples ten times smaller", names, seed, part=0.1) for seed in range(mixtures)]
         rows += [bench.controlled("a category missing", names, seed, missing=1) for seed in range(mixtures)]
+        rows += [bench.controlled("another dialect", names, seed, dialect=alike(held)) for seed in range(mixtures)]
     return rows
+
+
+def alike(pools: Pools) -> tuple[str, str]:
+    """The two categories whose byte frequencies are most alike."""
+    frequency = {}
+    for category, texts in pools.items():
+        counts = np.bincount(np.frombuffer("".join(texts[:200]).encode("utf-8"), np.uint8), minlength=256)
+        frequency[category] = np.sqrt(counts / counts.sum())
+    return max(combinations(sorted(pools), 2), key=lambda p: float(frequency[p[0]] @ frequency[p[1]]))
 
 
 def deal(sources: Sequence[Path]) -> tuple[Pools, Pools]:
@@ -135,18 +147,29 @@ class _Bench:
         self._candidates: dict[tuple[str, ...], list[tuple[np.ndarray[Any, Any], frozenset[str]]]] = {}
 
     def controlled(
-        self, title: str, names: Sequence[str], seed: int, *, normal: str = "plain", part: float = 1.0, missing: int = 0
+        self,
+        title: str,
+        names: Sequence[str],
+        seed: int,
+        *,
+        normal: str = "plain",
+        part: float = 1.0,
+        missing: int = 0,
+        dialect: tuple[str, str] | None = None,
     ) -> Row:
+        """One row. `part` of the samples; `missing` categories left out; of the two of `dialect`, the tokenizer sees the first
+        only, and its samples are those of the second."""
+        names = [c for c in names if dialect is None or c != dialect[1]]
         rng = generator(seed, f"bench infer {len(names)}", 0)
         wanted = rng.dirichlet(np.ones(len(names)))
-        tokenizer = self._place / f"{len(names)}-{seed}-{normal[:4]}.json"
+        tokenizer = self._place / f"{len(names)}-{seed}-{normal[:4]}-{dialect is not None}.json"
         truth = train_tokenizer(self._train, names, wanted, tokenizer, self._merges, NORMALISERS[normal], rng)
         # the category left out is the one whose share is nearest to a tenth
         out = sorted(names, key=lambda c: abs(truth[c] - 0.1))[:missing]
         kept = [c for c in names if c not in out]
         found = infer(
             tokenizer,
-            [self._samples(c, part) for c in kept],
+            [self._samples(c, part, dialect[1] if dialect and c == dialect[0] else c) for c in kept],
             merges=self._merges,
             simulations=self._simulations,
             seed=seed,
@@ -156,26 +179,26 @@ class _Bench:
         known = sum(truth[c] for c in kept)
         true_n = np.array([truth[c] / known for c in kept])
         row = _row(title, len(names), seed, found, kept, true_n, missing=1 - known)
-        if part == 1.0 and not missing and normal == "plain":
+        if part == 1.0 and not missing and normal == "plain" and dialect is None:
             nearest = self._nearest(tokenizer, kept, true_n, seed)
             row = Row(**{**vars(row), "nearest": nearest})
         self._progress.say(f"{title}, mixture {seed}: log10 MSE {row.log10_mse:.2f}, mean error {row.mae:.4f}")
         self._progress.advance(1)
         return row
 
-    def _samples(self, category: str, part: float) -> Path:
-        folder = self._place / f"samples-{part}"
+    def _samples(self, category: str, part: float, of: str) -> Path:
+        folder = self._place / f"samples-{part}-{of}"
         path = folder / f"{category}.jsonl"
         if not path.exists():
             folder.mkdir(exist_ok=True)
-            texts = self._held[category][: max(1, round(part * len(self._held[category])))]
+            texts = self._held[of][: max(1, round(part * len(self._held[of])))]
             write_jsonl(path, texts)
         return path
 
     def _nearest(self, tokenizer: Path, names: Sequence[str], true_n: Any, seed: int) -> float:
         """log10 MSE of the mixture whose tokenizer, trained on the samples, shares most tokens with this one."""
         merges = read_merges(tokenizer, self._merges)
-        paths = [self._samples(c, 1.0) for c in names]
+        paths = [self._samples(c, 1.0, c) for c in names]
         fields = Fields("text", None)
         samples = cached_samples(paths, merges, 64_000_000, "file", fields, self._place / "cache", Silent())
         key = tuple(names)
@@ -281,6 +304,45 @@ def summary(rows: Sequence[Row]) -> list[dict[str, Any]]:
 def _grouped(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
     for setting in dict.fromkeys(r.setting for r in rows):
         yield setting, [r for r in rows if r.setting == setting]
+
+
+def against_plain(sources: Sequence[Path], merges: int = 200, most_bytes: int = 300_000) -> list[dict[str, Any]]:
+    """CPU seconds of counting and of solving, ours and the published algorithm as it reads, on the same words and solver."""
+    with tempfile.TemporaryDirectory() as place:
+        train, held = deal(sources)
+        names = sorted(held)
+        wanted = np.full(len(names), 1 / len(names))
+        path = Path(place) / "tokenizer.json"
+        train_tokenizer(train, names, wanted, path, merges, None, generator(0, "plain", 0))
+        for name in names:
+            write_jsonl(Path(place) / f"{name}.jsonl", held[name])
+        listed = read_merges(path, merges)
+        texts = [Path(place) / f"{name}.jsonl" for name in names]
+        samples = cached_samples(texts, listed, most_bytes, "file", Fields("text", None), None, Silent())
+    clock = [time.process_time()]
+    layout, weight_Wn = samples.layout(listed), samples.weights()
+    replay = Replay(layout, weight_Wn, len(names))
+    for left, right in listed.pairs:
+        replay.merge(replay.find(left, right))
+    counts = replay.counts()
+    clock.append(time.process_time())
+    ours = Program(counts, merges).solve()
+    clock.append(time.process_time())
+    bounds = np.searchsorted(layout.word_N, np.arange(len(samples.words) + 1))
+    words = [tuple(layout.token_N[a:b].tolist()) for a, b in pairwise(bounds.tolist())]
+    plain_counts = [
+        plain_infer.count({w: int(k) for w, k in zip(words, column, strict=True) if k}, listed.pairs, layout.tokens)
+        for column in weight_Wn.T
+    ]
+    clock.append(time.process_time())
+    plain = plain_infer.solve(plain_counts, listed.pairs, epochs=1000)
+    clock.append(time.process_time())
+    spent = np.diff(clock)
+    return [
+        {"step": "counting", "ours": spent[0], "plain": spent[2], "ratio": spent[2] / spent[0]},
+        {"step": "solving", "ours": spent[1], "plain": spent[3], "ratio": spent[3] / spent[1]},
+        {"step": "largest difference", "ours": float(np.abs(ours.share_n - plain).max()), "plain": 0.0, "ratio": 0.0},
+    ]
 
 
 def timing(sources: Sequence[Path], tokenizer: Path, merges: Sequence[int]) -> list[dict[str, float]]:
