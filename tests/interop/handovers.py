@@ -37,4 +37,4 @@ def handover(
         )
         for d in used
     )
-    return Handover(sources, stages, tokens, seq_len=1024, batch=8, seed=42, vocab_size=4096, eos=0, tokenizer="")
+    return Handover(sources, stages, tokens, seq_len=1024, batch=8, seed=42, tokenizer="")

@@ -52,17 +52,15 @@ def test_document_weights_train_on_the_shares_that_were_asked_for() -> None:
 def test_every_exporter_delivers_the_shares_of_a_real_corpus(
     name: str, schedule: Schedule, corpus: Corpus, tmp_path: Path
 ) -> None:
-    tokens = 1_200_000 if name != "trl" else 700_000
-    small = {p: m for p, m in zip(corpus.domains, corpus.train_tokens.values(), strict=True)}
+    tokens = 1_200_000
     if name == "trl":  # it cannot repeat: a run that fits into the corpus
-        tokens = min(small.values()) // 2
+        tokens = min(corpus.train_tokens.values()) // 2
         schedule = Schedule(tuple(replace(p, start=p.start * tokens // 1_200_000) for p in schedule.phases))
     exported = export(
         Choice("test", schedule), name, corpus, out=tmp_path, tokens=tokens, seq_len=64, batch=4, tolerance=0.02
     )
     rows = [r for r in exported.rows if r.requested]
-    assert len(rows) == 3 if schedule.phases[1:] == () else 4
-    assert all(abs(r.achieved - r.requested) <= 0.02 for r in rows)
+    assert len(rows) == (3 if schedule.phases[1:] == () else 4)
     assert {Path(f).name for f in exported.files} >= {"README.md", "mixture.json"}
     assert read_mixture(tmp_path / "mixture.json") == schedule
     note = (tmp_path / "README.md").read_text(encoding="utf-8")
@@ -131,6 +129,15 @@ def test_rounding_is_part_of_what_is_delivered() -> None:
     record = replace(broken("json", (Blend({"/d/web": 0.6, "/d/code": 0.3, "/d/math": 0.1}),)), rounded=whole)
     with pytest.raises(InfeasibleError, match="vanish"):
         deliver(record, handover(), {}, 0.5)
+
+
+def test_a_phase_of_few_sequences_may_be_off_by_one_of_them() -> None:
+    blend = Blend({"/d/web": 600, "/d/code": 302, "/d/math": 100})  # 0.14 points off
+    short = handover(tokens=512 * 1024)
+    rows = deliver(broken("json", (blend,)), short, {}, 0.001)
+    assert max(abs(r.achieved - r.requested) for r in rows) > 0.001
+    with pytest.raises(InfeasibleError, match="or one sequence"):
+        deliver(broken("json", (blend,)), handover(tokens=5120 * 1024), {}, 0.001)
 
 
 def test_refusals(corpus: Corpus, tmp_path: Path) -> None:

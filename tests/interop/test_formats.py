@@ -137,7 +137,7 @@ BROKEN = [
     ("litgpt", "PATHS = ['a']\nWEIGHTS = [1, 2]\n", "1 paths and 2 weights"),
     ("litgpt", "PATHS = ['a']\n", "sets no WEIGHTS"),
     ("json", "[]", "no rows"),
-    ("csv", "domain,share\nweb,x\n", "the share of 'web'"),
+    ("csv", "domain,share\nweb,x\n", "the weight of 'web'"),
     ("csv", "", "no rows"),
 ]
 

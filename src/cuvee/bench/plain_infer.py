@@ -10,6 +10,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,8 @@ def solve(counts: Sequence[list[dict[Pair, int]]], merges: Sequence[Pair], epoch
         cost = np.concatenate([np.zeros(n), np.ones(width - n)])
         simplex = csr_matrix(np.concatenate([np.ones(n), np.zeros(width - n)])[None])
         above = csr_matrix((value, (row, column)), shape=(len(rows), width))
-        solved = linprog(cost, A_ub=above, b_ub=np.zeros(len(rows)), A_eq=simplex, b_eq=np.ones(1), method="highs")
+        nothing = np.zeros(len(rows))
+        solved: Any = linprog(cost, above, nothing, simplex, [1.0], method="highs")  # type: ignore[call-overload]
         share_n = solved.x[:n]
         step_slack = defaultdict(float, {t: solved.x[n + i] for t, i in steps.items()})
         pair_slack = defaultdict(float, {p: solved.x[n + len(steps) + i] for p, i in pairs.items()})

@@ -66,8 +66,6 @@ def hand_over(
         seq_len=seq_len,
         batch=batch,
         seed=seed,
-        vocab_size=corpus.vocab_size,
-        eos=corpus.inventory.tokenizer.eos,
         tokenizer=str((corpus.path / corpus.inventory.tokenizer.path).resolve())
         if corpus.inventory.tokenizer.path
         else "",

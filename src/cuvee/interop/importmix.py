@@ -66,9 +66,6 @@ def import_mix(
     owners = {p: _owner(p, corpus, names or {}) for blend in blends for p in blend.weights}
     _check_matched(owners, corpus)
     phases = [Phase(b, _mixture(blend, owners, corpus, record)) for b, blend in zip(begins, blends, strict=True)]
-    if corpus is None:
-        domains = tuple(dict.fromkeys(d for p in phases for d in p.mixture.domains))
-        phases = [Phase(p.start, _over(p.mixture, domains)) for p in phases]
     matched = tuple(f"{path} is {domain}" for path, domain in owners.items())
     return Imported(record.name, record.unit, Schedule(tuple(phases)), matched)
 
@@ -156,7 +153,7 @@ def _check_matched(owners: Mapping[str, str | None], corpus: Corpus | None) -> N
 
 
 def _mixture(blend: Blend, owners: Mapping[str, str | None], corpus: Corpus | None, record: Exporter) -> Mixture:
-    domains: Iterable[str] = corpus.domains if corpus else dict.fromkeys(str(owners[p]) for p in blend.weights)
+    domains: Iterable[str] = corpus.domains if corpus else dict.fromkeys(map(str, owners.values()))
     shares = dict.fromkeys(domains, 0.0)
     for path, weight in blend.weights.items():
         domain = str(owners[path])
@@ -169,8 +166,3 @@ def _mixture(blend: Blend, owners: Mapping[str, str | None], corpus: Corpus | No
 def _row_tokens(corpus: Corpus, domain: str) -> float:
     train = corpus.source(domain, "train")
     return train.tokens / max(train.documents, 1)
-
-
-def _over(mixture: Mixture, domains: tuple[str, ...]) -> Mixture:
-    units = dict(zip(mixture.domains, mixture.units, strict=True))
-    return Mixture(domains, tuple(units.get(d, 0) for d in domains))

@@ -91,8 +91,6 @@ LITGPT = Exporter(
     data="data/{slug}",
     reads="litdata chunks of tokens (TokensLoader)",
     exhausted="with iterate_over_all=False the first source that ends stops the epoch.",
-    caps=False,
-    phases="relaunch",
     render=_render,
     parse=_parse,
     recognises=lambda name, text: name.endswith(".py") and "CombinedStreamingDataset" in text,

@@ -27,10 +27,10 @@ def _render(handed: Handover) -> Mapping[str, str]:
         for path, rows in rows_of(handed, stage).items():
             source = handed.owner(path)
             assert source is not None
-            if "," in source.slug or round(rows) < 1:
+            if round(rows) < 1:
                 raise DataError(
-                    f"{source.domain!r} as {source.slug!r} with {rows:.2f} rows",
-                    wanted="a name without a comma and at least one row",
+                    f"{source.domain!r} with {rows:.2f} rows",
+                    wanted="at least one row",
                     fix="a longer run, or a mixture without this domain",
                 )
             name = f"{source.slug}-{n:02d}"
@@ -108,8 +108,6 @@ LLAMA_FACTORY = Exporter(
     data="data/{slug}.jsonl",
     reads="JSONL files with a `text` field, one a domain",
     exhausted="rows are drawn again until num_samples is reached.",
-    caps=False,
-    phases="relaunch",
     render=_render,
     parse=_parse,
     recognises=_is,

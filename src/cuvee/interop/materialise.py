@@ -169,7 +169,7 @@ def materialise(
         return found
     parts = plan(order, corpus)
     _check_room(folder, order, corpus)
-    left = [i for i, part in enumerate(parts) if _record(folder, part) is None]
+    left = [i for i, part in enumerate(parts) if not _record_path(folder, part).exists()]
     bar.advance((len(parts) - len(left)) / max(len(parts), 1))
     if min(workers, len(left)) > 1:
         _spread(folder, corpus, min(workers, len(left)))
@@ -271,7 +271,7 @@ def _of_domain(order: Order, corpus: Corpus, i: int, begin: int, end: int) -> tu
 
 def make(folder: Path, part: Part, order: Order, corpus: Corpus) -> None:
     """Write one shard and its record, unless the record is there."""
-    if _record(folder, part) is not None:
+    if _record_path(folder, part).exists():
         return
     pieces = pieces_of(order, corpus, part.phase)
     if part.domain:
@@ -297,15 +297,6 @@ def _documents(pieces: Pieces, corpus: Corpus) -> Iterator[tuple[str, NDArray[An
 
 def _record_path(folder: Path, part: Part) -> Path:
     return folder / ".parts" / (part.path.replace("/", ".") + ".json")
-
-
-def _record(folder: Path, part: Part) -> dict[str, int] | None:
-    """Tokens by domain of a shard that is done; None when it is not."""
-    path = _record_path(folder, part)
-    if not path.exists():
-        return None
-    found: dict[str, int] = load_json(path)["tokens"]
-    return found
 
 
 def _finish(folder: Path, order: Order, parts: Sequence[Part], corpus: Corpus) -> Manifest:

@@ -9,6 +9,7 @@ came out as 0.625, 0.25, 0.125), so `random` is written. Run with mosaicml-strea
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from cuvee.base.errors import DataError
@@ -111,26 +112,6 @@ def _launch_foundry(handed: Handover) -> str:
     )
 
 
-def _exporter(name: str, title: str, tested: str) -> Exporter:
-    foundry = name == "llm-foundry"
-    return Exporter(
-        name=name,
-        title=title,
-        unit="tokens",
-        tested_against=tested,
-        data="data/{slug}",
-        reads="MDS folders of samples concatenated to a fixed number of tokens",
-        exhausted="streaming repeats samples, without a word.",
-        caps=False,
-        phases="relaunch",
-        render=_render_foundry if foundry else _render_streaming,
-        parse=_parse_foundry if foundry else _parse_streaming,
-        recognises=_is_foundry if foundry else _is_streaming,
-        launch=_launch_foundry if foundry else _launch_streaming,
-        rounded=sequences,
-    )
-
-
 def _is_streaming(name: str, text: str) -> bool:
     return name.endswith((".yaml", ".yml")) and "streams:" in text and "train_loader" not in text
 
@@ -139,5 +120,27 @@ def _is_foundry(name: str, text: str) -> bool:
     return name.endswith((".yaml", ".yml")) and "streams:" in text and "train_loader" in text
 
 
-STREAMING = _exporter("streaming", "mosaicml-streaming", "mosaicml-streaming 0.13.0, its samples of an epoch counted")
-FOUNDRY = _exporter("llm-foundry", "llm-foundry", "llm-foundry 0.22.0, the sequences of its dataloader counted")
+STREAMING = Exporter(
+    name="streaming",
+    title="mosaicml-streaming",
+    unit="tokens",
+    tested_against="mosaicml-streaming 0.13.0, its samples of an epoch counted",
+    data="data/{slug}",
+    reads="MDS folders of samples concatenated to a fixed number of tokens",
+    exhausted="streaming repeats samples, without a word.",
+    render=_render_streaming,
+    parse=_parse_streaming,
+    recognises=_is_streaming,
+    launch=_launch_streaming,
+    rounded=sequences,
+)
+FOUNDRY = replace(
+    STREAMING,
+    name="llm-foundry",
+    title="llm-foundry",
+    tested_against="llm-foundry 0.22.0, the sequences of its dataloader counted",
+    render=_render_foundry,
+    parse=_parse_foundry,
+    recognises=_is_foundry,
+    launch=_launch_foundry,
+)

@@ -101,7 +101,6 @@ NANOTRON = Exporter(
     data="data/{slug}",
     reads="folders tokenised by datatrove (*.ds), one tokenizer for all",
     exhausted="nanotron starts the folder again, without a word.",
-    caps=False,
     phases="native",
     render=_render,
     parse=_parse,

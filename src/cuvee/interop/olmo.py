@@ -185,7 +185,6 @@ OLMO = Exporter(
     reads="raw token arrays without a header (*.npy), of the tokenizer's integer type",
     exhausted="An error before training, unless max_repetition_ratio allows another pass.",
     caps=True,
-    phases="relaunch",
     render=_render,
     parse=_parse,
     recognises=lambda name, text: name.endswith((".yaml", ".yml")) and "target_ratio" in text,

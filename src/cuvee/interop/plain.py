@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from cuvee.base.errors import DataError
 from cuvee.interop.record import Blend, Exporter, Handover, weights
+from cuvee.interop.texts import number
 
 COLUMNS = ("phase", "start", "domain", "path", "share", "tokens", "epochs")
 
@@ -18,21 +19,13 @@ COLUMNS = ("phase", "start", "domain", "path", "share", "tokens", "epochs")
 def rows(handed: Handover) -> list[dict[str, Any]]:
     """A row a phase and path: share of the phase's tokens, tokens to train on in the phase, passes over the path."""
     found: list[dict[str, Any]] = []
-    for number, stage in enumerate(handed.stages):
+    for n, stage in enumerate(handed.stages):
         for path, share in weights(handed, stage, "tokens").items():
             source = handed.owner(path)
             assert source is not None
             held = dict(source.paths)[path]
-            values = (
-                number,
-                stage.start,
-                source.domain,
-                path,
-                share,
-                share * stage.tokens,
-                share * stage.tokens / held,
-            )
-            found.append(dict(zip(COLUMNS, values, strict=True)))
+            row = {"phase": n, "start": stage.start, "domain": source.domain, "path": path, "share": share}
+            found.append({**row, "tokens": share * stage.tokens, "epochs": share * stage.tokens / held})
     return found
 
 
@@ -58,7 +51,7 @@ def _parse_json(files: Mapping[str, str]) -> tuple[Blend, ...]:
     if isinstance(data, dict) and "rows" in data:
         return _blends(data["rows"])
     if isinstance(data, dict) and data and all(isinstance(v, int | float) for v in data.values()):
-        return (Blend({str(k): _number(v, str(k)) for k, v in data.items()}),)
+        return (Blend({str(k): number(v, str(k)) for k, v in data.items()}),)
     raise DataError("the JSON has no rows", wanted="{rows: [...]} or {path: share}")
 
 
@@ -74,44 +67,16 @@ def _blends(found: Any) -> tuple[Blend, ...]:
         if not name or row.get("share") in (None, ""):
             raise DataError(f"the row {row!r} lacks a path or a share", wanted=f"the columns {', '.join(COLUMNS)}")
         _, shares = phases.setdefault(int(row.get("phase") or 0), (int(row.get("start") or 0), {}))
-        shares[name] = shares.get(name, 0.0) + _number(row["share"], name)
+        shares[name] = shares.get(name, 0.0) + number(row["share"], name)
     if not phases:
         raise DataError("there are no rows", wanted=f"rows with the columns {', '.join(COLUMNS)}")
     return tuple(Blend(phases[n][1], phases[n][0]) for n in sorted(phases))
-
-
-def _number(value: Any, name: str) -> float:
-    try:
-        share = float(value)
-    except (TypeError, ValueError):
-        share = math.nan
-    if not (math.isfinite(share) and share >= 0):
-        raise DataError(f"the share of {name!r} is {value!r}", wanted="a number, at least 0")
-    return share
 
 
 def _launch(handed: Handover) -> str:
     return (
         "One row a phase and path: `share` of the phase's tokens, `tokens` to train on in the phase, `epochs` of the path.\n"
         "Draw sequences of a fixed length; a weight is a share of tokens, not of documents."
-    )
-
-
-def _exporter(name: str, title: str) -> Exporter:
-    return Exporter(
-        name=name,
-        title=title,
-        unit="tokens",
-        tested_against="Cuvée's own reader",
-        data="{slug}",
-        reads="whatever lies at the paths",
-        exhausted="that is your trainer's to decide; the epochs say how often it must repeat.",
-        caps=False,
-        phases="native",
-        render=_render_json if name == "json" else _render_csv,
-        parse=_parse_json if name == "json" else _parse_csv,
-        recognises=_is_json if name == "json" else _is_csv,
-        launch=_launch,
     )
 
 
@@ -123,5 +88,18 @@ def _is_csv(name: str, text: str) -> bool:
     return name.endswith(".csv") and "share" in text.split("\n", 1)[0]
 
 
-JSON = _exporter("json", "Plain JSON")
-CSV = _exporter("csv", "Plain CSV")
+JSON = Exporter(
+    name="json",
+    title="Plain JSON",
+    unit="tokens",
+    tested_against="Cuvée's own reader",
+    data="{slug}",
+    reads="whatever lies at the paths",
+    exhausted="that is your trainer's to decide; the epochs say how often it must repeat.",
+    phases="native",
+    render=_render_json,
+    parse=_parse_json,
+    recognises=_is_json,
+    launch=_launch,
+)
+CSV = replace(JSON, name="csv", title="Plain CSV", render=_render_csv, parse=_parse_csv, recognises=_is_csv)

@@ -61,7 +61,7 @@ class Handover:
         tokens: Tokens of the whole run.
         seq_len, batch: Tokens of a sequence, sequences of an optimiser step: for formats that count steps or sequences.
         seed: For the trainer's own shuffling.
-        vocab_size, eos: Of the corpus's tokenizer; `tokenizer` is its file, empty when there is none.
+        tokenizer: The file of the corpus's tokenizer, empty when there is none.
     """
 
     sources: tuple[Source, ...]
@@ -70,13 +70,7 @@ class Handover:
     seq_len: int
     batch: int
     seed: int
-    vocab_size: int
-    eos: int
     tokenizer: str = ""
-
-    def source(self, domain: str) -> Source:
-        """The source of that domain."""
-        return next(s for s in self.sources if s.domain == domain)
 
     def owner(self, path: str) -> Source | None:
         """The source that `path` belongs to; None when it is nobody's."""
@@ -108,7 +102,7 @@ def as_written(blend: Blend, handover: Handover, stage: Stage) -> Mapping[str, f
     return blend.weights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Exporter:
     """One trainer's format.
 
@@ -137,8 +131,8 @@ class Exporter:
     data: str
     reads: str
     exhausted: str
-    caps: bool
-    phases: Literal["native", "relaunch"]
+    caps: bool = False
+    phases: Literal["native", "relaunch"] = "relaunch"
     render: Callable[[Handover], Mapping[str, str]]
     parse: Callable[[Mapping[str, str]], tuple[Blend, ...]]
     recognises: Callable[[str, str], bool]

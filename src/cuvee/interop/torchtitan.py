@@ -171,8 +171,6 @@ TORCHTITAN = Exporter(
     data="data/{slug}/*.jsonl",
     reads="JSONL files with a `text` field",
     exhausted="With repeat=True, as written, sources are repeated for ever, without a word.",
-    caps=False,
-    phases="relaunch",
     render=_render,
     parse=_parse,
     recognises=lambda name, text: name.endswith(".py") and "WeightedDataset" in text,
