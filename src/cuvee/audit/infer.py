@@ -207,7 +207,7 @@ class _Study:
         unknown = self._unknown(runs, residual)
         overlap = _overlap(frozenset(merges.texts[: self.few]), [r.texts for r in runs])
         return Inference(
-            proportions=self._intervals(share_n, runs),
+            proportions=self._intervals(share_n, runs, max(1.0, residual.ratio)),
             residual=residual,
             merges_used=int(self.counts.merged_TC.any(1).sum()),
             merges_available=merges.available,
@@ -225,12 +225,16 @@ class _Study:
             cpu_seconds=time.process_time() - started,
         )
 
-    def _intervals(self, share_n: F64, runs: list[Simulated]) -> tuple[Proportion, ...]:
-        """Student's quantile of the root mean square of simulated errors: their mean is error too."""
+    def _intervals(self, share_n: F64, runs: list[Simulated], misfit: float) -> tuple[Proportion, ...]:
+        """Student's quantile of the root mean square of simulated errors: their mean is error too.
+
+        Wider by the residual's ratio where that is above 1: the samples are further from the text than halves of them are from
+        each other, and shares move in proportion to that.
+        """
         half_n = np.ones_like(share_n)
         if runs:
             error_Kn = np.array([self.of_bytes(r.found_n) - self.of_bytes(r.truth_n) for r in runs])
-            half_n = student.ppf(0.95, len(runs)) * np.sqrt((error_Kn**2).mean(0))
+            half_n = misfit * student.ppf(0.95, len(runs)) * np.sqrt((error_Kn**2).mean(0))
         low_n, high_n = np.maximum(share_n - half_n, 0), np.minimum(share_n + half_n, 1)
         rows = zip(self.samples.categories, share_n.tolist(), low_n.tolist(), high_n.tolist(), strict=True)
         return tuple(Proportion(*row) for row in rows)

@@ -81,7 +81,7 @@ def run(
     mixtures: int = 5,
     merges: int = 1000,
     simulations: int = 6,
-    sizes: Sequence[int] = (5, 8),
+    sizes: Sequence[int] = (5,),
     progress: Progress | None = None,
 ) -> list[Row]:
     """Every setting over `mixtures` mixtures, on the categories under `sources`.
@@ -101,6 +101,7 @@ def run(
         bench = _Bench(Path(place), train, held, merges, simulations, say)
         for title, chosen in settings:
             rows += [bench.controlled(title, chosen, seed) for seed in range(mixtures)]
+        rows += [bench.controlled(f"{3 * merges:,} merges", names, seed, merges=3 * merges) for seed in range(2)]
         rows += [bench.controlled("normalising tokenizer", names, seed, normal="NFKC, lower case") for seed in range(2)]
         rows += [bench.controlled("samples ten times smaller", names, seed, part=0.1) for seed in range(mixtures)]
         rows += [bench.controlled("a category missing", names, seed, missing=1) for seed in range(mixtures)]
@@ -156,21 +157,23 @@ class _Bench:
         part: float = 1.0,
         missing: int = 0,
         dialect: tuple[str, str] | None = None,
+        merges: int = 0,
     ) -> Row:
         """One row. `part` of the samples; `missing` categories left out; of the two of `dialect`, the tokenizer sees the first
         only, and its samples are those of the second."""
+        merges = merges or self._merges
         names = [c for c in names if dialect is None or c != dialect[1]]
         rng = generator(seed, f"bench infer {len(names)}", 0)
         wanted = rng.dirichlet(np.ones(len(names)))
-        tokenizer = self._place / f"{len(names)}-{seed}-{normal[:4]}-{dialect is not None}.json"
-        truth = train_tokenizer(self._train, names, wanted, tokenizer, self._merges, NORMALISERS[normal], rng)
+        tokenizer = self._place / f"{len(names)}-{seed}-{normal[:4]}-{dialect is not None}-{merges}.json"
+        truth = train_tokenizer(self._train, names, wanted, tokenizer, merges, NORMALISERS[normal], rng)
         # the category left out is the one whose share is nearest to a tenth
         out = sorted(names, key=lambda c: abs(truth[c] - 0.1))[:missing]
         kept = [c for c in names if c not in out]
         found = infer(
             tokenizer,
             [self._samples(c, part, dialect[1] if dialect and c == dialect[0] else c) for c in kept],
-            merges=self._merges,
+            merges=merges,
             simulations=self._simulations,
             seed=seed,
             domains="file",
@@ -179,7 +182,7 @@ class _Bench:
         known = sum(truth[c] for c in kept)
         true_n = np.array([truth[c] / known for c in kept])
         row = _row(title, len(names), seed, found, kept, true_n, missing=1 - known)
-        if part == 1.0 and not missing and normal == "plain" and dialect is None:
+        if part == 1.0 and not missing and normal == "plain" and dialect is None and merges == self._merges:
             nearest = self._nearest(tokenizer, kept, true_n, seed)
             row = Row(**{**vars(row), "nearest": nearest})
         self._progress.say(f"{title}, mixture {seed}: log10 MSE {row.log10_mse:.2f}, mean error {row.mae:.4f}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cuvee.audit.infer import Inference
 from cuvee.base.files import replace
-from cuvee.report.charts import WINE, Chart, axis_title, chart_layout, row_axis
+from cuvee.report.charts import OTHER, WINE, Chart, axis_title, chart_layout, row_axis
 from cuvee.report.data import Fact
 from cuvee.report.render import escape, facts_html, figure, page, table_of
 from cuvee.report.text import percent
@@ -67,7 +67,7 @@ def facts(found: Inference) -> tuple[Fact, ...]:
         lines.append(Fact("Residual", f"{residual.ratio:.2f} times that of simulations (1 is what the samples allow)"))
         span = f"{percent(unknown.low)} to {percent(unknown.high)}"
         lines.append(
-            Fact("In no category", f"about {percent(unknown.share)} ({span})" if unknown.share else "no sign of it")
+            Fact("Unlike the samples", f"about {percent(unknown.share)} ({span})" if unknown.share else "no sign of it")
         )
     if found.overlap:
         lines.append(
@@ -85,6 +85,7 @@ def _chart(found: Inference) -> Chart:
         "arrayminus": [100 * (p.share - p.low) for p in rows],
         "thickness": 1.6,
         "width": 4,
+        "color": WINE,
     }
     hover = [f"{percent(p.share)} ({percent(p.low)} to {percent(p.high)})" for p in rows]
     trace = {
@@ -92,7 +93,7 @@ def _chart(found: Inference) -> Chart:
         "orientation": "h",
         "x": [100 * p.share for p in rows],
         "y": list(range(len(rows))),
-        "marker": {"color": WINE},
+        "marker": {"color": OTHER},
         "error_x": error,
         "text": hover,
         "textposition": "none",
