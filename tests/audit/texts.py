@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, trainers
 from tokenizers.pre_tokenizers import ByteLevel
 
 BYTE_LEVEL: Any = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-LETTERS = {"abc": "abcdefgh", "mno": "ijklmnopq", "xyz": "rstuvwxyz", "шчы": "абвгдежз"}
+LETTERS = {"abc": "abcdefgh", "mno": "ijklmnopq", "xyz": "rstuvwxyz", "шчы": "абвгдежз", "δζη": "αβγδεζηθ"}
 
 
 def documents(name: str, count: int, seed: int = 0, words: int = 120) -> list[str]:

@@ -22,7 +22,8 @@ def handover(
     begins = list(starts) or [tokens * i // len(shares) for i in range(len(shares))]
     ends = [*begins[1:], tokens]
     stages = tuple(
-        Stage(b, e, {d: s for d, s in w.items() if s > 0}) for b, e, w in zip(begins, ends, shares, strict=True)
+        Stage(b, e, {d: s for d, s in w.items() if s > 0}, 42 + n)
+        for n, (b, e, w) in enumerate(zip(begins, ends, shares, strict=True))
     )
     used = [d for d in TOKENS if any(d in stage.shares for stage in stages)]
     sources = tuple(

@@ -62,6 +62,19 @@ def test_datasets_draws_the_rows(tmp_path: Path) -> None:
         assert share == pytest.approx(WANTED[domain], rel=5 / counts[domain] ** 0.5)
 
 
+@pytest.mark.slow
+def test_a_second_phase_of_datasets_goes_on_where_the_first_ended(tmp_path: Path) -> None:
+    run = example("hf_rows", "datasets")
+    for domain, total in TOKENS.items():
+        rows = [json.dumps({"text": f"{domain} {i}"}) for i in range(round(total / ROW_TOKENS[domain]))]
+        (tmp_path / f"{domain}.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    shares = {"web": 0.6, "code": 0.3, "math": 0.1}
+    handed = handover(shares, shares, pattern=str(tmp_path / "{slug}.jsonl"), tokens=4_000_000)
+    first, second = (run["count"](str(path), "text") for path in rendered("hf", handed, tmp_path))
+    twice = sum((first & second).values()) / sum(first.values())
+    assert twice < 0.03  # rows are drawn at random, so about as many are skipped as were taken
+
+
 def test_megatron_blends_what_the_file_says(tmp_path: Path) -> None:
     run = example("megatron_blend", "megatron.core.datasets.helpers")
     handed, record = handover(pattern="/d/{slug}_text_document"), exporter("megatron")

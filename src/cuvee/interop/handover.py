@@ -49,14 +49,14 @@ def hand_over(
             fix="give the run's length: --tokens",
         )
     pattern = data or exporter.data
-    if pattern != "shards" and not {"{slug}", "{domain}"} & {p for p in ("{slug}", "{domain}") if p in pattern}:
+    if pattern != "shards" and not any(p in pattern for p in ("{slug}", "{domain}")):
         raise UsageError(
             f"the path {pattern!r} is the same for every domain", wanted="a pattern with {slug} or {domain}"
         )
     ends = [*(p.start for p in schedule.phases[1:]), total]
     stages = tuple(
-        Stage(p.start, end, {d: s for d, s in p.mixture.as_dict().items() if s > 0})
-        for p, end in zip(schedule.phases, ends, strict=True)
+        Stage(p.start, end, {d: s for d, s in p.mixture.as_dict().items() if s > 0}, seed + n)
+        for n, (p, end) in enumerate(zip(schedule.phases, ends, strict=True))
     )
     used = [d for d in corpus.domains if any(d in stage.shares for stage in stages)]
     handed = Handover(

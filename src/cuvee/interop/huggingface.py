@@ -7,6 +7,7 @@ shares hold in expectation. Its stopping strategies all go by the sources (`all_
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,12 +23,14 @@ FILES = (
 {files})
 PROBABILITIES = (
 {numbers})
+SKIPPED = ({skipped})  # rows that earlier phases took, about
 ROWS = {rows}  # of the phase; rows differ in length, so its tokens hold in expectation
 
 
 def mixture(seed: int = {seed}) -> IterableDataset:
     """The rows of the phase, in order."""
     parts = [load_dataset("json", data_files=f, split="train", streaming=True).repeat(None) for f in FILES]
+    parts = [part.skip(rows) for part, rows in zip(parts, SKIPPED, strict=True)]
     return interleave_datasets(parts, probabilities=list(PROBABILITIES), seed=seed).take(ROWS)
 '''
 
@@ -50,13 +53,15 @@ def _render(handed: Handover) -> Mapping[str, str]:
 
 def _phase(handed: Handover, stage: Stage) -> str:
     found = largest_last(weights(handed, stage, "documents"), 10)
+    taken = sum((Counter(rows_of(handed, s)) for s in handed.stages if s.stop <= stage.start), Counter[str]())
     return TEXT.format(
         start=stage.start,
         stop=stage.stop,
         files="".join(f"    {path!r},\n" for path in found),
         numbers="".join(f"    {weight:.10g},\n" for weight in found.values()),
         rows=round(sum(rows_of(handed, stage).values())),
-        seed=handed.seed,
+        skipped="".join(f"{round(taken.get(path, 0))}, " for path in found),
+        seed=stage.seed,
     )
 
 

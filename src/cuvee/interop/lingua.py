@@ -43,7 +43,7 @@ def _render(handed: Handover) -> Mapping[str, str]:
                     },
                     "batch_size": handed.batch,
                     "seq_len": handed.seq_len,
-                    "seed": handed.seed,
+                    "seed": stage.seed,
                 }
             }
         )

@@ -59,7 +59,7 @@ def _phase(handed: Handover, stage: Stage, module: str) -> str:
     paths = "".join(f"    {path!r},\n" for path in found)
     numbers = "".join(f"    {weight:.10g},\n" for weight in found.values())
     head = HEAD.format(start=stage.start, stop=stage.stop, module=module)
-    body = BODY.replace("{seq_len}", str(handed.seq_len)).replace("{seed}", str(handed.seed))
+    body = BODY.replace("{seq_len}", str(handed.seq_len)).replace("{seed}", str(stage.seed))
     return f"{head}PATHS = (\n{paths})\nWEIGHTS = (\n{numbers})\n{body}"
 
 

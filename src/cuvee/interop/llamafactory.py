@@ -43,7 +43,7 @@ def _render(handed: Handover) -> Mapping[str, str]:
                 "dataset": ",".join(names),
                 "mix_strategy": "concat",
                 "cutoff_len": handed.seq_len,
-                "seed": handed.seed,
+                "seed": stage.seed,
             }
         )
     return {INFO: json.dumps(info, indent=2, ensure_ascii=False) + "\n", **files}

@@ -37,7 +37,7 @@ def _render_streaming(handed: Handover) -> Mapping[str, str]:
     files = {}
     for name, stage in zip(names, handed.stages, strict=True):
         # no epoch_size: beside `choose` it is refused, the epoch is the sum of the samples chosen
-        settings = {"shuffle": True, "shuffle_seed": handed.seed, "batching_method": "random"}
+        settings = {"shuffle": True, "shuffle_seed": stage.seed, "batching_method": "random"}
         files[name] = dump_yaml({"streams": _streams(handed, stage), **settings})
     return files
 
@@ -50,7 +50,7 @@ def _render_foundry(handed: Handover) -> Mapping[str, str]:
         dataset = {
             "streams": streams,
             "shuffle": True,
-            "shuffle_seed": handed.seed,
+            "shuffle_seed": stage.seed,
             "batching_method": "random",
             "max_seq_len": handed.seq_len,
         }

@@ -39,11 +39,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Stage:
-    """A phase of the run: from `start` to `stop` tokens of training, shares of tokens per domain, zeros left out."""
+    """A phase of the run: from `start` to `stop` tokens of training, shares of tokens per domain, zeros left out.
+
+    `seed` is the run's for the first phase and another for each further one: a trainer that is launched again for a phase would
+    else begin with the very rows that it began the run with.
+    """
 
     start: int
     stop: int
     shares: Mapping[str, float]
+    seed: int = 0
 
     @property
     def tokens(self) -> int:

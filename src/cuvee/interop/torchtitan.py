@@ -61,14 +61,13 @@ dataloader = GrainDataLoader.Config(
 
 def _render(handed: Handover) -> Mapping[str, str]:
     files = phase_files(len(handed.stages), "dataloader", "py")
-    tail = f"        )\n    ),\n    seed={handed.seed},\n    shuffle=True,\n    repeat=True,\n)\n"
     return {
         file: _HEAD
         + "".join(
             f"            WeightedDataset(dataset=packed({path!r}), weight={weight:.12g}),\n"
             for path, weight in weights(handed, stage, "tokens").items()
         )
-        + tail
+        + f"        )\n    ),\n    seed={stage.seed},\n    shuffle=True,\n    repeat=True,\n)\n"
         for file, stage in zip(files, handed.stages, strict=True)
     }
 

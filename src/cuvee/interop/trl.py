@@ -73,7 +73,7 @@ def _launch(handed: Handover) -> str:
     return (
         "```\ntrl sft --config sft-00.yaml --model_name_or_path MODEL\n```\n\n"
         f"TRL keeps as many rows as the tightest source allows; the phases are {', '.join(rows)} rows long at these tokens: stop "
-        "them by\n`max_steps`. Shuffle the files first: the first rows of each are kept."
+        "them by\n`max_steps`. Shuffle the files first: the first rows of each are kept, by a further phase the same again."
     )
 
 

@@ -10,10 +10,12 @@ PROBABILITIES = (
     0.9375,
     0.0625,
 )
+SKIPPED = (1536, 11, )  # rows that earlier phases took, about
 ROWS = 1092  # of the phase; rows differ in length, so its tokens hold in expectation
 
 
-def mixture(seed: int = 42) -> IterableDataset:
+def mixture(seed: int = 43) -> IterableDataset:
     """The rows of the phase, in order."""
     parts = [load_dataset("json", data_files=f, split="train", streaming=True).repeat(None) for f in FILES]
+    parts = [part.skip(rows) for part, rows in zip(parts, SKIPPED, strict=True)]
     return interleave_datasets(parts, probabilities=list(PROBABILITIES), seed=seed).take(ROWS)

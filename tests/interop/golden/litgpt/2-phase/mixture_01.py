@@ -21,7 +21,7 @@ class Mixture(DataModule):
 
     seq_length: int = 1024
     batch_size: int = 1
-    seed: int = 42
+    seed: int = 43
     num_workers: int = 4
 
     def connect(self, tokenizer=None, batch_size: int = 1, max_seq_length: int = 1024) -> None:

@@ -37,7 +37,7 @@ dataloader = GrainDataLoader.Config(
             WeightedDataset(dataset=packed('/d/math/*.jsonl'), weight=0.8),
         )
     ),
-    seed=42,
+    seed=43,
     shuffle=True,
     repeat=True,
 )
