@@ -19,7 +19,7 @@ from cuvee.audit.merges import BYTES, Merges, read_merges
 from cuvee.audit.program import Fit, Program
 from cuvee.audit.replay import Counts, Replay
 from cuvee.audit.simulate import Simulated, simulate
-from cuvee.audit.words import Samples
+from cuvee.audit.words import READING, Samples
 from cuvee.base.errors import UsageError
 from cuvee.base.progress import Progress, Silent
 from cuvee.base.rng import generator
@@ -31,6 +31,8 @@ _SIMULATED = 400
 _LEAST_SHARE = 0.01
 """Categories below this are not left out to see what it does."""
 _LISTED = 10
+_COUNTING = 0.1
+"""The part of an inference that counting is, about, for progress."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ def infer(
         simulations: For intervals, the residual's reference and the unknown; 0 leaves them out.
         most_bytes: Read of each category at most.
         cache: A folder that keeps the counted words of these samples for the next time.
+        progress: Advanced by fractions of the whole.
 
     Raises:
         DataError: no BPE tokenizer, merges in no order, a category without text.
@@ -171,8 +174,10 @@ class _Study:
         self.layout = samples.layout(merges)
         progress.say(f"{len(samples.words):,} distinct words; counting {len(merges.pairs):,} merges")
         replay = Replay(self.layout, samples.weights(), len(samples.categories))
-        for left, right in merges.pairs:
+        for t, (left, right) in enumerate(merges.pairs):
             replay.merge(replay.find(left, right))
+            if t % 100 == 0:
+                progress.advance(_COUNTING * 100 / len(merges.pairs), f"merge {t:,}")
         self.counts: Counts = replay.counts()
         self.bytes_per_pair_n = samples.bytes_n / np.maximum(self.counts.initial_C, 1)
         self.few = min(_SIMULATED, len(merges.pairs))
@@ -197,7 +202,7 @@ class _Study:
         for k in range(count):
             rng = generator(seed, "simulation", k)
             runs.append(simulate(self.samples, self.layout, self.merges, self.fit.share_n, self.few, rng))
-            self.progress.advance(1, f"simulation {k + 1} of {count}")
+            self.progress.advance((1 - READING - _COUNTING) / count, f"simulation {k + 1} of {count}")
         return runs
 
     def answer(self, runs: list[Simulated], started: float) -> Inference:
@@ -302,7 +307,9 @@ class _Study:
             )
         if unknown.missing > 0.02 * len(self.merges.pairs):
             kinds = ", ".join(f"{k} {n}" for k, n in Counter(unknown.scripts).most_common(4))
-            found.append(f"{unknown.missing} merges occur in no sample ({kinds}): a category is missing")
+            found.append(
+                f"{unknown.missing} merges occur in no sample ({kinds}): a category is missing, or samples are too small"
+            )
         return found
 
 

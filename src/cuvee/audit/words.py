@@ -37,6 +37,8 @@ _STRETCHES = (
     # pre-tokenisers that let line ends follow punctuation (cl100k): only a space or tab begins a new stretch
     re.compile(r"\s*\S+(?:[^\S \t]\s*\S+)*(?:[^\S \t]\s*\Z)?|\s+"),
 )
+READING = 0.4
+"""The part of an inference that reading is, about, for progress."""
 _TRIED, _TRIED_CHARACTERS = 10, 10_000
 """Documents of each category on which a cut is tried, and how much of each."""
 _PIECES = re.compile("▁[^▁]*|[^▁]+")
@@ -100,7 +102,9 @@ def read_samples(
 
 
 def _read(listing: Listing, reading: _Reading, fields: Fields, progress: Progress) -> Samples:
+    size = max(1, sum(f.size for f in listing.files))
     for file in listing.files:
+        progress.advance(READING * file.size / size, file.label)
         for found in read(file, fields):
             if isinstance(found, Document):
                 category = found.domain if found.domain is not None else file.domain

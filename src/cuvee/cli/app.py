@@ -386,7 +386,7 @@ def infer(
     """What a published BPE tokenizer was trained on: shares of the categories of SAMPLES, with intervals."""
     from cuvee.cli.audit import run_infer
 
-    with Bar("infer", simulations) as bar:
+    with Bar("infer", 1) as bar:
         text, value = run_infer(
             tokenizer,
             samples,
