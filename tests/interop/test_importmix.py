@@ -27,9 +27,9 @@ def config(folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize("name", EXPORTERS)
 def test_what_was_exported_comes_back(name: str, corpus: Corpus, tmp_path: Path) -> None:
-    tokens = min(corpus.train_tokens.values()) if name == "trl" else 1_000_000
+    tokens = min(corpus.train_tokens.values()) // 4 if name == "trl" else 1_000_000
     export(ONE, name, corpus, out=tmp_path, tokens=tokens, seq_len=64, batch=4, tolerance=0.02)
-    found = import_mix(config(tmp_path), corpus)
+    found = import_mix(config(tmp_path), corpus, row_limit=64 if name == "trl" else None)
     assert found.exporter == name, "recognised by what is in it"
     assert found.schedule.phases[0].mixture.shares == pytest.approx(ONE.phases[0].mixture.shares, abs=0.01)
     assert len(found.notes) == 3
@@ -67,7 +67,7 @@ def test_without_a_corpus(tmp_path: Path) -> None:
     blend = tmp_path / "blend.txt"
     blend.write_text("3 /d/web_text_document 1 /d/code.bin", encoding="utf-8")
     shares = import_mix([blend]).schedule.phases[0].mixture.as_dict()
-    assert shares == {"web_text_document": 0.75, "code": 0.25}
+    assert shares == {"web": 0.75, "code": 0.25}
     rows = tmp_path / "data.yaml"
     rows.write_text("data: {root_dir: /d, sources: {web: 1, code: 2}}\n", encoding="utf-8")
     with pytest.raises(UsageError, match="count documents"):

@@ -35,9 +35,9 @@ def test_shares_by_people(tmp_path: Path, name: str, text: str) -> None:
     ("name", "text", "said"),
     [
         ("m.json", "{", "no JSON"),
-        ("m.json", "[]", "not a mapping"),
-        ("m.json", '{"a": "x"}', "the share of 'a'"),
-        ("m.json", '{"a": -1, "b": 2}', "the share of 'a'"),
+        ("m.json", "[]", "not an object"),
+        ("m.json", '{"a": "x"}', "the weight of 'a'"),
+        ("m.json", '{"a": -1, "b": 2}', "the weight of 'a'"),
         ("m.json", '{"a": 0}', "weights"),
         ("m.json", '{"format": 2, "phases": []}', "the format 2"),
         ("m.json", '{"format": 1, "phases": []}', "phases that start"),

@@ -285,6 +285,7 @@ def import_mix(
     source: Annotated[str, typer.Option("--from", help="The format; recognised when left out.")] = "",
     names: Names = [],  # noqa: B006  typer reads the default and never changes it
     starts: Starts = [],  # noqa: B006  as above
+    row_limit: Annotated[int | None, typer.Option(help="Tokens at which the trainer cuts documents.", min=1)] = None,
     as_json: Json = False,
 ) -> None:
     """A team's present blend as a mixture in shares of tokens: a study's baseline and prior (`present:`)."""
@@ -296,7 +297,7 @@ def import_mix(
 
     opened = Corpus.open(corpus) if corpus else None
     begins = [start_tokens(text) for text in starts]
-    found = read(files, opened, source=source or None, names=pairs(names, "--map"), starts=begins)
+    found = read(files, opened, source=source or None, names=pairs(names, "--map"), starts=begins, row_limit=row_limit)
     write_mixture(out, found.schedule, corpus=opened.fingerprint if opened else "", origin=f"import:{found.exporter}")
     _show(f"{found}\n{out}", {"import": to_json(found), "file": str(out)}, as_json)
 

@@ -10,7 +10,7 @@ from cuvee.base.errors import DataError, UsageError
 from cuvee.base.files import replace
 from cuvee.interop.card import card
 from cuvee.interop.handover import caps_of
-from cuvee.interop.mixturefile import ordered, read_mixture
+from cuvee.interop.mixturefile import ordered, read_mixture, written_for
 from cuvee.mixture.schedule import Schedule
 from cuvee.plan.choice import Choice
 from cuvee.shards.corpus import Corpus
@@ -54,7 +54,14 @@ def load_mix(path: Path, corpus: Path | None, tokens: int | None, max_epochs: fl
         if corpus is None:
             raise UsageError(f"{path} is no study and names no corpus", fix="--corpus DIR, the corpus it mixes")
         opened = Corpus.open(corpus)
-        mix = Mix(ordered(read_mixture(file), opened.domains), opened, tokens=tokens)
+        fingerprint, length = written_for(file)
+        if fingerprint and fingerprint != opened.fingerprint:
+            raise DataError(
+                f"{file} was written for the corpus {fingerprint}, {corpus} is {opened.fingerprint}",
+                wanted="the corpus that it mixes",
+                fix="--corpus with that one; for another corpus, a plain file of {domain: share}",
+            )
+        mix = Mix(ordered(read_mixture(file), opened.domains), opened, tokens=tokens or length)
     if max_epochs is not None:
         return Mix(mix.choice, mix.corpus, mix.study, mix.tokens, dict.fromkeys(mix.corpus.domains, max_epochs))
     return mix

@@ -33,7 +33,7 @@ def _render(handed: Handover) -> Mapping[str, str]:
         body = {
             "datasets": datasets,
             "shuffle_merged_datasets": True,
-            "seed": handed.seed,
+            "seed": stage.seed,
             "sequence_len": handed.seq_len,
             "sample_packing": True,
         }
@@ -42,7 +42,7 @@ def _render(handed: Handover) -> Mapping[str, str]:
 
 
 def _parse(files: Mapping[str, str]) -> tuple[Blend, ...]:
-    return tuple(_blend(name, files[name], None if len(files) > 1 else 0) for name in sorted(files))
+    return tuple(_blend(name, files[name], None if len(files) > 1 else 0) for name in files)
 
 
 def _blend(name: str, text: str, start: int | None) -> Blend:
@@ -56,6 +56,9 @@ def _blend(name: str, text: str, start: int | None) -> Blend:
 
 
 def _paths(row: Any) -> list[str]:
+    cut = [key for key in ("shards", "split", "weight") if isinstance(row, dict) and key in row]
+    if cut:
+        raise DataError(f"the dataset {row!r} is read in part ({', '.join(cut)})", wanted="whole files")
     given = row.get("data_files") or row.get("path") if isinstance(row, dict) else None
     if not given:
         raise DataError(f"the dataset {row!r} names no files", wanted="path or data_files")
@@ -64,6 +67,8 @@ def _paths(row: Any) -> list[str]:
 
 def _count(path: str) -> float:
     """Rows of a JSONL file: axolotl's weights are what its files hold."""
+    if not path.endswith((".jsonl", ".json")):
+        raise DataError(f"the rows of {path} cannot be counted", wanted="JSONL files, or comments `# rows: N PATH`")
     try:
         with Path(path).open("rb") as file:
             return float(sum(1 for line in file if line.strip()))

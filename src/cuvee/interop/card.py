@@ -53,7 +53,7 @@ def card(
         "",
     ]
     lines += _domains(schedule, corpus, target_tokens, found, licences or {})
-    lines += ["", "## How it was found", "", *_story(found, problem)]
+    lines += ["", "## How it was found", "", *_story(found, problem, target_tokens)]
     lines += ["", "## How sure", "", *_certainty(found, problem, verification)]
     lines += ["", "## Provenance", "", *_provenance(corpus, problem)]
     lines += ["", "## How to cite", "", *[f"- {c}" for c in CITATIONS.get(found.method if found else "", ())]]
@@ -85,13 +85,13 @@ def _domains(
     return lines
 
 
-def _story(choice: Choice | None, problem: Problem | None) -> list[str]:
+def _story(choice: Choice | None, problem: Problem | None, target_tokens: int) -> list[str]:
     if choice is None:
         return ["Given as shares; no search stands behind it here."]
     lines = [f"Method: {choice.method}, on {len(choice.evidence)} runs."]
     if problem is not None and choice.evidence:
         proxy = problem.proxy
-        ratio = proxy.tokens / problem.target_tokens
+        ratio = proxy.tokens / target_tokens
         lines.append(
             f"Proxies of {proxy.size} parameters and {proxy.tokens:,} tokens stand for the run (r/R = {ratio:.4f}); smallest pool "
             f"{min(problem.pools) // proxy.seq_len:,} sequences of {proxy.seq_len} tokens."

@@ -6,11 +6,12 @@ asked for, so that a folder that exists says what it should.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cuvee.base.errors import DataError, InfeasibleError
+from cuvee.base.errors import DataError, InfeasibleError, UsageError
 from cuvee.base.files import replace
 from cuvee.interop.handover import hand_over
 from cuvee.interop.mixturefile import write_mixture
@@ -155,6 +156,7 @@ def _write(
     choice: Choice | Schedule,
     corpus: Corpus,
 ) -> Exported:
+    _refuse_others(folder, set(files))
     written = []
     for name, text in {**files, "README.md": _note(record, handed, rows)}.items():
         replace(folder / name, text.encode("utf-8"))
@@ -167,6 +169,23 @@ def _write(
         written[-1], schedule, corpus=corpus.fingerprint, origin=origin, predicted=predicted, tokens=handed.tokens
     )
     return Exported(record.name, record.unit, handed.tokens, tuple(map(str, written)), rows)
+
+
+def _refuse_others(folder: Path, names: set[str]) -> None:
+    """Refuse to write beside files of further phases, which would be taken for this mixture's.
+
+    Raises:
+        UsageError: there are some.
+    """
+    stems = {(re.sub(r"\d+$", "", Path(n).stem), Path(n).suffix) for n in names if re.search(r"\d$", Path(n).stem)}
+    present = folder.iterdir() if folder.is_dir() else iter(())
+    others = [p.name for p in present if (re.sub(r"\d+$", "", p.stem), p.suffix) in stems and p.name not in names]
+    if others:
+        raise UsageError(
+            f"{folder} holds {', '.join(sorted(others))} of an earlier export",
+            wanted="a folder without files of other phases",
+            fix="another --out, or remove them",
+        )
 
 
 def _note(record: Exporter, handed: Handover, rows: tuple[Delivered, ...]) -> str:

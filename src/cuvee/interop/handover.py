@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -33,7 +34,8 @@ def hand_over(
         tokens: Of the run; None for as many as the corpus has for training.
         data: The pattern of paths, with {slug}; None for the exporter's own.
         caps: Domain -> most passes over it in the run.
-        row_limit: Tokens at which the trainer cuts documents, for weights that count documents; None when it cuts none.
+        row_limit: Tokens at which the trainer cuts documents, for weights that count documents; None for none, or for
+            `seq_len` where the files written make the trainer cut there.
 
     Raises:
         UsageError: other domains than the corpus has, a pattern that is the same for all domains, phases beyond the run.
@@ -53,6 +55,7 @@ def hand_over(
         raise UsageError(
             f"the path {pattern!r} is the same for every domain", wanted="a pattern with {slug} or {domain}"
         )
+    row_limit = seq_len if exporter.cuts and row_limit is None else row_limit
     ends = [*(p.start for p in schedule.phases[1:]), total]
     stages = tuple(
         Stage(p.start, end, {d: s for d, s in p.mixture.as_dict().items() if s > 0}, seed + n)
@@ -75,10 +78,18 @@ def hand_over(
 
 
 def caps_of(problem: Problem) -> dict[str, float]:
-    """Domain -> most passes over it in the target run, for the domains whose share is bounded."""
-    high_D = problem.feasible().high_D
-    epochs_D = high_D * problem.target_tokens / np.array(problem.tokens, np.float64)
-    return {d: float(e) for d, h, e in zip(problem.domains, high_D, epochs_D, strict=True) if h < 1}
+    """Domain -> most passes over it, whatever the run's length, for the domains with a bound of epochs."""
+    caps = dict.fromkeys(problem.domains, math.inf if problem.max_epochs is None else problem.max_epochs)
+    for domain in problem.small_pool_domains():
+        caps[domain] = min(caps[domain], 1.0)
+    for limit in problem.limits:
+        tokens = problem.tokens[problem.domains.index(limit.domain)]
+        caps[limit.domain] = min(
+            caps[limit.domain],
+            math.inf if limit.max_epochs is None else limit.max_epochs,
+            math.inf if limit.max_tokens is None else limit.max_tokens / tokens,
+        )
+    return {domain: cap for domain, cap in caps.items() if cap < math.inf}
 
 
 def _source(corpus: Corpus, domain: str, pattern: str, cap: float | None, row_limit: int | None) -> Source:

@@ -7,13 +7,24 @@ shares hold in expectation. Its stopping strategies all go by the sources (`all_
 
 from __future__ import annotations
 
+import ast
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from cuvee.base.errors import DataError
 from cuvee.interop.record import Blend, Exporter, Handover, Stage, largest_last, weights
-from cuvee.interop.texts import assigned, calls, collected, literal, must_sum_to_one, number, phase_files, python_tree
+from cuvee.interop.texts import (
+    assigned,
+    called_name,
+    calls,
+    collected,
+    literal,
+    must_sum_to_one,
+    number,
+    phase_files,
+    python_tree,
+)
 
 TEXT = '''"""The mixture from {start:,} to {stop:,} tokens: rows of each domain, drawn with these probabilities (they count rows)."""
 
@@ -66,7 +77,7 @@ def _phase(handed: Handover, stage: Stage) -> str:
 
 
 def _parse(files: Mapping[str, str]) -> tuple[Blend, ...]:
-    return tuple(_blend(name, files[name], None if len(files) > 1 else 0) for name in sorted(files))
+    return tuple(_blend(name, files[name], None if len(files) > 1 else 0) for name in files)
 
 
 def _blend(name: str, text: str, start: int | None) -> Blend:
@@ -74,10 +85,11 @@ def _blend(name: str, text: str, start: int | None) -> Blend:
     if "PROBABILITIES" in text and "FILES" in text:
         paths, amounts = assigned(tree, "FILES"), assigned(tree, "PROBABILITIES")
     else:
-        found = next(calls(tree, "interleave_datasets"), {})
+        nodes = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and called_name(n) == "interleave_datasets"]
+        found = {k.arg: k.value for k in nodes[0].keywords if k.arg} if nodes else {}
         if "probabilities" not in found:
             raise DataError(f"{name} has no interleave_datasets with probabilities", wanted="probabilities=[...]")
-        paths, amounts = _loaded(tree), _amounts(found["probabilities"], tree)
+        paths, amounts = _sources(name, tree, found, nodes[0]), _amounts(found["probabilities"], tree)
     if len(paths) != len(amounts):
         raise DataError(f"{name}: {len(paths)} sources and {len(amounts)} probabilities", wanted="one a source")
     pairs = ((str(p), number(w, str(p))) for p, w in zip(paths, amounts, strict=True))
@@ -90,15 +102,43 @@ def _amounts(node: Any, tree: Any) -> Any:
     return assigned(tree, node.id) if hasattr(node, "id") else literal(node, "probabilities")
 
 
-def _loaded(tree: Any) -> list[str]:
-    return list(_files(tree))
+def _sources(name: str, tree: Any, found: Mapping[str, Any], call: Any) -> list[str]:
+    """The file behind each element of the list that is interleaved, by call or by the variable that holds it."""
+    listed = call.args[0] if call.args else found.get("datasets")
+    held = {
+        t.id: n.value for n in ast.walk(tree) if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)
+    }
+    while isinstance(listed, ast.Name) and listed.id in held:
+        listed = held[listed.id]
+    if not isinstance(listed, ast.List | ast.Tuple):
+        raise DataError(f"{name}: the datasets that are interleaved are no list", wanted="interleave_datasets([...])")
+    return [_file(name, element, held) for element in listed.elts]
 
 
-def _files(tree: Any) -> Iterator[str]:
-    for found in calls(tree, "load_dataset"):
-        if "data_files" in found:
-            value = literal(found["data_files"], "data_files")
-            yield value if isinstance(value, str) else str(value[0])
+def _file(name: str, element: Any, held: Mapping[str, Any]) -> str:
+    for _ in range(20):  # through variables and methods such as .shuffle() to the call that loads
+        if isinstance(element, ast.Name) and element.id in held:
+            element = held[element.id]
+        elif (
+            isinstance(element, ast.Call)
+            and isinstance(element.func, ast.Attribute)
+            and element.func.attr != "load_dataset"
+        ):
+            element = element.func.value
+        else:
+            break
+    loads = next(calls(element, "load_dataset"), {}) if isinstance(element, ast.Call) else {}
+    if "data_files" not in loads:
+        raise DataError(
+            f"{name}: an interleaved dataset is not loaded from data_files in this file",
+            wanted="load_dataset(..., data_files=...) for every one of them",
+        )
+    value = literal(loads["data_files"], "data_files")
+    if isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, str):
+        raise DataError(f"{name}: data_files is {value!r}", wanted="one file or pattern a dataset")
+    return value
 
 
 def _launch(handed: Handover) -> str:

@@ -53,7 +53,7 @@ def _render(handed: Handover) -> Mapping[str, str]:
 
 def _parse(files: Mapping[str, str]) -> tuple[Blend, ...]:
     blends = []
-    for name in sorted(files):
+    for name in files:
         data = inside(yaml_mapping(name, files[name], "data.sources"), "data", name)
         sources = inside(data, "sources", name)
         if not isinstance(sources, dict):

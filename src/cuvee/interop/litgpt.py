@@ -29,7 +29,8 @@ class Mixture(DataModule):
     def train_dataloader(self) -> StreamingDataLoader:
         parts = [
             StreamingDataset(
-                input_dir=path, item_loader=TokensLoader(block_size=self.seq_length), shuffle=True, drop_last=True
+                input_dir=path, item_loader=TokensLoader(block_size=self.seq_length), shuffle=True, drop_last=True,
+                seed=self.seed,
             )
             for path in PATHS
         ]
@@ -64,7 +65,7 @@ def _phase(handed: Handover, stage: Stage, module: str) -> str:
 
 
 def _parse(files: Mapping[str, str]) -> tuple[Blend, ...]:
-    return tuple(_blend(name, files[name], None if len(files) > 1 else 0) for name in sorted(files))
+    return tuple(_blend(name, files[name], None if len(files) > 1 else 0) for name in files)
 
 
 def _blend(name: str, text: str, start: int | None) -> Blend:

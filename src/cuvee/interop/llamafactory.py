@@ -52,7 +52,7 @@ def _render(handed: Handover) -> Mapping[str, str]:
 def _parse(files: Mapping[str, str]) -> tuple[Blend, ...]:
     infos = [name for name in files if name.endswith(".json")]
     info = json_mapping(infos[0], files[infos[0]], "dataset_info.json") if infos else {}
-    trains = sorted(name for name in files if not name.endswith(".json"))
+    trains = [name for name in files if not name.endswith(".json")]
     if not trains:
         raise DataError("there is no training YAML", wanted="the YAML with `dataset:`, and dataset_info.json beside it")
     start = None if len(trains) > 1 else 0
@@ -69,6 +69,11 @@ def _blend(name: str, data: Mapping[str, Any], info: Mapping[str, Any], start: i
         found = collected(((_path(d, info), w) for d, w in zip(datasets, amounts, strict=True)), name)
         must_sum_to_one(found, "LLaMA-Factory")
         return Blend(found, start)
+    if str(data.get("mix_strategy", "concat")) != "concat":
+        raise DataError(
+            f"{name}: mix_strategy is {data['mix_strategy']} without interleave_probs",
+            wanted="interleave_probs, or mix_strategy: concat with num_samples",
+        )
     return Blend(collected(_rows(datasets, info, name), name), start)
 
 
@@ -91,8 +96,8 @@ def _path(dataset: str, info: Mapping[str, Any]) -> str:
 
 def _launch(handed: Handover) -> str:
     return (
-        "```\nllamafactory-cli train train-00.yaml\n```\n\nAdd your model and output keys. One epoch is the phase. Documents beyond "
-        f"cutoff_len ({handed.seq_len} tokens) are cut: export with\n`--row-limit {handed.seq_len}` so that weights know it."
+        "```\nllamafactory-cli train train-00.yaml\n```\n\nAdd your model and output keys. One epoch is the phase. `stage: pt` packs "
+        "documents whole: nothing is cut, so export without `--row-limit`."
     )
 
 

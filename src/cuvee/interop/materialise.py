@@ -169,7 +169,7 @@ def materialise(
         return found
     parts = plan(order, corpus)
     _check_room(folder, order, corpus)
-    left = [i for i, part in enumerate(parts) if not _record_path(folder, part).exists()]
+    left = [i for i, part in enumerate(parts) if not _made(folder, part)]
     bar.advance((len(parts) - len(left)) / max(len(parts), 1))
     if min(workers, len(left)) > 1:
         _spread(folder, corpus, min(workers, len(left)))
@@ -181,7 +181,7 @@ def materialise(
 
 
 def _settle(folder: Path, order: Order) -> Manifest | None:
-    """The manifest if it is there; an order of another kind is refused."""
+    """The manifest if it and all its shards are there; an order of another kind is refused."""
     path = folder / "order.json"
     if path.exists():
         old = _load(Order, path)
@@ -194,7 +194,8 @@ def _settle(folder: Path, order: Order) -> Manifest | None:
             )
     write(path, dump_json(to_json(order)))
     manifest = folder / "manifest.json"
-    return _load(Manifest, manifest) if manifest.exists() else None
+    found = _load(Manifest, manifest) if manifest.exists() else None
+    return found if found is not None and all(_is_there(folder, w) for w in found.shards) else None
 
 
 def _load(cls: type[T], path: Path) -> T:
@@ -271,7 +272,7 @@ def _of_domain(order: Order, corpus: Corpus, i: int, begin: int, end: int) -> tu
 
 def make(folder: Path, part: Part, order: Order, corpus: Corpus) -> None:
     """Write one shard and its record, unless the record is there."""
-    if _record_path(folder, part).exists():
+    if _made(folder, part):
         return
     pieces = pieces_of(order, corpus, part.phase)
     if part.domain:
@@ -293,6 +294,17 @@ def _documents(pieces: Pieces, corpus: Corpus) -> Iterator[tuple[str, NDArray[An
         pieces.domain_P.tolist(), pieces.document_P.tolist(), pieces.low_P.tolist(), pieces.high_P.tolist(), strict=True
     ):
         yield corpus.domains[i], corpus.source(corpus.domains[i], "train").document(document)[low:high]
+
+
+def _made(folder: Path, part: Part) -> bool:
+    """Whether the record of a shard and the shard itself, in the size it was written, are there."""
+    record = _record_path(folder, part)
+    return record.exists() and _is_there(folder, from_json(Written, load_json(record)["written"]))
+
+
+def _is_there(folder: Path, written: Written) -> bool:
+    files = [folder / f"{written.path}{ending}" for ending in (".bin", ".idx", ".jsonl", ".parquet")]
+    return sum(f.stat().st_size for f in files if f.is_file()) == written.bytes
 
 
 def _record_path(folder: Path, part: Part) -> Path:

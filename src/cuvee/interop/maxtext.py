@@ -37,7 +37,7 @@ def _phase(handed: Handover, stage: Stage) -> str:
 
 def _parse(files: Mapping[str, str]) -> tuple[Blend, ...]:
     start = None if len(files) > 1 else 0
-    return tuple(Blend(collected(_pairs(name, files[name]), name), start) for name in sorted(files))
+    return tuple(Blend(collected(_pairs(name, files[name]), name), start) for name in files)
 
 
 def _pairs(name: str, text: str) -> Iterator[tuple[str, float]]:
@@ -51,6 +51,7 @@ def _pairs(name: str, text: str) -> Iterator[tuple[str, float]]:
 
 
 def _inline(text: str, name: str) -> Iterator[tuple[str, float]]:
+    text = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
     match = _STRING.search(text)
     value = (match["value"] if match else text).split(" #")[0].strip().rstrip("\\").strip().strip("'\"")
     parts = [part.rpartition(",") for part in value.split(";")]

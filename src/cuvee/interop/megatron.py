@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from cuvee.base.errors import DataError
 from cuvee.interop.record import Blend, Exporter, Handover, Stage, weights
+from cuvee.interop.texts import phase_files
 
 TESTED = (
     "Megatron-LM d98e8a64 (2026-08-22), its code read; its own parser and blending index run in megatron-core 0.16.1"
@@ -85,29 +86,49 @@ def steps(handed: Handover, tokens: int) -> int:
     return round(tokens / (handed.seq_len * handed.batch))
 
 
+def step_starts(handed: Handover) -> list[int]:
+    """The step at which each phase begins.
+
+    Raises:
+        DataError: a phase without a step of its own.
+    """
+    starts = [steps(handed, stage.start) for stage in handed.stages]
+    ends = [*starts[1:], steps(handed, handed.tokens)]
+    if len(starts) > 1 and any(end <= start for start, end in zip(starts, ends, strict=True)):
+        raise DataError(
+            f"in steps of {handed.batch * handed.seq_len:,} tokens the phases run over {[*starts, ends[-1]]}",
+            wanted="a step of its own for every phase",
+            fix="a smaller --batch or --seq-len, or longer phases",
+        )
+    return starts
+
+
 def _render_blend(handed: Handover) -> Mapping[str, str]:
+    step_starts(handed)
     files = {}
-    for number, stage in enumerate(handed.stages):
+    for name, stage in zip(phase_files(len(handed.stages), "blend", "txt"), handed.stages, strict=True):
         words = flat_list(handed, stage)
         lines = [f"{weight} {path}" for weight, path in zip(words[::2], words[1::2], strict=True)]
-        files[f"blend-{number:02d}.txt"] = "\n".join(lines) + "\n"
+        files[name] = "\n".join(lines) + "\n"
     return files
 
 
 def _parse_blend(files: Mapping[str, str]) -> tuple[Blend, ...]:
-    ordered = [files[name] for name in sorted(files)]
+    ordered = [files[name] for name in files]
     return tuple(blend_of(text.split(), None if len(ordered) > 1 else 0) for text in ordered)
 
 
 def _render_split(handed: Handover) -> Mapping[str, str]:
+    step_starts(handed)
+    names = phase_files(len(handed.stages), "blend", "json")
     return {
-        f"blend-{n:02d}.json": json.dumps({"train": flat_list(handed, s), "valid": None, "test": None}, indent=1) + "\n"
-        for n, s in enumerate(handed.stages)
+        name: json.dumps({"train": flat_list(handed, s), "valid": None, "test": None}, indent=1) + "\n"
+        for name, s in zip(names, handed.stages, strict=True)
     }
 
 
 def _parse_split(files: Mapping[str, str]) -> tuple[Blend, ...]:
-    return tuple(_split(name, files[name], None if len(files) > 1 else 0) for name in sorted(files))
+    return tuple(_split(name, files[name], None if len(files) > 1 else 0) for name in files)
 
 
 def _split(name: str, text: str, start: int | None) -> Blend:
@@ -139,11 +160,13 @@ def launch(handed: Handover, option: str, suffix: str) -> str:
         "```",
     ]
     if len(handed.stages) > 1:
-        at = " ".join(str(steps(handed, s.start)) for s in handed.stages[1:])
+        at = " ".join(map(str, step_starts(handed)[1:]))
+        seeds = ", ".join(str(s.seed) for s in handed.stages)
         lines += [
             "",
             f"Add `--phase-transition-iterations {at}` and keep the global batch fixed: the run exits at each transition; launch",
-            "it again with the next blend file.",
+            f"it again with the next blend file and the next `--seed` ({seeds}): a phase counts its samples from 0, and with the",
+            "seed of the phase before it would read the same ones again.",
         ]
     return "\n".join(lines)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 from cuvee.base.codec import to_json
 from cuvee.base.errors import CuveeError, DataError
 from cuvee.base.files import FORMAT, dump_json, replace
+from cuvee.interop.texts import json_mapping, number, yaml_mapping
 from cuvee.mixture.schedule import Phase, Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.plan.choice import Estimate
@@ -75,7 +75,7 @@ def read_mixture(path: Path) -> Schedule:
     try:
         if "phases" in data:
             return _ours(data)
-        return Schedule.constant(Mixture.from_shares({str(k): _share(k, v) for k, v in data.items()}))
+        return Schedule.constant(Mixture.from_shares({str(k): number(v, str(k)) for k, v in data.items()}))
     except CuveeError as error:
         raise DataError(f"{path}: {error.what}", wanted=error.wanted or WANTED, fix=error.fix) from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -100,6 +100,17 @@ def ordered(schedule: Schedule, domains: Sequence[str]) -> Schedule:
     return Schedule(tuple(phases))
 
 
+def written_for(path: Path) -> tuple[str, int | None]:
+    """The corpus fingerprint and the run's tokens that a mixture file of ours was written for; empty and None for others."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "", None
+    known = data if isinstance(data, dict) and "phases" in data else {}
+    tokens = known.get("tokens")
+    return str(known.get("corpus") or ""), tokens if isinstance(tokens, int) else None
+
+
 def _ours(data: Mapping[str, Any]) -> Schedule:
     if data.get("format") != FORMAT:
         raise DataError(
@@ -112,28 +123,21 @@ def _ours(data: Mapping[str, Any]) -> Schedule:
         units = phase.get("units")
         if units is not None:
             mixture = Mixture(tuple(units), tuple(int(u) for u in units.values()))
+            if any(abs(float(phase["shares"].get(d, -1)) - s) > 1e-6 for d, s in mixture.as_dict().items()):
+                raise DataError(
+                    "its shares and its units disagree",
+                    wanted="units that are the shares",
+                    fix="remove `units` from the file to have them made from the shares",
+                )
         else:
-            mixture = Mixture.from_shares({str(k): _share(k, v) for k, v in phase["shares"].items()})
+            mixture = Mixture.from_shares({str(k): number(v, str(k)) for k, v in phase["shares"].items()})
         phases.append(Phase(int(phase["start"]), mixture))
     return Schedule(tuple(phases))
 
 
 def _mapping(path: Path, text: str) -> Mapping[str, Any]:
-    if path.suffix.lower() == ".json":
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise DataError(f"{path} is no JSON: {error}", wanted=WANTED) from error
-    else:
-        import yaml
-
-        try:
-            data = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise DataError(f"{path} is no YAML: {error}", wanted=WANTED) from error
-    if not isinstance(data, dict) or not data:
-        raise DataError(f"{path} holds {type(data).__name__}, not a mapping", wanted=WANTED)
-    return data
+    read = json_mapping if path.suffix.lower() == ".json" else yaml_mapping
+    return read(str(path), text, WANTED)
 
 
 def _table(text: str) -> Mapping[str, Any]:
@@ -146,13 +150,3 @@ def _table(text: str) -> Mapping[str, Any]:
             raise DataError(f"the domain {row['domain']!r} is there twice", wanted="every domain once")
         found[row["domain"]] = row["share"]
     return found
-
-
-def _share(name: object, value: object) -> float:
-    try:
-        share = float(value) if not isinstance(value, bool) else math.nan  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        share = math.nan
-    if not (math.isfinite(share) and share >= 0):
-        raise DataError(f"the share of {name!r} is {value!r}", wanted="a number, at least 0")
-    return share

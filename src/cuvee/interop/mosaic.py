@@ -69,7 +69,7 @@ def _parse_foundry(files: Mapping[str, str]) -> tuple[Blend, ...]:
 def _parse(files: Mapping[str, str], where: str) -> tuple[Blend, ...]:
     start = None if len(files) > 1 else 0
     blends = []
-    for name in sorted(files):
+    for name in files:
         streams = inside(yaml_mapping(name, files[name], f"a mapping with {where}"), where, name)
         rows = streams.values() if isinstance(streams, dict) else streams
         blends.append(Blend(collected(_pairs(list(rows or []), name), name), start))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cuvee.base.errors import DataError
-from cuvee.interop.megatron import sequences, steps
+from cuvee.interop.megatron import sequences, step_starts, steps
 from cuvee.interop.record import Blend, Exporter, Handover, weights
 from cuvee.interop.texts import collected, dump_yaml, inside, number, yaml_mapping
 
@@ -20,22 +20,15 @@ WANTED = "a nanotron configuration with data_stages"
 
 def _render(handed: Handover) -> Mapping[str, str]:
     stages = []
-    for n, stage in enumerate(handed.stages):
+    for n, (stage, step) in enumerate(zip(handed.stages, step_starts(handed), strict=True)):
         found = weights(handed, stage, "tokens")
         dataset = {"dataset_folder": list(found), "dataset_weights": [float(f"{w:.10g}") for w in found.values()]}
         stages.append(
             {
                 "name": f"phase-{n:02d}",
-                "start_training_step": steps(handed, stage.start) + 1,
-                "data": {"dataset": dataset, "num_loading_workers": 1, "seed": handed.seed},
+                "start_training_step": step + 1,
+                "data": {"dataset": dataset, "num_loading_workers": 1, "seed": stage.seed},
             }
-        )
-    starts = [s["start_training_step"] for s in stages]
-    if len(set(starts)) < len(starts):
-        raise DataError(
-            f"phases start at the steps {starts}",
-            wanted="one step apart at least",
-            fix="a smaller --batch or --seq-len",
         )
     tokens = {
         "sequence_length": handed.seq_len,

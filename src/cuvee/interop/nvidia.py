@@ -25,7 +25,7 @@ dataset = GPTDatasetConfig(
     seq_length={handed.seq_len},
     blend={_pair(flat_list(handed, stage))},
     split="100,0,0",
-    random_seed={handed.seed},
+    random_seed={stage.seed},
     reset_attention_mask=False,
     reset_position_ids=False,
     eod_mask_loss=False,
@@ -44,7 +44,7 @@ data = PreTrainingDataModule(
     global_batch_size={handed.batch},
     micro_batch_size=1,
     split="100,0,0",
-    seed={handed.seed},
+    seed={stage.seed},
 )
 '''
 
@@ -71,13 +71,16 @@ def _render_nemo(handed: Handover) -> Mapping[str, str]:
 
 def _parse(files: Mapping[str, str], called: str, argument: str) -> tuple[Blend, ...]:
     start = None if len(files) > 1 else 0
-    return tuple(_blend(name, files[name], called, argument, start) for name in sorted(files))
+    return tuple(_blend(name, files[name], called, argument, start) for name in files)
 
 
 def _blend(name: str, text: str, called: str, argument: str, start: int | None) -> Blend:
-    found = next(calls(python_tree(name, text), called), None)
-    if found is None:
-        raise DataError(f"{name} calls no {called}", wanted=f"{called}({argument}=[weight, prefix, ...])")
+    every = list(calls(python_tree(name, text), called))
+    found = every[0] if every else {}
+    if len(every) != 1:
+        raise DataError(
+            f"{name} calls {called} {len(every)} times", wanted=f"{called}({argument}=[weight, prefix, ...])"
+        )
     if argument in found:
         value = literal(found[argument], argument)
         value = value.get("train") if isinstance(value, dict) else value

@@ -71,7 +71,7 @@ def _up(passes: float) -> float:
 
 
 def _parse(files: Mapping[str, str]) -> tuple[Blend, ...]:
-    return tuple(_file(name, files[name], None if n else 0) for n, name in enumerate(sorted(files)))
+    return tuple(_file(name, files[name], None if n else 0) for n, name in enumerate(files))
 
 
 def _file(name: str, text: str, start: int | None) -> Blend:

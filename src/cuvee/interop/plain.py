@@ -11,7 +11,7 @@ from typing import Any
 
 from cuvee.base.errors import DataError
 from cuvee.interop.record import Blend, Exporter, Handover, weights
-from cuvee.interop.texts import number
+from cuvee.interop.texts import must_sum_to_one, number
 
 COLUMNS = ("phase", "start", "domain", "path", "share", "tokens", "epochs")
 
@@ -70,6 +70,9 @@ def _blends(found: Any) -> tuple[Blend, ...]:
         shares[name] = shares.get(name, 0.0) + number(row["share"], name)
     if not phases:
         raise DataError("there are no rows", wanted=f"rows with the columns {', '.join(COLUMNS)}")
+    if all(row.get("tokens") for row in found):  # ours, whose shares sum to one unless the file is cut
+        for _, shares in phases.values():
+            must_sum_to_one(shares, "a file of ours")
     return tuple(Blend(phases[n][1], phases[n][0]) for n in sorted(phases))
 
 

@@ -82,9 +82,10 @@ class Handover:
         return next((s for s in self.sources for p, _ in s.paths if p == path), None)
 
     def epochs(self) -> dict[str, float]:
-        """Passes over each domain in the whole run."""
+        """Passes over each domain in the whole run; of what the trainer leaves of its documents."""
         return {
-            s.domain: sum(g.shares.get(s.domain, 0.0) * g.tokens for g in self.stages) / s.tokens for s in self.sources
+            s.domain: sum(g.shares.get(s.domain, 0.0) * g.tokens for g in self.stages) / (s.documents * s.row_tokens)
+            for s in self.sources
         }
 
 
@@ -122,6 +123,7 @@ class Exporter:
         exhausted: What the trainer does when a source runs out, a sentence.
         caps: Whether the format can bound passes over a source.
         phases: `native` when one file holds all phases, `relaunch` when each phase is a file and a new launch.
+        cuts: Whether documents are cut at `seq_len`, by what is written.
         render: File name -> text, all phases. Never called with a zero share.
         parse: The inverse, one blend a phase, from files of any author.
         recognises: Whether a file (name, text) looks like this format; used by `import-mix`.
@@ -138,6 +140,7 @@ class Exporter:
     exhausted: str
     caps: bool = False
     phases: Literal["native", "relaunch"] = "relaunch"
+    cuts: bool = False
     render: Callable[[Handover], Mapping[str, str]]
     parse: Callable[[Mapping[str, str]], tuple[Blend, ...]]
     recognises: Callable[[str, str], bool]

@@ -21,11 +21,32 @@ def yaml_mapping(name: str, text: str, wanted: str) -> dict[str, Any]:
 
     try:
         data = yaml.safe_load(text)
+        twice = _twice(yaml.compose(text, yaml.SafeLoader))
     except yaml.YAMLError as error:
         raise DataError(f"{name} is no YAML: {error}", wanted=wanted) from error
+    if twice:
+        raise DataError(f"{name} has the key {twice} twice", wanted="every key once")
     if not isinstance(data, dict):
         raise DataError(f"{name} holds {type(data).__name__}, not a mapping", wanted=wanted)
     return data
+
+
+def _twice(node: Any) -> str:
+    """A key that is there twice in one mapping of a YAML tree; empty when there is none."""
+    pairs = node.value if getattr(node, "id", "") == "mapping" else []
+    keys = [key.value for key, _ in pairs if isinstance(key.value, str)]
+    children = (
+        [value for _, value in pairs] if pairs else node.value if isinstance(getattr(node, "value", 0), list) else []
+    )
+    found = [key for i, key in enumerate(keys) if key in keys[:i]] + [t for c in children if (t := _twice(c))]
+    return found[0] if found else ""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"a key is there twice among {', '.join(k for k, _ in pairs)[:200]}")
+    return found
 
 
 def dump_yaml(data: Mapping[str, Any]) -> str:
@@ -42,7 +63,7 @@ def json_mapping(name: str, text: str, wanted: str) -> dict[str, Any]:
         DataError: no JSON, or no object.
     """
     try:
-        data = json.loads(text)
+        data = json.loads(text, object_pairs_hook=_once)
     except ValueError as error:
         raise DataError(f"{name} is no JSON: {error}", wanted=wanted) from error
     if not isinstance(data, dict):
@@ -117,14 +138,17 @@ def python_tree(name: str, text: str) -> ast.Module:
         raise DataError(f"{name} is no Python: {error}", wanted="the configuration as a Python file") from error
 
 
+def called_name(call: ast.Call) -> str:
+    """What is called: the last part of a dotted name."""
+    function = call.func
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
 def calls(tree: ast.AST, called: str) -> Iterator[dict[str, ast.expr]]:
     """Keyword arguments of every call of `called` (the last part of a dotted name), in order."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            function = node.func
-            last = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-            if last == called:
-                yield {k.arg: k.value for k in node.keywords if k.arg}
+        if isinstance(node, ast.Call) and called_name(node) == called:
+            yield {k.arg: k.value for k in node.keywords if k.arg}
 
 
 def assigned(tree: ast.Module, variable: str) -> Any:
@@ -153,4 +177,5 @@ def literal(node: ast.expr, name: str) -> Any:
 
 def phase_files(handed_stages: int, stem: str, suffix: str) -> list[str]:
     """File names, one a phase."""
-    return [f"{stem}-{number:02d}.{suffix}" for number in range(handed_stages)]
+    width = max(2, len(str(handed_stages - 1)))
+    return [f"{stem}-{number:0{width}d}.{suffix}" for number in range(handed_stages)]

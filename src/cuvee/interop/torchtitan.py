@@ -73,7 +73,7 @@ def _render(handed: Handover) -> Mapping[str, str]:
 
 
 def _parse(files: Mapping[str, str]) -> tuple[Blend, ...]:
-    return tuple(Blend(_file(name, files[name]), None if n else 0) for n, name in enumerate(sorted(files)))
+    return tuple(Blend(_file(name, files[name]), None if n else 0) for n, name in enumerate(files))
 
 
 def _file(name: str, text: str) -> dict[str, float]:
@@ -83,6 +83,8 @@ def _file(name: str, text: str) -> dict[str, float]:
     }
     packers = {n.name for n in tree.body if isinstance(n, ast.FunctionDef) and _packs(n)}
     _unpacked(name, tree, values)
+    if sum(1 for _ in calls(tree, "DatasetMixConfig")) > 1:
+        raise DataError(f"{name} mixes mixes", wanted="one DatasetMixConfig, with the weights multiplied out")
     pairs = []
     for number_, call in enumerate(calls(tree, "WeightedDataset")):
         missing = [key for key in ("dataset", "weight") if key not in call]

@@ -24,7 +24,7 @@ def _render(handed: Handover) -> Mapping[str, str]:
     for name, stage in zip(names, handed.stages, strict=True):
         found = weights(handed, stage, "documents")
         rows = [{"path": "json", "data_files": p, "fraction": float(f"{w:.10g}")} for p, w in found.items()]
-        files[name] = dump_yaml({"datasets": rows, "seed": handed.seed, "max_length": handed.seq_len})
+        files[name] = dump_yaml({"datasets": rows, "seed": stage.seed, "max_length": handed.seq_len})
     return files
 
 
@@ -42,13 +42,15 @@ def _parse(files: Mapping[str, str]) -> tuple[Blend, ...]:
     start = None if len(files) > 1 else 0
     return tuple(
         Blend(collected(_pairs(inside(yaml_mapping(n, files[n], "datasets"), "datasets", n), n), n), start)
-        for n in sorted(files)
+        for n in files
     )
 
 
 def _pairs(rows: Any, name: str) -> Iterator[tuple[str, float]]:
     for row in rows if isinstance(rows, list) else []:
         given = row.get("data_files")
+        if isinstance(given, list) and len(given) != 1:
+            raise DataError(f"{name}: the dataset {row!r} has {len(given)} files", wanted="one file a dataset")
         path = row.get("path") if given is None else given[0] if isinstance(given, list) else given
         if not path or "fraction" not in row:
             raise DataError(
@@ -83,6 +85,7 @@ TRL = Exporter(
     unit="documents",
     tested_against="TRL 1.16.0, the mixture built by it and its rows counted",
     data="data/{slug}.jsonl",
+    cuts=True,
     reads="JSONL files, one a domain, shuffled",
     exhausted="TRL never repeats: it shrinks the whole mixture to the source that is the tightest.",
     render=_render,

@@ -32,7 +32,8 @@ class Mixture(DataModule):
     def train_dataloader(self) -> StreamingDataLoader:
         parts = [
             StreamingDataset(
-                input_dir=path, item_loader=TokensLoader(block_size=self.seq_length), shuffle=True, drop_last=True
+                input_dir=path, item_loader=TokensLoader(block_size=self.seq_length), shuffle=True, drop_last=True,
+                seed=self.seed,
             )
             for path in PATHS
         ]

@@ -9,7 +9,7 @@ dataset = GPTDatasetConfig(
         '/d/math_text_document',
     ], [0.4, 0.6]),
     split="100,0,0",
-    random_seed=42,
+    random_seed=43,
     reset_attention_mask=False,
     reset_position_ids=False,
     eod_mask_loss=False,

@@ -11,5 +11,5 @@ data = PreTrainingDataModule(
     global_batch_size=8,
     micro_batch_size=1,
     split="100,0,0",
-    seed=42,
+    seed=43,
 )
