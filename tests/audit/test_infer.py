@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, trainers
 
 from cuvee.audit.infer import Inference, infer
-from cuvee.base.errors import UsageError
+from cuvee.audit.merges import MARKED
+from cuvee.base.errors import DataError, UsageError
 from cuvee.cli.audit import value, write_prior
 from cuvee.report.audit import render_audit
 from cuvee.testing.corpora import synthetic
@@ -146,3 +148,57 @@ def test_shares_are_read_from_compressed_samples(
     (tmp_path / "noise.bin").write_bytes(np.random.default_rng(0).bytes(4000))
     found = infer(known[0], [tmp_path], merges=100, simulations=0)
     assert {p.category for p in found.proportions} == set(COUNTS)
+
+
+def test_categories_that_say_nothing_are_errors(
+    known: tuple[Path, list[Path], dict[str, float]], tmp_path: Path
+) -> None:
+    rows = {"abc": documents("abc", 40), "mno": documents("mno", 40)}
+    with pytest.raises(DataError, match="no pair of the tokenizer's symbols in single"):
+        infer(known[0], folders(tmp_path / "a", {**rows, "single": ["a"]}), merges=50, simulations=0)
+    sources = folders(tmp_path / "b", rows)
+    (tmp_path / "b" / "other.jsonl").write_text('{"content": "x y"}\n', encoding="utf-8")
+    with pytest.raises(DataError, match="no text in other"):
+        infer(known[0], [*sources, tmp_path / "b" / "other.jsonl"], merges=50, simulations=0)
+    cyrillic = trained(tmp_path / "t.json", documents("шчы", 40), 40)
+    with pytest.raises(DataError, match="no merge occurs in any sample"):
+        infer(cyrillic, sources, merges=40, simulations=0)
+
+
+def test_a_category_of_one_document_gets_no_intervals(
+    known: tuple[Path, list[Path], dict[str, float]], tmp_path: Path
+) -> None:
+    sources = folders(tmp_path, {"abc": documents("abc", 40), "mno": [" ".join(documents("mno", 20))]})
+    found = infer(known[0], sources, merges=100, simulations=3)
+    assert found.simulations == 0
+    assert all((p.low, p.high) == (0, 1) for p in found.proportions)
+    assert any("too few documents" in w for w in found.warnings)
+
+
+def test_categories_in_a_field_and_rows_that_cannot_be_read(
+    known: tuple[Path, list[Path], dict[str, float]], tmp_path: Path
+) -> None:
+    lines = [json.dumps({"text": t, "kind": c}) for c in ("abc", "mno") for t in documents(c, 40)]
+    path = tmp_path / "all.jsonl"
+    path.write_text("\n".join([*lines, "{"]), encoding="utf-8")
+    found = infer(known[0], [path], merges=60, simulations=0, domains="field:kind")
+    assert [p.category for p in found.proportions] == ["abc", "mno"]
+    assert any("1 rows of the samples could not be read" in w for w in found.warnings)
+
+
+def test_merges_alone_that_mark_words(tmp_path: Path) -> None:
+    texts = {c: documents(c, n, 1) for c, n in {"abc": 120, "mno": 60}.items()}
+    body = {"type": "BPE", "vocab": {}, "merges": []}
+    tokenizer = Tokenizer.from_str(
+        json.dumps({"model": body, "normalizer": MARKED, "pre_tokenizer": None, "added_tokens": []})
+    )
+    tokenizer.train_from_iterator(
+        (w for rows in texts.values() for t in rows for w in t.split(" ")),
+        trainers.BpeTrainer(vocab_size=140, show_progress=False),
+    )
+    merges = json.loads(tokenizer.to_str())["model"]["merges"]
+    path = tmp_path / "merges.txt"
+    path.write_text("\n".join(" ".join(m) for m in merges), encoding="utf-8")
+    found = infer(path, folders(tmp_path / "s", {c: documents(c, 80, 2) for c in texts}), merges=100, simulations=0)
+    assert found.share("abc") == pytest.approx(2 / 3, abs=0.05)
+    assert any("words begin at ▁" in w for w in found.warnings)

@@ -94,3 +94,22 @@ def test_too_few_categories(merges: Merges, tmp_path: Path) -> None:
             folders(tmp_path / "two", {"a": ["x y"], "b": [""]}),
             merges, most_bytes=10, domains="auto", fields=fields, progress=Silent(),
         )  # fmt: skip
+
+
+def test_a_cut_that_fails_late_is_not_used(merges: Merges, tmp_path: Path) -> None:
+    given = replace(merges, pre_tokenizer=isolated(PATTERNS["cl100k"]))
+    texts = [*(f"one line {i}" for i in range(10)), *(f"a;\nb;\n{i};\n" for i in range(60))]
+    sources = folders(tmp_path, {"a": texts, "b": ["c d"]})
+    found = read_samples(
+        sources, given, most_bytes=10**6, domains="auto", fields=Fields("text", None), progress=Silent()
+    )
+    counted = dict(zip(found.words, found.weights()[:, 0].tolist(), strict=True))
+    assert counted[";\u010a"] == 180
+
+
+def test_conversions_whose_pre_tokeniser_leaves_words_together(merges: Merges) -> None:
+    split = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
+    spaces = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    given = replace(merges, alphabet=(*merges.alphabet, "▁"), normalizer=spaces, pre_tokenizer=split)
+    found = Splitter(given)
+    assert found.words(found.normal("bad cafe\nhi you")) == ["bad", "▁cafe", "hi", "▁you"]

@@ -18,7 +18,7 @@ from cuvee.base.progress import Progress
 from cuvee.corpus.readers import Fields
 from cuvee.corpus.sources import find_files
 
-_VERSION = 1
+_VERSION = 2
 """Raised by hand when words are counted in another way."""
 
 
@@ -42,9 +42,16 @@ def cached_samples(
     if folder is None:
         return fresh()
     files = find_files(sources, domains, leave_out=folder, text_field=fields.text).files
-    split = [merges.normalizer, merges.pre_tokenizer, Splitter(merges).by_spaces and Splitter(merges).digits_alone]
+    splitter = Splitter(merges)
+    split = [merges.normalizer, merges.pre_tokenizer, splitter.by_spaces, splitter.by_spaces and splitter.digits_alone]
     key = content_id(
-        [_VERSION, [[f.label, f.domain, hash_file(Path(f.path))] for f in files], split, most_bytes, fields]
+        [
+            _VERSION,
+            [[f.label, f.domain, f.kind, f.unit, hash_file(Path(f.path))] for f in files],
+            split,
+            most_bytes,
+            fields,
+        ]
     )
     path = folder / f"{key}.npz"
     found = _load(path)
@@ -56,7 +63,7 @@ def cached_samples(
 
 def _dump(samples: Samples) -> bytes:
     counts, buffer = samples.count_W_nG, io.BytesIO()
-    facts = {"categories": samples.categories, "passed_over": samples.passed_over}
+    facts = {"categories": samples.categories, "passed_over": samples.passed_over, "bad": samples.bad}
     np.savez(
         buffer,
         facts=np.frombuffer(json.dumps(facts).encode("utf-8"), np.uint8),
@@ -85,6 +92,7 @@ def _load(path: Path) -> Samples | None:
             bytes_n=part["bytes_n"],
             documents_n=part["documents_n"],
             passed_over=facts["passed_over"],
+            bad=facts["bad"],
         )
     except Exception:  # whatever is wrong with the file, the remedy is to count again
         return None

@@ -18,9 +18,9 @@ from cuvee.audit.cache import cached_samples
 from cuvee.audit.merges import BYTES, Merges, read_merges
 from cuvee.audit.program import Fit, Program
 from cuvee.audit.replay import Counts, Replay
-from cuvee.audit.simulate import Simulated, simulate
+from cuvee.audit.simulate import Simulated, halves_hold_text, simulate
 from cuvee.audit.words import READING, Samples
-from cuvee.base.errors import UsageError
+from cuvee.base.errors import DataError, UsageError
 from cuvee.base.progress import Progress, Silent
 from cuvee.base.rng import generator
 from cuvee.corpus.readers import Fields
@@ -154,12 +154,13 @@ def infer(
             f"got merges {merges}, simulations {simulations}", wanted="at least 10 merges, 0 simulations or more"
         )
     listed = read_merges(Path(tokenizer), merges)
+    field = domains.removeprefix("field:") if domains.startswith("field:") else None
     found = cached_samples(
         [Path(s) for s in samples],
         listed,
         most_bytes,
         domains,
-        Fields(text_field, None),
+        Fields(text_field, field),
         Path(cache) if cache is not None else None,
         say,
     )
@@ -179,12 +180,21 @@ class _Study:
             if t % 100 == 0:
                 progress.advance(_COUNTING * 100 / len(merges.pairs), f"merge {t:,}")
         self.counts: Counts = replay.counts()
+        silent = [c for c, pairs in zip(samples.categories, self.counts.initial_C, strict=True) if not pairs]
+        if silent or not self.counts.merged_TC.any():
+            raise DataError(
+                f"no pair of the tokenizer's symbols in {', '.join(silent)}"
+                if silent
+                else "no merge occurs in any sample",
+                wanted="samples of text that the tokenizer may have been trained on",
+                fix="leave the category out" if silent else "samples in its languages",
+            )
         self.bytes_per_pair_n = samples.bytes_n / np.maximum(self.counts.initial_C, 1)
         self.few = min(_SIMULATED, len(merges.pairs))
         self.program = Program(self.counts, self.few)
         self.fits: dict[int, Fit] = {}
         share_n = None
-        for count in sorted({max(10, len(merges.pairs) // 4), self.few, len(merges.pairs)}):
+        for count in sorted({min(self.few, max(10, len(merges.pairs) // 4)), self.few, len(merges.pairs)}):
             self.fits[count] = Program(self.counts, count).solve(share_n)
             share_n = self.fits[count].share_n
 
@@ -198,7 +208,9 @@ class _Study:
         return shares
 
     def simulate(self, count: int, seed: int) -> list[Simulated]:
-        runs = []
+        runs: list[Simulated] = []
+        if not halves_hold_text(self.samples):
+            return runs
         for k in range(count):
             rng = generator(seed, "simulation", k)
             runs.append(simulate(self.samples, self.layout, self.merges, self.fit.share_n, self.few, rng))
@@ -269,7 +281,7 @@ class _Study:
             few, share_n = self.fits[self.few], self.of_bytes(self.fits[self.few].share_n)
             known = np.flatnonzero(share_n > _LEAST_SHARE).tolist()
             added = [self.program.solve(few.share_n, leave_out=i).violation - few.violation for i in known]
-            odds = [excess / max(a, 1e-9) * share_n[i] / (1 - share_n[i]) for i, a in zip(known, added, strict=True)]
+            odds = [excess / a * share_n[i] for i, a in zip(known, added, strict=True) if a > 0] or odds
         share, low, high = (
             float((o + of_missing) / (1 + o + of_missing)) for o in (median(odds), min(odds), max(odds))
         )
@@ -292,6 +304,12 @@ class _Study:
 
     def _warnings(self, residual: Residual, unknown: Unknown, overlap: tuple[float, ...]) -> list[str]:
         found = []
+        if not halves_hold_text(self.samples):
+            found.append("a category has too few documents to be halved: no simulations, so no intervals")
+        if self.samples.bad:
+            found.append(f"{self.samples.bad:,} rows of the samples could not be read")
+        if self.merges.assumed:
+            found.append(self.merges.assumed)
         small = [c for c, b in zip(self.samples.categories, self.samples.bytes_n, strict=True) if b < 1_000_000]
         if small:
             found.append(f"under 1 MB of samples of {', '.join(small)}: their shares are rough")

@@ -11,9 +11,10 @@ import base64
 import binascii
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,14 @@ from cuvee.base.files import hash_file
 
 WANTED = "a BPE tokenizer: tokenizer.json, merges.txt, or tiktoken ranks"
 GPT2_SPLIT: dict[str, Any] = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+MARKED: dict[str, Any] = {
+    "type": "Sequence",
+    "normalizers": [
+        {"type": "Prepend", "prepend": "▁"},
+        {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+    ],
+}
+"""The normaliser of sentencepiece conversions."""
 _CASE = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _O200K_WORD = r"[^\r\n\p{{L}}\p{{N}}]?{}{}(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 _UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
@@ -53,6 +62,7 @@ class Merges:
         redundant: Further splits of tokens, left out.
         unreachable: Merges of tokens that nothing before makes, left out.
         normalizer, pre_tokenizer: As in a tokenizer.json; None for none.
+        assumed: A sentence on how text is split, where the file does not say it.
     """
 
     sha: str
@@ -64,6 +74,7 @@ class Merges:
     unreachable: int
     normalizer: Any
     pre_tokenizer: Any
+    assumed: str = ""
 
 
 def read_merges(path: Path, limit: int) -> Merges:
@@ -72,20 +83,28 @@ def read_merges(path: Path, limit: int) -> Merges:
     Raises:
         DataError: not a tokenizer, one without merges (unigram, WordPiece), or merges in no order.
     """
-    text = _text(path)
+    text, assumed = _text(path), ""
     name = path.name.removesuffix(".gz")
     if name.endswith(".json") or text.lstrip().startswith("{"):
         listed, symbols, normalizer, split = _tokenizer_json(path, text)
     elif name.endswith(".tiktoken") or _is_ranks(text):
         listed, symbols, normalizer, split = _ranks(path, text, limit)
+        if not any(known in path.name.lower() for known in PATTERNS):
+            assumed = "ranks do not say how text is split: it was guessed from their tokens"
     else:
         lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#version")]
         listed = [_two(line, path) for line in lines]
         symbols, normalizer, split = list(BYTES.values()), None, GPT2_SPLIT
+        assumed = "merges.txt does not say how text is split: GPT-2's way was taken"
+        if any("▁" in left + right for left, right in listed) and not any(
+            "Ġ" in left + right for left, right in listed
+        ):
+            symbols, normalizer, split = [], MARKED, None
+            assumed = "merges.txt does not say how text is split: words begin at ▁"
     if not listed:
         raise DataError(f"{path} has no merges", wanted=WANTED)
     kept, redundant = _one_split_a_token(listed)
-    return _numbered(path, kept, symbols, limit, redundant, normalizer, split)
+    return replace(_numbered(path, kept, symbols, limit, redundant, normalizer, split), assumed=assumed)
 
 
 def _text(path: Path) -> str:
@@ -154,6 +173,8 @@ def _ranks(path: Path, text: str, limit: int) -> tuple[Listed, list[str], Any, A
     except (ValueError, binascii.Error) as error:
         raise DataError(f"{path} holds no ranks: {error}", wanted="lines of a base64 token and its rank") from error
     pattern = next((p for name, p in PATTERNS.items() if name in path.name.lower()), None)
+    if pattern is None and any(re.fullmatch(rb"[!-/:-@\[-`{-~]+[\r\n]+", token) for token in ranks):
+        pattern = PATTERNS["cl100k"]  # a token of punctuation and line ends cannot be made by GPT-2's way
     split = GPT2_SPLIT
     if pattern is not None:
         isolated = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}

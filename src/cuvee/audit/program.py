@@ -23,9 +23,11 @@ from cuvee.audit.replay import Counts
 F64 = NDArray[np.float64]
 _ROWS = 1000
 """Most rows added at a time, the most violated first."""
-_ROUNDS = 40
+_ROUNDS = 200
 _STILL = 2e-4
 """The answer stands when shares move less than this in two solutions in a row."""
+_GROWTH = 0.01
+"""And the objective, which only grows as rows are added, by less than this part."""
 _SCALE = 1e6
 """Shares of pairs are written in millionths: the solver's tolerances are absolute."""
 _VISIBLE = 1e-2
@@ -72,7 +74,7 @@ class Program:
         n, merges = self.merged_Tn.shape[1], len(self.merged_Tn)
         share_n = np.full(n, 1 / n) if start_n is None else start_n
         merge_T, pair_P = np.zeros(merges), np.zeros(int(self._pair_R.max(initial=0)) + 1)
-        solver, violation, still, rounds = _Solver(n, leave_out), 0.0, 0, 0
+        solver, violation, reached, still, rounds = _Solver(n, leave_out), 0.0, 0.0, 0, 0
         while still < 2 and rounds < _ROUNDS:
             records, steps = self._violated(share_n, merge_T, pair_P)
             if not len(records):
@@ -87,7 +89,8 @@ class Program:
                     merge_T[name] = value
                 else:
                     pair_P[name - merges] = value
-            still = still + 1 if np.abs(share_n - before_n).max() < _STILL else 0
+            calm = np.abs(share_n - before_n).max() < _STILL and violation - reached <= _GROWTH * violation
+            still, reached = still + 1 if calm else 0, violation
             rounds += 1
         found = np.flatnonzero(pair_P > _VISIBLE)
         return Fit(share_n, violation, merge_T, {int(p): float(pair_P[p]) for p in found}, rounds)

@@ -63,10 +63,20 @@ def simulate(
     return Simulated(truth_n, fit.share_n, fit, frozenset(texts[len(merges.alphabet) :]))
 
 
+def halves_hold_text(samples: Samples) -> bool:
+    """Whether every category fills blocks enough for both halves."""
+    return bool((_filled(samples).sum(1) >= 2).all())
+
+
+def _filled(samples: Samples) -> NDArray[np.bool_]:
+    filled: NDArray[np.bool_] = np.asarray(samples.count_W_nG.sum(0)).reshape(len(samples.categories), BLOCKS) > 0
+    return filled
+
+
 def _halves(samples: Samples, rng: np.random.Generator) -> F64:
     """1 for the blocks of each category to train on, shape (n, G); both halves hold text where a category allows it."""
     n = len(samples.categories)
-    filled_nG = np.asarray(samples.count_W_nG.sum(0)).reshape(n, BLOCKS) > 0
+    filled_nG = _filled(samples)
     half_nG = np.zeros((n, BLOCKS))
     for i in range(n):
         blocks = rng.permutation(np.flatnonzero(filled_nG[i]))

@@ -37,6 +37,10 @@ _STRETCHES = (
     # pre-tokenisers that let line ends follow punctuation (cl100k): only a space or tab begins a new stretch
     re.compile(r"\s*\S+(?:[^\S \t]\s*\S+)*(?:[^\S \t]\s*\Z)?|\s+"),
 )
+_PROBE = "a;\n\n  b.\r\nc\t d/\n e"
+"""Line ends after punctuation: what the first documents of a category may happen to lack."""
+_LONG = 40_000
+"""Stretches of a document in one block; more of it goes to the next, so that one long document is not one block."""
 READING = 0.4
 """The part of an inference that reading is, about, for progress."""
 _TRIED, _TRIED_CHARACTERS = 10, 10_000
@@ -55,6 +59,7 @@ class Samples:
         bytes_n: UTF-8 bytes of text read.
         documents_n: Documents, exact duplicates left out.
         passed_over: Files that hold no text.
+        bad: Rows that could not be read.
     """
 
     categories: tuple[str, ...]
@@ -63,6 +68,7 @@ class Samples:
     bytes_n: NDArray[np.int64]
     documents_n: NDArray[np.int64]
     passed_over: int
+    bad: int
 
     def weights(self, chosen_nG: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Occurrences of every word in every category, shape (W, n); of the chosen blocks, or of all."""
@@ -95,7 +101,8 @@ def read_samples(
     split = Splitter(merges)
     for stretch in (None,) if split.by_spaces else (*_STRETCHES, None):
         try:
-            return _read(listing, _Reading(split, stretch, most_bytes), fields, progress)
+            reading = _Reading(split, stretch, most_bytes)
+            return _read(listing, reading, fields, progress)
         except _DisagreeError:
             continue
     raise AssertionError("whole documents agree with themselves")
@@ -105,8 +112,12 @@ def _read(listing: Listing, reading: _Reading, fields: Fields, progress: Progres
     size = max(1, sum(f.size for f in listing.files))
     for file in listing.files:
         progress.advance(READING * file.size / size, file.label)
+        if file.domain is not None:
+            reading.expect(file.domain)
         for found in read(file, fields):
-            if isinstance(found, Document):
+            if not isinstance(found, Document):
+                reading.bad += 1
+            else:
                 category = found.domain if found.domain is not None else file.domain
                 assert category is not None
                 if not reading.take(found.text, category) and fields.domain is None:
@@ -121,10 +132,17 @@ class _DisagreeError(Exception):
 class _Reading:
     def __init__(self, split: Splitter, stretch: re.Pattern[str] | None, most_bytes: int) -> None:
         self._split, self._stretch, self._most = split, stretch, most_bytes
+        if stretch is not None:
+            self._try(split.normal(_PROBE))
         self._columns: dict[tuple[str, int], Counter[str]] = {}
         self._bytes: Counter[str] = Counter()
         self._documents: Counter[str] = Counter()
         self._seen: set[tuple[str, int]] = set()
+        self.bad = 0
+
+    def expect(self, category: str) -> None:
+        """Know of a category before any text of it: one without is an error, not nothing."""
+        self._documents.setdefault(category, 0)
 
     def take(self, text: str, category: str) -> bool:
         """Count a document, unless it is there already; whether the category takes more."""
@@ -137,14 +155,13 @@ class _Reading:
             self._seen.add((category, identity))
             self._bytes[category] += len(data)
             self._documents[category] += 1
-            counts = self._columns.setdefault((category, identity % BLOCKS), Counter())
             normal = self._split.normal(text)
-            if self._stretch is None:
-                counts.update(self._split.words(normal))
-            else:
-                if self._documents[category] <= _TRIED:
-                    self._try(normal[:_TRIED_CHARACTERS])
-                counts.update(self._stretch.findall(normal))
+            if self._stretch is not None and (self._documents[category] <= _TRIED or identity % 64 == 0):
+                self._try(normal[:_TRIED_CHARACTERS])
+            parts = self._split.words(normal) if self._stretch is None else self._stretch.findall(normal)
+            for k in range(0, len(parts), _LONG):
+                block = (identity + k // _LONG) % BLOCKS
+                self._columns.setdefault((category, block), Counter()).update(parts[k : k + _LONG])
         return True
 
     def _try(self, text: str) -> None:
@@ -155,7 +172,11 @@ class _Reading:
     def samples(self, passed_over: int) -> Samples:
         empty = [c for c in self._documents if not self._documents[c]]
         if empty:
-            raise DataError(f"no text in {', '.join(empty)}", wanted="text in every category", fix="leave it out")
+            raise DataError(
+                f"no text in {', '.join(empty)}",
+                wanted="text in every category",
+                fix="leave it out, or name the field that holds the text",
+            )
         categories = tuple(sorted(self._documents))
         if len(categories) < 2:
             raise UsageError(
@@ -181,6 +202,7 @@ class _Reading:
             bytes_n=np.array([self._bytes[c] for c in categories]),
             documents_n=np.array([self._documents[c] for c in categories]),
             passed_over=passed_over,
+            bad=self.bad,
         )
 
     def _words(self, stretches: list[str]) -> tuple[dict[str, int], csr_matrix]:
@@ -221,12 +243,18 @@ class Splitter:
         self._normalizer, self._cut = tokenizer.normalizer, tokenizer.pre_tokenizer
         kind = (merges.normalizer or {}).get("type")
         self._form: Any = kind if kind in ("NFC", "NFD", "NFKC", "NFKD") else None  # most text is normal, seen quickly
-        self.by_spaces = pre is None or (pre["type"] == "Metaspace" and not pre.get("split", True))
+        self.by_spaces = pre is None or (
+            # a pre-tokeniser that leaves words together, as conversions with ▁ for every space have
+            "▁" in merges.alphabet and len(self._cut.pre_tokenize_str(self._plain("a b"))) == 1
+        )
         self.digits_alone = not any(sum(c.isdigit() for c in text) > 1 for text in merges.texts)
         if self.by_spaces and "▁" not in merges.alphabet:
             raise DataError(
                 "the tokenizer has no pre-tokeniser, and no ▁ marks words", wanted="words that merges stay within"
             )
+
+    def _plain(self, text: str) -> str:
+        return text if self._normalizer is None else str(self._normalizer.normalize_str(text))
 
     def normal(self, text: str) -> str:
         """The normalised text, of sentencepiece conversions line by line."""
@@ -234,7 +262,7 @@ class Splitter:
             return text
         if self.by_spaces:
             return "\n".join(self._normalizer.normalize_str(line) for line in text.split("\n"))
-        return str(self._normalizer.normalize_str(text))
+        return self._plain(text)
 
     def words(self, normal: str) -> list[str]:
         """The pre-tokens of normalised text, in order."""

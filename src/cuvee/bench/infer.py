@@ -119,7 +119,7 @@ def alike(pools: Pools) -> tuple[str, str]:
 
 
 def deal(sources: Sequence[Path]) -> tuple[Pools, Pools]:
-    """Documents of each category in two pools that share none, by a hash of their content."""
+    """Documents of each category in two pools that share none, by a hash of their content; files of plain text stay whole."""
     listing = find_files(sources, "auto", leave_out=Path("/nowhere"), text_field="text")
     pools: tuple[dict[str, list[str]], dict[str, list[str]]] = ({}, {})
     seen = set()
@@ -128,10 +128,11 @@ def deal(sources: Sequence[Path]) -> tuple[Pools, Pools]:
             if not isinstance(found, Document):
                 continue
             # the whole document goes to one pool, cut into pieces there
-            key = hash64(found.text.encode("utf-8"))
-            if key in seen:
+            identity = hash64(found.text.encode("utf-8"))
+            if identity in seen:
                 continue
-            seen.add(key)
+            seen.add(identity)
+            key = hash64(file.path.encode("utf-8")) if file.kind == "text" and file.unit != "piece" else identity
             category = file.domain or ""
             pool = pools[key % 2].setdefault(category, [])
             pools[1 - key % 2].setdefault(category, [])
@@ -210,11 +211,14 @@ class _Bench:
             for k in range(_CANDIDATES):
                 rng = generator(k, "candidate", len(names))
                 share = rng.dirichlet(np.ones(len(names)))
-                made.append((share, simulate(samples, layout, merges, share, 300, rng).texts))
+                run = simulate(samples, layout, merges, share, 300, rng)
+                made.append((run.truth_n, run.texts))
             self._candidates[key] = made
         mine = frozenset(merges.texts[:300])
         best = max(self._candidates[key], key=lambda c: len(c[1] & mine))[0]
-        return float(np.log10(np.mean((best - true_n) ** 2)))
+        pairs_n = np.bincount(samples.layout(merges).word_N, minlength=len(samples.words)) - 1
+        bytes_n = best * samples.bytes_n / np.maximum(pairs_n @ samples.weights(), 1)
+        return float(np.log10(np.mean((bytes_n / bytes_n.sum() - true_n) ** 2)))
 
 
 def _row(
