@@ -13,7 +13,7 @@ from typing import Any
 from cuvee.base.errors import DataError
 from cuvee.interop.huggingface import rows_of
 from cuvee.interop.record import Blend, Exporter, Handover
-from cuvee.interop.texts import collected, dump_yaml, json_mapping, must_sum_to_one, number, yaml_mapping
+from cuvee.interop.texts import collected, dump_yaml, json_mapping, must_sum_to_one, number, phase_files, yaml_mapping
 
 INFO = "dataset_info.json"
 
@@ -22,6 +22,7 @@ def _render(handed: Handover) -> Mapping[str, str]:
     import json
 
     info, files = {}, {}
+    names_of_files = phase_files(len(handed.stages), "train", "yaml")
     for n, stage in enumerate(handed.stages):
         names = []
         for path, rows in rows_of(handed, stage).items():
@@ -36,7 +37,7 @@ def _render(handed: Handover) -> Mapping[str, str]:
             name = f"{source.slug}-{n:02d}"
             names.append(name)
             info[name] = {"file_name": path, "columns": {"prompt": "text"}, "num_samples": round(rows)}
-        files[f"train-{n:02d}.yaml"] = dump_yaml(
+        files[names_of_files[n]] = dump_yaml(
             {
                 "stage": "pt",
                 "dataset_dir": ".",
