@@ -346,32 +346,35 @@ def against_plain(sources: Sequence[Path], merges: int = 200, most_bytes: int = 
     clock.append(time.process_time())
     spent = np.diff(clock)
     return [
-        {"step": "counting", "ours": spent[0], "plain": spent[2], "ratio": spent[2] / spent[0]},
-        {"step": "solving", "ours": spent[1], "plain": spent[3], "ratio": spent[3] / spent[1]},
+        {"step": "counting", "ours": float(spent[0]), "plain": float(spent[2]), "ratio": float(spent[2] / spent[0])},
+        {"step": "solving", "ours": float(spent[1]), "plain": float(spent[3]), "ratio": float(spent[3] / spent[1])},
         {"step": "largest difference", "ours": float(np.abs(ours.share_n - plain).max()), "plain": 0.0, "ratio": 0.0},
     ]
 
 
-def timing(sources: Sequence[Path], tokenizer: Path, merges: Sequence[int]) -> list[dict[str, float]]:
-    """CPU seconds of reading, counting and solving, by number of merges."""
+def timing(sources: Sequence[Path], merges: Sequence[int] = (1000, 5000, 20000)) -> list[dict[str, float]]:
+    """CPU seconds of reading, counting and solving, by number of merges, of a tokenizer trained on the samples."""
     rows = []
-    for count in merges:
-        started = time.process_time()
-        listed = read_merges(tokenizer, count)
-        samples = cached_samples(sources, listed, 64_000_000, "auto", Fields("text", None), None, Silent())
-        reading = time.process_time()
-        replay = Replay(samples.layout(listed), samples.weights(), len(samples.categories))
-        for left, right in listed.pairs:
-            replay.merge(replay.find(left, right))
-        counts = replay.counts()
-        counting = time.process_time()
-        Program(counts, min(count, 1000)).solve()
-        rows.append(
-            {
-                "merges": count,
-                "reading": reading - started,
-                "counting": counting - reading,
-                "solving, first 1000": time.process_time() - counting,
-            }
-        )
+    with tempfile.TemporaryDirectory() as place:
+        pools, _ = deal(sources)
+        names, path = sorted(pools), Path(place) / "tokenizer.json"
+        even = np.full(len(names), 1 / len(names))
+        train_tokenizer(pools, names, even, path, max(merges), None, generator(0, "timing", 0))
+        for count in merges:
+            clock = [time.process_time()]
+            listed = read_merges(path, count)
+            samples = cached_samples(sources, listed, 64_000_000, "auto", Fields("text", None), None, Silent())
+            clock.append(time.process_time())
+            replay = Replay(samples.layout(listed), samples.weights(), len(samples.categories))
+            for left, right in listed.pairs:
+                replay.merge(replay.find(left, right))
+            counts = replay.counts()
+            clock.append(time.process_time())
+            Program(counts, min(count, 1000)).solve()
+            clock.append(time.process_time())
+            reading, counting, solving = np.diff(clock).tolist()
+            megabytes = float(samples.bytes_n.sum() / 1e6)
+            rows.append(
+                {"merges": count, "MB": megabytes, "reading": reading, "counting": counting, "solving 1,000": solving}
+            )
     return rows

@@ -420,11 +420,11 @@ def bench(
     from cuvee.cli.render import table
     from cuvee.shards.corpus import Corpus
 
-    rows: list[dict[str, Any]]
+    tables: dict[str, list[dict[str, Any]]] = {}
     if name == "worlds":
         from cuvee.bench import worlds
 
-        rows = [
+        tables["rows"] = [
             {"setting": s, "method": m, **figures}
             for s, table_ in worlds.run().items()
             for m, figures in table_.items()
@@ -434,11 +434,11 @@ def bench(
 
         if corpus is None:
             raise UsageError("`bench hparams` trains on a corpus and got none", fix="cuvee bench hparams --corpus DIR")
-        rows = [dict(row) for row in hparams.run(Corpus.open(corpus))["rows"]]
+        tables["rows"] = [dict(row) for row in hparams.run(Corpus.open(corpus))["rows"]]
     elif name == "infer":
         from cuvee.cli.audit import bench_infer
 
-        rows = bench_infer(samples)
+        tables = bench_infer(samples)
     else:
         raise UsageError(f"no benchmark {name!r}", wanted="hparams, infer or worlds")
-    _show(table(rows), {"rows": rows}, as_json)
+    _show("\n\n".join(table(rows) for rows in tables.values()), tables, as_json)

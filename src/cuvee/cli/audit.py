@@ -112,8 +112,8 @@ def write_prior(found: Inference, corpus: Corpus, path: Path) -> None:
     write_mixture(path, schedule, corpus=corpus.fingerprint, origin="infer")
 
 
-def bench_infer(samples: Path | None) -> list[dict[str, Any]]:
-    """The rows of `cuvee bench infer`: on the categories of a folder, or on text found on this machine."""
+def bench_infer(samples: Path | None) -> dict[str, list[dict[str, Any]]]:
+    """The tables of `cuvee bench infer`: on the categories of a folder, or on text found on this machine."""
     from cuvee.bench import infer as bench
     from cuvee.corpus.found import gather
 
@@ -122,4 +122,6 @@ def bench_infer(samples: Path | None) -> list[dict[str, Any]]:
             folder = Path(place) / "found"
             gather(folder)
             samples = folder
-        return bench.summary(bench.run([samples], progress=bar))
+        rows = bench.summary(bench.run([samples], progress=bar))
+        shown = [{k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} for row in rows]
+        return {"rows": shown, "against_plain": bench.against_plain([samples]), "timing": bench.timing([samples])}
