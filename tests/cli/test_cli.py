@@ -80,8 +80,6 @@ def test_a_study_from_end_to_end(folder: Path, capsys: pytest.CaptureFixture[str
     assert call(capsys, "status", folder / "study")[0] == 0
     code, value, _ = call(capsys, "report", folder / "study")
     assert code == 0
-    code, value, _ = call(capsys, "export", folder / "study", "--to", "megatron", "--out", folder / "blend")
-    assert code == 4, "29 sequences of 2,048 tokens cannot hold the shares to 0.1 point"
     short = ("--seq-len", "16")
     code, value, _ = call(capsys, "export", folder / "study", "--to", "megatron", "--out", folder / "blend", *short)
     assert code == 0
