@@ -76,7 +76,7 @@ class Unknown:
 
     Args:
         share, low, high: From merges in no sample and the excess of the residual over the simulations', by the median, the
-            most and the least telling known category; without simulations from the merges alone.
+            most and the least telling of three known categories; without simulations from the merges alone.
         missing: Merges that occur in no sample, and (as words) what they are made of: script -> merges.
     """
 
@@ -279,7 +279,10 @@ class _Study:
         odds = [0.0]
         if excess > 0:
             few, share_n = self.fits[self.few], self.of_bytes(self.fits[self.few].share_n)
-            known = np.flatnonzero(share_n > _LEAST_SHARE).tolist()
+            # those nearest to a tenth: the largest one says little of a missing part, and costs most to solve without
+            known = sorted(
+                np.flatnonzero(share_n > _LEAST_SHARE).tolist(), key=lambda i: abs(np.log(share_n[i] / 0.1))
+            )[:3]
             added = [self.program.solve(few.share_n, leave_out=i).violation - few.violation for i in known]
             odds = [excess / a * share_n[i] for i, a in zip(known, added, strict=True) if a > 0] or odds
         share, low, high = (
