@@ -268,7 +268,7 @@ class _Study:
         """What merges in no sample weigh, and the residual's excess over simulations, as odds against the known text.
 
         A merge in no sample was about as frequent as its neighbours in the list. An excess is measured by what leaving out
-        each known category adds to the residual, per its odds.
+        a known category adds to the residual, per share of it.
         """
         pairs, fit = len(self.merges.pairs), self.fit
         frequency_T = self.counts.merged_TC / np.maximum(self.counts.initial_C, 1) @ fit.share_n
@@ -309,6 +309,8 @@ class _Study:
         found = []
         if not halves_hold_text(self.samples):
             found.append("a category has too few documents to be halved: no simulations, so no intervals")
+        if self.samples.passed_over:
+            found.append(f"{self.samples.passed_over:,} files hold no text and were passed over")
         if self.samples.bad:
             found.append(f"{self.samples.bad:,} rows of the samples could not be read")
         if self.merges.assumed:

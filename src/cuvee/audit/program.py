@@ -59,8 +59,8 @@ class Program:
     Merges that occur in no sample say nothing and are left out.
     """
 
-    def __init__(self, counts: Counts, merges: int, initial_C: F64 | None = None) -> None:
-        scale_C = _SCALE / (counts.initial_C if initial_C is None else initial_C)
+    def __init__(self, counts: Counts, merges: int) -> None:
+        scale_C = _SCALE / np.maximum(counts.initial_C, 1)
         self.merged_Tn = counts.merged_TC[:merges] * scale_C
         self.used_T = self.merged_Tn.any(1)
         begins = counts.begin_R < merges

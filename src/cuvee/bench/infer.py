@@ -184,7 +184,7 @@ class _Bench:
         true_n = np.array([truth[c] / known for c in kept])
         row = _row(title, len(names), seed, found, kept, true_n, missing=1 - known)
         if part == 1.0 and not missing and normal == "plain" and dialect is None and merges == self._merges:
-            nearest = self._nearest(tokenizer, kept, true_n, seed)
+            nearest = self._nearest(tokenizer, kept, true_n)
             row = Row(**{**vars(row), "nearest": nearest})
         self._progress.say(f"{title}, mixture {seed}: log10 MSE {row.log10_mse:.2f}, mean error {row.mae:.4f}")
         self._progress.advance(1)
@@ -199,7 +199,7 @@ class _Bench:
             write_jsonl(path, texts)
         return path
 
-    def _nearest(self, tokenizer: Path, names: Sequence[str], true_n: Any, seed: int) -> float:
+    def _nearest(self, tokenizer: Path, names: Sequence[str], true_n: Any) -> float:
         """log10 MSE of the mixture whose tokenizer, trained on the samples, shares most tokens with this one."""
         merges = read_merges(tokenizer, self._merges)
         paths = [self._samples(c, 1.0, c) for c in names]

@@ -108,8 +108,8 @@ def _sources(name: str, tree: Any, found: Mapping[str, Any], call: Any) -> list[
     held = {
         t.id: n.value for n in ast.walk(tree) if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)
     }
-    while isinstance(listed, ast.Name) and listed.id in held:
-        listed = held[listed.id]
+    for _ in range(20):  # a variable may be set to itself
+        listed = held.get(listed.id, listed) if isinstance(listed, ast.Name) else listed
     if not isinstance(listed, ast.List | ast.Tuple):
         raise DataError(f"{name}: the datasets that are interleaved are no list", wanted="interleave_datasets([...])")
     return [_file(name, element, held) for element in listed.elts]

@@ -130,7 +130,7 @@ def _starts(blends: Sequence[Blend], given: Sequence[int]) -> list[int]:
         raise UsageError(
             f"the files hold {len(blends)} phases and do not say when they start",
             wanted="tokens of training at which each begins",
-            fix="--starts 0 --starts 20M, one a file in the order of their names",
+            fix="--starts 0 --starts 20M, one a file, in their order",
         )
     return [int(start or 0) for start in found]
 
