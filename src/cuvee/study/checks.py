@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from cuvee.base.errors import DataError, UsageError
 from cuvee.plan.problem import Problem, Proxy
 from cuvee.plan.sizes import size
-from cuvee.plan.trial import Plan, Trial
+from cuvee.plan.trial import Measure, Plan, Trial
 from cuvee.study.judge import FIRST_BLOCK
+
+
+def check_input(measure: Measure, path: Path) -> None:
+    """Refuse a study whose runs would miss what they score."""
+    if not path.exists():
+        raise DataError(
+            f"the examples of {measure.name!r} are not in {path.parent}",
+            wanted=path.name,
+            fix="give them again: Study.open(..., inputs=(target.search, target.verify)), or run the study's file",
+        )
 
 
 def check_larger(at: Proxy, proxy: Proxy) -> None:

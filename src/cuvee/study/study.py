@@ -19,8 +19,9 @@ from cuvee.plan.choice import Choice, Verification
 from cuvee.plan.problem import Problem, Proxy
 from cuvee.plan.trial import RECIPE, Plan, Trial
 from cuvee.shards.corpus import Corpus
+from cuvee.shards.examples import Tokenised
 from cuvee.study import cost, judge, transfer
-from cuvee.study.checks import check_larger, check_plan, check_some_done, power
+from cuvee.study.checks import check_input, check_larger, check_plan, check_some_done, power
 from cuvee.study.editing import Accept, Changes, changes, refuse_losses, settle
 from cuvee.study.layout import Change, Config, CorpusRef, Lineup, MethodRef, Planned, Round
 from cuvee.study.runners.local import Local, Runner
@@ -47,6 +48,7 @@ class Study:
         method: Method,
         *,
         reuse: Sequence[Path | str] = (),
+        inputs: Sequence[Tokenised] = (),
         changed_evidence: Accept = "refuse",
     ) -> Study:
         """The study in the folder `path`, made or resumed.
@@ -60,14 +62,23 @@ class Study:
             corpus: What it is about.
             method: How to search and choose.
             reuse: Folders of other studies, whose runs are taken over where they are the very same runs.
+            inputs: What the problem's measures score (`interop.targets`); kept in the folder, so needed once.
             changed_evidence: `refuse`, or `restart`: put rounds and results aside and begin again.
 
         Raises:
             UsageError: the evidence changed; says how many runs no longer apply.
-            DataError: the corpus changed, a domain has no held-out text, or the folder cannot be read or written.
+            DataError: the corpus changed, a domain has no held-out text, a measure's examples are missing, or the folder
+                cannot be read or written.
         """
         store = Store(Path(path))
         config = _config(store, problem, corpus, method)
+        given = {examples.sha: examples for examples in inputs}
+        for measure in problem.measures:
+            for sha in filter(None, (measure.search, measure.verify)):
+                path = store.inputs / f"{sha}.npz"
+                if sha in given and not path.exists():
+                    given[sha].save(path)
+                check_input(measure, path)
         store.create(config)
         settle(store, config, changed_evidence)
         return cls(store, config, corpus, method, tuple(Store(Path(other)) for other in reuse))

@@ -58,6 +58,7 @@ def run(
 def verify(
     study_file: StudyYaml,
     seeds: Annotated[int, typer.Option(help="Fresh blocks.", min=2)] = 5,
+    large: Annotated[bool, typer.Option("--large", help="At the study file's larger scale.")] = False,
     workers: Annotated[int, typer.Option(help="Worker processes; 0 for the file's number.", min=0)] = 0,
     as_json: Json = False,
 ) -> None:
@@ -66,7 +67,7 @@ def verify(
     from cuvee.cli.studyfile import load
 
     question = load(study_file)
-    text, value = verify_study(question, seeds, workers or question.file.workers)
+    text, value = verify_study(question, seeds, workers or question.file.workers, "large" if large else "proxy")
     show(text, value, as_json)
 
 
