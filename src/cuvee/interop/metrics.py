@@ -10,6 +10,7 @@ import math
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -116,6 +117,7 @@ def unit_of(name: str) -> str:
     return _known(name)[1]
 
 
+@lru_cache(4096)  # asked of every point
 def is_token_counter(name: str) -> bool:
     """Whether a column or metric of this name is the running total of training tokens."""
     return name.rpartition("/")[2].strip().lower() in TOKEN_COUNTERS

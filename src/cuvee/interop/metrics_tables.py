@@ -124,10 +124,11 @@ def _parquet(file: Path, root: Path) -> Table:
     try:
         with pq.ParquetFile(file) as opened:
             found = opened.read()
-    except (OSError, pa.ArrowException) as error:
+            _check_once(found.column_names, file)
+            columns: dict[str, list[Cell]] = found.to_pydict()
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(f"{file} is no whole Parquet file: {error}", fix="export or copy it again") from error
-    _check_once(found.column_names, file)
-    return Table(file, run_name(file, root), found.to_pydict(), range(1, found.num_rows + 1))
+    return Table(file, run_name(file, root), columns, range(1, found.num_rows + 1))
 
 
 def _check_once(columns: Sequence[str], file: Path) -> None:
