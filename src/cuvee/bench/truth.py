@@ -135,7 +135,7 @@ def figures(main: Sequence[Outcome], cheap: Sequence[Outcome]) -> dict[str, Any]
 def _row(o: Outcome) -> dict[str, Any]:
     large: dict[str, float | None] = {"verified_large": None, "large_low": None, "large_high": None}
     if o.large is not None:
-        large: dict[str, float | None] = {
+        large = {
             "verified_large": o.large.mean,
             "large_low": o.large.low,
             "large_high": o.large.high,
