@@ -76,6 +76,27 @@ def test_what_shares_a_run_leaves_train_and_nothing_else_does(tmp_path: Path) ->
     after.check()
 
 
+def test_what_becomes_rare_by_leaving_out_is_left_out_too(tmp_path: Path) -> None:
+    # a phrase of 12 documents is common, until five of them are left out for what they share besides
+    phrase, passage = LICENCE, QUESTIONS[0]
+    rows = [f"{phrase} {text}" + (f" {passage}" if i < 5 else "") for i, text in enumerate(sentences(12, 8))]
+    jsonl(tmp_path / "in" / "a.jsonl", [{"text": row} for row in [*rows, *sentences(200, 9)]])
+    file = jsonl(tmp_path / "t.jsonl", [{"text": passage}, {"text": phrase}])
+    before = texts(make(tmp_path, "plain", search=0.001, verify=0.001, min_held_out_bytes=300), "a")
+    assert sum(phrase in t for t in before) == 12
+    corpus = make(tmp_path, "clean", file, search=0.001, verify=0.001, min_held_out_bytes=300)
+    assert texts(corpus, "a") == [t for t in before if phrase not in t]
+    only = make(
+        tmp_path,
+        "only",
+        jsonl(tmp_path / "u.jsonl", [{"text": phrase}]),
+        search=0.001,
+        verify=0.001,
+        min_held_out_bytes=300,
+    )
+    assert texts(only, "a") == before
+
+
 def test_short_examples_count_whole(tmp_path: Path) -> None:
     source(tmp_path / "in")
     (hit,) = [t for t in texts(make(tmp_path, "plain"), "a") if QUESTIONS[3] in t]

@@ -82,7 +82,10 @@ def test_copies_are_found_with_their_domain(corpus: Corpus) -> None:
     found = leakage([*copied[:9], half, less, *NEW[:9]], corpus, Silent())
     assert (found.examples, found.leaked, found.shared) == (20, 10, 9 * 48 + 28 + 18)
     assert found.by_domain == {"code": 0, "plain": found.shared_share}
-    with pytest.raises(DataError, match=r"10 of 20 examples \(50\.0%\).*49\.8%.*: plain 49\.8%") as error:
+    assert found.which == tuple(range(1, 11))
+    with pytest.raises(
+        DataError, match=r"10 of 20 examples \(50\.0%\) \(the first: number 1, 2, .*49\.8%.*: plain 49\.8%"
+    ) as error:
         refuse_leaks("t.jsonl", found)
     assert "--decontaminate t.jsonl" in error.value.fix
     assert "--allow-leak" in error.value.fix
@@ -100,7 +103,7 @@ def test_common_phrases_are_no_shared_runs_but_an_example_of_them_is_leaked(corp
     found = leakage([f"{LICENCE} {text}" for text in NEW], corpus, Silent())
     assert (found.leaked, found.shared, found.common) == (0, 0, 40 * 3)
     refuse_leaks("t", found)
-    assert leakage([LICENCE], corpus, Silent()) == Leakage(1, 1, 0, 0, {"code": 0, "plain": 0}, common=3)
+    assert leakage([LICENCE], corpus, Silent()) == Leakage(1, 1, 0, 0, {"code": 0, "plain": 0}, common=3, which=(1,))
 
 
 def test_it_agrees_with_the_overlap_that_prepare_measures(tmp_path: Path) -> None:

@@ -133,12 +133,15 @@ def leave_out(
     Raises:
         DataError: a domain of which nothing is left to train on.
     """
-    common_R = _common(documents, cluster_N, side_N, jobs, len(runs.known_R))
     new_N = side_N.copy()
-    for job, first in zip(jobs, documents.first, strict=False):
-        document, run = np.load(job.out)
-        hit = first + document[~common_R[run]]
-        new_N[hit[side_N[hit] == TRAIN]] = LEFT_OUT
+    remained = -1
+    # a common phrase may be rare in what remains; until nothing more goes, so that no rare run is left
+    while remained != (remained := int((new_N == TRAIN).sum())):
+        common_R = _common(documents, cluster_N, new_N, jobs, len(runs.known_R))
+        for job, first in zip(jobs, documents.first, strict=False):
+            document, run = np.load(job.out)
+            hit = first + document[~common_R[run]]
+            new_N[hit[new_N[hit] == TRAIN]] = LEFT_OUT
     width = len(documents.domains)
     left = new_N == LEFT_OUT
     count_D = np.bincount(documents.domain_N[left], minlength=width)

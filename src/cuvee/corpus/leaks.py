@@ -33,6 +33,7 @@ LEAKED, SHARED = 0.01, 0.05
 _BATCH = 1 << 18
 _TRIED = 200
 _BITS = 24
+_SHOWN = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +137,7 @@ class Leakage:
         by_domain: Domain -> share of `shingles` that are in its train split.
         short: Examples of fewer than 6 words, which cannot be looked for; counted in `examples`.
         common: Runs left out as common phrases.
+        which: Numbers (from 1) of the first 20 leaked examples.
     """
 
     examples: int
@@ -145,6 +147,7 @@ class Leakage:
     by_domain: Mapping[str, float]
     short: int = 0
     common: int = 0
+    which: tuple[int, ...] = ()
 
     @property
     def leaked_share(self) -> float:
@@ -191,14 +194,16 @@ def leakage(texts: Sequence[str], corpus: Corpus, progress: Progress) -> Leakage
         / max(rare, 1)
         for name, bits in seen.items()
     }
+    leaked = np.flatnonzero((per_E > 0) & (2 * hits_E >= per_E))
     return Leakage(
         runs.examples,
-        int(((per_E > 0) & (2 * hits_E >= per_E)).sum()),
+        len(leaked),
         rare,
         int((hit_O & rare_O).sum()),
         by_domain,
         runs.short,
         len(rare_O) - rare,
+        tuple((leaked[:_SHOWN] + 1).tolist()),
     )
 
 
@@ -212,13 +217,14 @@ def refuse_leaks(name: str, leakage: Leakage) -> None:
         return
     worst = sorted(((share, domain) for domain, share in leakage.by_domain.items() if share > 0), reverse=True)
     where = ", ".join(f"{domain} {share:.1%}" for share, domain in worst)
+    which = f" (the first: number {', '.join(map(str, leakage.which))})" if leakage.which else ""
     judged = leakage.examples - leakage.short
     raise DataError(
-        f"{name} is in the train split: {leakage.leaked:,} of {judged:,} examples ({leakage.leaked_share:.1%}), and"
+        f"{name} is in the train split: {leakage.leaked:,} of {judged:,} examples ({leakage.leaked_share:.1%}){which}, and"
         f" {leakage.shared_share:.1%} of its runs of {OVERLAP_WORDS} words" + (f": {where}" if where else ""),
         wanted=f"at most {LEAKED:.0%} of the examples (half of their runs) and {SHARED:.0%} of the runs",
-        fix=f"cuvee prepare ... --decontaminate {name} makes a corpus without those documents, and an example of common"
-        " phrases can be taken out of the file; --allow-leak goes on all the same",
+        fix=f"cuvee prepare ... --decontaminate {name} makes a corpus without those documents; examples that still"
+        " leak then are made of common phrases: take them out of the file; --allow-leak goes on all the same",
     )
 
 
