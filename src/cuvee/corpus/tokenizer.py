@@ -1,4 +1,4 @@
-"""Stage 4, the tokenizer: given as a `tokenizer.json`, trained as byte-level BPE on the train split, or plain bytes."""
+"""Stage 5, the tokenizer: given as a `tokenizer.json`, trained as byte-level BPE on the train split, or plain bytes."""
 
 from __future__ import annotations
 
