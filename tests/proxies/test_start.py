@@ -76,12 +76,12 @@ def test_other_weights_under_its_name(start: Start, tmp_path: Path) -> None:
 
 
 def test_objects_are_not_read(start: Start, tmp_path: Path) -> None:
-    np.savez(path_of(tmp_path, start), allow_pickle=True, table=np.array([{}], dtype=object))
+    np.savez(path_of(tmp_path, start), table=np.array([{}], dtype=object))
     with pytest.raises(DataError, match="cannot be read: Object arrays"):
         load_start(tmp_path, start)
 
 
 def test_a_newer_format_is_refused(start: Start, tmp_path: Path) -> None:
-    np.savez(path_of(tmp_path, start), allow_pickle=False, format=np.int64(2), table=np.zeros(3, np.float32))
+    np.savez(path_of(tmp_path, start), format=np.int64(2), table=np.zeros(3, np.float32))
     with pytest.raises(DataError, match=r"(?s)has format 2.*upgrade cuvee"):
         load_start(tmp_path, start)

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 from cuvee.base.codec import canonical, content_id
 from cuvee.base.errors import UsageError
@@ -20,8 +20,10 @@ Split = Literal["search", "verify"]
 Status = Literal["done", "diverged", "failed"]
 RECIPE = 1
 """Bumped by hand when the training code changes its numbers; guarded by a golden-loss test."""
-_LATER = ("start",)
-"""Fields of a plan that format 1 began without: an id leaves them out at their defaults, so that earlier ids hold."""
+
+
+LATER = ("start",)
+"""Fields of a plan that came after format 1: left out of its id while they say nothing, so that older ids stay."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,11 @@ class Plan:
 
     def id(self, fingerprint: str) -> str:
         """The trial id on the corpus with that fingerprint: blake2b-128 of canonical JSON."""
-        same = {f.name for f in fields(self) if f.name in _LATER and getattr(self, f.name) == f.default}
-        plan = {name: value for name, value in json.loads(canonical(self)).items() if name not in same}
-        return content_id({"format": 1, "plan": plan, "corpus": fingerprint, "recipe": RECIPE})
+        plain: dict[str, Any] = json.loads(canonical(self))
+        for item in fields(self):
+            if item.name in LATER and getattr(self, item.name) == item.default:
+                del plain[item.name]
+        return content_id({"format": 1, "plan": plain, "corpus": fingerprint, "recipe": RECIPE})
 
 
 @dataclass(frozen=True)

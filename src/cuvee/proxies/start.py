@@ -10,6 +10,7 @@ import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,8 @@ def save_start(folder: Path, start: Start, weights: Weights) -> Path:
     path = path_of(folder, start)
     if not path.is_file():
         buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, format=np.int64(FORMAT), **weights)
+        arrays: dict[str, Any] = {"format": np.int64(FORMAT), **weights}
+        np.savez(buffer, **arrays)
         publish(path, buffer.getvalue())
     return path
 

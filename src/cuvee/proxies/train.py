@@ -46,8 +46,8 @@ def train(
     corpus: Corpus,
     *,
     checkpoint: Path | None = None,
-    checkpoint_seconds: float = 30.0,
     inputs: Path | None = None,
+    checkpoint_seconds: float = 30.0,
     on_step: Callable[[int, int], None] = _nothing,
 ) -> tuple[Trial, ...]:
     """Train the plans together and score them; one trial a plan, in order.
@@ -58,8 +58,8 @@ def train(
     Args:
         checkpoint: Where an interrupted run goes on from and how far it got is kept. A file that is not whole, or of
             other plans, is ignored and written over. Removing it is the caller's, once the trials are safe.
+        inputs: The folder of the arrays that plans name by their hash: the weights that they start from.
         checkpoint_seconds: Seconds between checkpoints.
-        inputs: The folder with the weights that plans start from, as `proxies.start` writes them; needed by such plans.
         on_step: Called with (steps done, steps in all) after every step and what belongs to it.
 
     Raises:
