@@ -9,7 +9,7 @@ import pytest
 from cuvee.base.errors import DataError, UsageError
 from cuvee.corpus.chunks import ROW
 from cuvee.corpus.documents import Documents
-from cuvee.corpus.tokenizer import END, TokenizerWish, encoder, make
+from cuvee.corpus.tokenizer import END, TokenizerWish, decoder, encoder, make
 from cuvee.shards.inventory import TokenizerInfo
 
 EMPTY = Documents((), (), ("a",), np.zeros(0, ROW))
@@ -17,11 +17,12 @@ NONE = np.zeros(0, np.bool_)
 
 
 def given_file(folder: Path, end: str | None, name: str = "mine.json") -> Path:
-    from tokenizers import Tokenizer, models, pre_tokenizers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     alphabet = {c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     tokenizer = Tokenizer(models.BPE(vocab=alphabet, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
     if end is not None:
         tokenizer.add_special_tokens([end])
     tokenizer.enable_truncation(3)
@@ -71,3 +72,16 @@ def test_the_end_of_text_is_the_first_entry_of_a_trained_one(tmp_path: Path) -> 
     info = make(TokenizerWish.of(None, 300), tmp_path, EMPTY, NONE, 0)
     assert info == TokenizerInfo("bpe", 257, 0, info.sha, "tokenizer.json")
     assert encoder(info, tmp_path)([END])[0].tolist().count(0) == 1
+
+
+@pytest.mark.parametrize("kind", ["bytes", "file"])
+def test_decoding_undoes_encoding(tmp_path: Path, kind: str) -> None:
+    wish = TokenizerWish.of("bytes" if kind == "bytes" else given_file(tmp_path, "</s>", "mine.json.gz"), 0)
+    info = make(wish, tmp_path, EMPTY, NONE, 0)
+    texts = ["né </s> 中\n", "", "x"]
+    assert decoder(info, tmp_path)(encoder(info, tmp_path)(texts)) == texts
+
+
+def test_tokens_from_elsewhere_have_no_text() -> None:
+    with pytest.raises(DataError, match="has no tokenizer"):
+        decoder(TokenizerInfo("external", 100, 0, "x"), Path("unused"))

@@ -10,15 +10,18 @@ import torch
 from cuvee.base.errors import DataError, UsageError
 from cuvee.plan.sizes import SIZES
 from cuvee.proxies import evaluate
-from cuvee.proxies.evaluate import bits_per_byte, held_out, nats_per_token
+from cuvee.proxies.evaluate import HeldOut, held_out, score
 from cuvee.proxies.model import Decoder
 from cuvee.shards.corpus import Corpus
 from cuvee.testing.corpora import synthetic
 
 
 def test_bits_per_byte() -> None:
-    assert bits_per_byte(math.log(2), 1.0) == pytest.approx(1.0)
-    assert bits_per_byte(3 * math.log(2), 4.0) == pytest.approx(0.75)
+    def text(ratio: float) -> HeldOut:
+        return HeldOut("a", torch.zeros(1, 2), torch.ones(1, 1), ratio, torch.zeros(1))
+
+    assert text(1.0).value(math.log(2)) == pytest.approx(1.0)
+    assert text(4.0).value(3 * math.log(2)) == pytest.approx(0.75)
 
 
 def test_every_token_but_the_first_is_predicted_once(corpus: Corpus) -> None:
@@ -54,11 +57,23 @@ def test_splits_and_targets_have_samples_of_their_own(corpus: Corpus) -> None:
 def test_the_mean_is_over_counted_tokens_of_all_windows(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Decoder(SIZES["0.1M"], corpus.vocab_size, 2, seed=0, block=0)
     text = held_out(corpus, "b", "search", 32)
-    whole = nats_per_token(model, text)
+    whole = [reading.raw for reading in score(model, text)]
     monkeypatch.setattr(evaluate, "WINDOWS", 3)
-    assert nats_per_token(model, text) == pytest.approx(whole)
+    assert [reading.raw for reading in score(model, text)] == pytest.approx(whole)
     nats_WL = model.nats(text.tokens_WL1.expand(2, -1, -1))[0]
     assert whole == pytest.approx([nats_WL[text.counts_WL].mean().item()] * 2, rel=1e-5)
+
+
+def test_documents_add_up_to_the_text(corpus: Corpus) -> None:
+    model = Decoder(SIZES["0.1M"], corpus.vocab_size, 2, seed=0, block=0)
+    text = held_out(corpus, "b", "verify", 32)
+    readings = score(model, text)
+    ends = corpus.source("b", "verify").ends
+    begun = np.searchsorted(ends, np.arange(0, ends[-1] - 1, 32), side="right")
+    for reading in readings:
+        assert len(reading.sums) == len(reading.sizes) == len(set(begun.tolist()))
+        assert sum(reading.sums) / sum(reading.sizes) == pytest.approx(text.value(reading.raw))
+        assert sum(reading.sizes) == pytest.approx(text.tokens * text.bytes_per_token)
 
 
 def test_text_shorter_than_a_window_is_scored(corpus: Corpus) -> None:

@@ -14,7 +14,7 @@ from cuvee.base.errors import DataError
 from cuvee.plan.sizes import Size
 from cuvee.plan.trial import Plan, Trial
 from cuvee.proxies.checkpoint import load
-from cuvee.proxies.evaluate import held_out, nats_per_token
+from cuvee.proxies.evaluate import held_out, score
 from cuvee.proxies.model import Decoder
 from cuvee.proxies.start import path_of, save_start, start_of
 from cuvee.proxies.train import evaluation_steps, train
@@ -54,7 +54,7 @@ def test_the_first_point_is_the_checkpoint(size: Size, corpus: Corpus, tmp_path:
     assert [c.tokens for c in trial.curves] == [(0, 192, 384)] * 2
     for curve in trial.curves:
         text = held_out(corpus, curve.target, "search", p.seq_len)
-        assert [curve.nats[0]] == nats_per_token(model, text)
+        assert [curve.nats[0]] == [text.nats(reading.raw) for reading in score(model, text)]
         assert curve.nats[-1] < curve.nats[0] - 0.02  # and it learns
     assert (trial.id, trial.status) == (p.id(corpus.fingerprint), "done")
     scored = 3 * sum(corpus.source(t, "search").tokens - 1 for t in p.targets)

@@ -15,7 +15,9 @@ from cuvee.study.worker import Trainer, main
 from tests.study.fakes import fake_train
 
 
-def crash_once(plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None) -> tuple[Trial, ...]:
+def crash_once(
+    plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None, inputs: Path | None = None
+) -> tuple[Trial, ...]:
     """Dies at its first run, works when started again."""
     assert checkpoint is not None
     if not checkpoint.exists():
@@ -24,25 +26,33 @@ def crash_once(plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None
     return fake_train(plans, corpus)
 
 
-def crash(plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None) -> tuple[Trial, ...]:
+def crash(
+    plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None, inputs: Path | None = None
+) -> tuple[Trial, ...]:
     """Dies at every run."""
     print("about to die", file=sys.stderr, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
 
 
-def hang(plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None) -> tuple[Trial, ...]:
+def hang(
+    plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None, inputs: Path | None = None
+) -> tuple[Trial, ...]:
     """Never ends."""
     while True:
         time.sleep(0.01)
 
 
-def full(plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None) -> tuple[Trial, ...]:
+def full(
+    plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None, inputs: Path | None = None
+) -> tuple[Trial, ...]:
     """Finds the disk full."""
     raise OSError(28, "No space left on device")
 
 
-def eager(plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None) -> tuple[Trial, ...]:
+def eager(
+    plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None, inputs: Path | None = None
+) -> tuple[Trial, ...]:
     """The real training with a checkpoint after every step, on one thread as the real worker has it."""
     import torch
 

@@ -41,10 +41,10 @@ def test_everything_written_is_read_back(store: Store, corpus: Corpus) -> None:
     assert store.write_round(0, Round((run,)))
     assert store.rounds() == [Round((run,))]
     lineup = Lineup(float("nan"), {"choice": (run,), "natural": (run,)})
-    store.write_lineup(lineup)
-    store.write_lineup(lineup)
-    assert len(store.lineups()) == 1
-    assert store.lineups()[0].plans == (run,)
+    store.write_lineup(lineup, "proxy")
+    store.write_lineup(lineup, "proxy")
+    assert len(store.lineups("proxy")) == 1
+    assert store.lineups("proxy")[0].plans == (run,)
     assert store.planned() == {run.id: run}
     (trial,) = fake_train([run.plan], corpus)
     assert store.publish_trial(trial)
@@ -147,7 +147,13 @@ def test_a_newer_format_is_refused_and_nothing_is_set_aside(store: Store, corpus
         target = store.folder / name
         target.parent.mkdir(exist_ok=True)
         target.write_text('{"format": 2}')
-    for read in (store.config, store.choice, store.verification, store.rounds, store.lineups):
+    for read in (
+        store.config,
+        store.choice,
+        lambda: store.verification("proxy"),
+        store.rounds,
+        lambda: store.lineups("proxy"),
+    ):
         with pytest.raises(DataError, match="upgrade"):
             read()
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from cuvee.base.codec import to_json
+from cuvee.base.errors import UsageError
 from cuvee.base.progress import Bar
 from cuvee.cli.studyfile import Question
 from cuvee.plan.choice import Choice, Verification
+from cuvee.plan.problem import Proxy
 from cuvee.report.write import write_report
 from cuvee.study.editing import Accept
 from cuvee.study.judge import scaled
+from cuvee.study.store import VerifyScale
 from cuvee.study.study import Study
 
 Result = tuple[str, dict[str, Any]]
@@ -19,7 +24,7 @@ Result = tuple[str, dict[str, Any]]
 def open_study(question: Question, accept: Accept) -> Study:
     """The study of a question, made or resumed."""
     q = question
-    return Study.open(q.folder, q.problem, q.corpus, q.method, reuse=q.reuse, changed_evidence=accept)
+    return Study.open(q.folder, q.problem, q.corpus, q.method, reuse=q.reuse, inputs=q.inputs, changed_evidence=accept)
 
 
 def dry_run(question: Question, workers: int, accept: Accept) -> Result:
@@ -39,37 +44,53 @@ def run_study(question: Question, workers: int, accept: Accept) -> Result:
         bar.say(str(cost))
         study.run(workers=workers, progress=bar)
     choice = study.choose()
-    verification = None
-    if question.file.verify.seeds:
-        verification = _verify(study, choice, max(question.file.verify.seeds, _seeds_so_far(study, choice)), workers)
-    return _finish(question, study, choice, verification)
+    verify = question.file.verify
+    found = [_verify(study, choice, verify.seeds, workers, None)] if verify.seeds else []
+    if question.large is not None and verify.large is not None:
+        if verify.large.transfer:
+            with Bar("transfer check", 0) as bar:
+                bar.say(str(study.check_transfer(question.large, verify.large.transfer, workers, bar)))
+        if verify.large.seeds:
+            found.append(_verify(study, choice, verify.large.seeds, workers, question.large))
+    return _finish(question, study, choice, found)
 
 
-def verify_study(question: Question, seeds: int, workers: int) -> Result:
+def verify_study(question: Question, seeds: int, workers: int, scale: VerifyScale) -> Result:
     """More fresh blocks for the choice that the study has."""
     study = open_study(question, "refuse")
     choice = study.choose()
-    return _finish(question, study, choice, _verify(study, choice, seeds, workers))
+    large = question.large if scale == "large" else None
+    if scale == "large" and large is None:
+        raise UsageError(
+            "the study file names no larger runs", fix="verify: {large: {size: 0.6M, tokens: 2M}}, with yours"
+        )
+    return _finish(question, study, choice, [_verify(study, choice, seeds, workers, large)])
 
 
-def _seeds_so_far(study: Study, choice: Choice) -> int:
+def _seeds_so_far(study: Study, choice: Choice, at: Proxy | None) -> int:
     """Fresh blocks that this very choice has been verified in: running again must not throw them away."""
-    arms = [a for a in (study.verification() or Verification((), 0.0, ())).arms if a.name == "choice"]
-    same = arms and arms[0].schedule == scaled(choice.schedule, study.problem)
-    return len(arms[0].blocks) if same else 0
+    verification = study.verification("proxy" if at is None else "large")
+    if verification is None or (at is not None and verification.proxy != at):
+        return 0
+    arm = next((a for a in verification.arms if a.name == "choice"), None)
+    problem = study.problem if at is None else replace(study.problem, proxy=at)
+    return len(arm.blocks) if arm and arm.schedule == scaled(choice.schedule, problem) else 0
 
 
-def _verify(study: Study, choice: Choice, seeds: int, workers: int) -> Verification:
+def _verify(study: Study, choice: Choice, seeds: int, workers: int, at: Proxy | None) -> Verification:
     with Bar("verification", 0) as bar:
-        return study.verify(choice, seeds=seeds, workers=workers, progress=bar)
+        count = max(seeds, _seeds_so_far(study, choice, at))
+        return study.verify(choice, seeds=count, workers=workers, progress=bar, at=at)
 
 
-def _finish(question: Question, study: Study, choice: Choice, verification: Verification | None) -> Result:
+def _finish(question: Question, study: Study, choice: Choice, found: Sequence[Verification]) -> Result:
     path = write_report(study, question.report)
-    text = "\n".join([choice.summary(), *([str(verification)] if verification else []), f"report: {path}"])
+    text = "\n".join([choice.summary(), *map(str, found), f"report: {path}"])
     value = {
         "choice": to_json(choice),
-        "verification": to_json(verification),
+        "verification": to_json(study.verification()),
+        "verification_large": to_json(study.verification("large")),
+        "transfer": to_json(study.transfer()),
         "report": str(path),
         "study": str(question.folder),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,13 +11,16 @@ from cuvee.base.codec import SchemaError, from_json
 from cuvee.base.errors import UsageError
 from cuvee.base.yamlfile import load_yaml
 from cuvee.interop.mixturefile import ordered, read_mixture
+from cuvee.interop.targets import TargetFile, load_target
 from cuvee.methods.contract import Method
 from cuvee.methods.registry import load as load_method
 from cuvee.mixture.feasible import Group
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.plan.problem import Guard, Limit, Problem, Proxy, Target
+from cuvee.plan.trial import Measure
 from cuvee.shards.corpus import Corpus
+from cuvee.shards.examples import Tokenised
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,52 @@ class GuardEntry:
 
 
 @dataclass(frozen=True)
-class VerifyEntry:
-    """Verification at proxy scale: `seeds` fresh blocks on the verify split; 0 leaves it out."""
+class MeasureEntry:
+    """A target that is no domain: a `file` of texts, prompts with continuations, or choices; or a metric that an outside
+    trainer reports, with its `unit` and `direction`."""
 
-    seeds: int = 4
+    file: str | None = None
+    text_field: str = "text"
+    unit: str | None = None
+    direction: Literal["minimise", "maximise"] = "minimise"
 
     def __post_init__(self) -> None:
-        if self.seeds == 1 or self.seeds < 0:
+        if self.file is not None and (self.unit is not None or self.direction != "minimise"):
             raise UsageError(
-                f"got seeds {self.seeds}", wanted="0 (no verification) or at least 2; five for published figures"
+                "a measure has a file and a unit or direction", wanted="a file, whose loss is in bits/byte, or a metric"
             )
+
+
+@dataclass(frozen=True)
+class LargeEntry:
+    """Runs larger than the proxies: `seeds` fresh blocks of verification, and a check that `transfer` mixtures of the first
+    round come in the same order there; 0 leaves one out."""
+
+    size: str
+    tokens: int
+    seeds: int = 4
+    transfer: int = 16
+    batch: int | None = None
+    learning_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_seeds(self.seeds)
+
+
+@dataclass(frozen=True)
+class VerifyEntry:
+    """Verification at proxy scale: `seeds` fresh blocks on the verify split; 0 leaves it out. `large`: a larger scale."""
+
+    seeds: int = 4
+    large: LargeEntry | None = None
+
+    def __post_init__(self) -> None:
+        _check_seeds(self.seeds)
+
+
+def _check_seeds(seeds: int) -> None:
+    if seeds == 1 or seeds < 0:
+        raise UsageError(f"got seeds {seeds}", wanted="0 (no verification) or at least 2; five for published figures")
 
 
 @dataclass(frozen=True)
@@ -69,7 +108,8 @@ class StudyFile:
         corpus: The folder that `cuvee prepare` made.
         study: The folder of the study; made at the first run, resumed afterwards.
         target_tokens: R, the tokens of the run that the mixture is for (`30M` and `3e7` are fine).
-        targets: What the model should be good at: `all-domains`, or domain: weight.
+        targets: What the model should be good at: `all-domains`, or the name of a domain or measure: weight.
+        measures: Targets that are no domains, by a name of yours.
         max_epochs: The largest number of passes over any domain at R; leave out for none.
         limits: Bounds of single domains, by name.
         groups: Bounds of sums over domains, by a name of yours.
@@ -80,6 +120,8 @@ class StudyFile:
         verify: Verification on fresh blocks.
         workers: Worker processes, one thread each. Not part of the question.
         reuse: Other study folders whose runs may be taken over when they are the very same runs.
+        trainer: `proxies`, or `outside`: `cuvee suggest` and `cuvee tell` take the place of `cuvee run`.
+        natural: What "natural" means, domain: share, where it is not the corpus's own shares: a checkpoint's own corpus.
         present: What the team trains on today, domain: share, or a mixture file such as `cuvee import-mix` writes: a baseline of the
             verification and a start of the search.
         report: Where the report goes; `report.html` in the study's folder when left out.
@@ -100,6 +142,9 @@ class StudyFile:
     verify: VerifyEntry = VerifyEntry()
     workers: int = 1
     reuse: tuple[str, ...] = ()
+    measures: Mapping[str, MeasureEntry] = field(default_factory=dict)
+    trainer: Literal["proxies", "outside"] = "proxies"
+    natural: Mapping[str, float] | None = None
     present: Mapping[str, float] | str | None = None
     report: str | None = None
     seed: int = 0
@@ -116,6 +161,13 @@ class Question:
     folder: Path
     report: Path
     reuse: tuple[Path, ...]
+    targets: tuple[TargetFile, ...]
+    large: Proxy | None
+
+    @property
+    def inputs(self) -> tuple[Tokenised, ...]:
+        """What the measures score."""
+        return tuple(half for target in self.targets for half in (target.search, target.verify))
 
 
 def load(path: Path) -> Question:
@@ -130,14 +182,21 @@ def load(path: Path) -> Question:
     base = path.resolve().parent
     corpus = Corpus.open(base / file.corpus)
     folder = base / file.study
+    targets = tuple(
+        load_target(name, base / e.file, corpus, seq_len=file.proxy.seq_len, seed=file.seed, text_field=e.text_field)
+        for name, e in file.measures.items()
+        if e.file is not None
+    )
     return Question(
         file=file,
         corpus=corpus,
-        problem=_problem(file, corpus, base),
+        problem=_problem(file, corpus, base, targets),
         method=method,
         folder=folder,
         report=base / file.report if file.report else folder / "report.html",
         reuse=tuple(base / other for other in file.reuse),
+        targets=targets,
+        large=_large(file),
     )
 
 
@@ -167,7 +226,37 @@ def _present(file: StudyFile, corpus: Corpus, base: Path) -> Mixture | None:
     return ordered(schedule, corpus.domains).phases[0].mixture
 
 
-def _problem(file: StudyFile, corpus: Corpus, base: Path) -> Problem:
+def _reference(file: StudyFile, corpus: Corpus) -> Mixture | None:
+    if file.natural is None:
+        return None
+    given = Schedule.constant(Mixture.from_shares(file.natural))
+    return ordered(given, corpus.domains).phases[0].mixture
+
+
+def _large(file: StudyFile) -> Proxy | None:
+    large = file.verify.large
+    if large is None:
+        return None
+    return Proxy(
+        tokens=large.tokens,
+        size=large.size,
+        seq_len=file.proxy.seq_len,
+        batch=large.batch,
+        learning_rate=large.learning_rate,
+        eval_points=1,
+    )
+
+
+def _measures(file: StudyFile, targets: Sequence[TargetFile]) -> tuple[Measure, ...]:
+    """In the order of the file: those with a file as read, the others as an outside trainer reports them."""
+    read = {target.measure.name: target.measure for target in targets}
+    return tuple(
+        read.get(name) or Measure(name, "outside", unit=e.unit or "", direction=e.direction)
+        for name, e in file.measures.items()
+    )
+
+
+def _problem(file: StudyFile, corpus: Corpus, base: Path, targets: Sequence[TargetFile]) -> Problem:
     return Problem.from_corpus(
         corpus,
         target_tokens=file.target_tokens,
@@ -185,4 +274,7 @@ def _problem(file: StudyFile, corpus: Corpus, base: Path) -> Problem:
         small_pools=file.small_pools,
         seed=file.seed,
         present=_present(file, corpus, base),
+        measures=_measures(file, targets),
+        trainer=file.trainer,
+        reference=_reference(file, corpus),
     )

@@ -52,18 +52,18 @@ def cluster(documents: Documents) -> Clusters:
     labels_N = np.arange(documents.count, dtype=np.int64)
     group_N = documents.group_N
     grouped = np.flatnonzero(group_N)
-    labels_N = _joined(labels_N, group_N[grouped], grouped)
-    labels_N = _joined(labels_N, documents.hash_N)
+    labels_N = joined(labels_N, group_N[grouped], grouped)
+    labels_N = joined(labels_N, documents.hash_N)
     for band in range(BANDS):
-        labels_N = _joined(labels_N, documents.bands(band))
+        labels_N = joined(labels_N, documents.bands(band))
     names, of_N = np.unique(labels_N, return_inverse=True)
     key_C = np.full(len(names), np.iinfo(np.uint64).max, np.uint64)
     np.minimum.at(key_C, of_N, documents.hash_N)
     return Clusters(of_N.astype(np.int64), key_C)
 
 
-def _joined(labels_N: I64, keys: U64, at: I64 | None = None) -> I64:
-    """Labels after joining all documents (at the places `at`) whose keys are equal."""
+def joined(labels_N: I64, keys: U64, at: I64 | None = None) -> I64:
+    """Labels after joining all documents (at the places `at`) whose keys are equal, shape N."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -49,28 +49,33 @@ class Fields:
 
 def read_jsonl(file: InputFile, fields: Fields) -> Iterator[Document | Bad]:
     """One JSON object per line, `text` in a field; blank lines are nothing."""
+    for item in jsonl_rows(Path(file.path)):
+        yield item if isinstance(item, Bad) else _document(item[1], item[0], fields)
+
+
+def jsonl_rows(path: Path) -> Iterator[tuple[int, Any] | Bad]:
+    """Line and value of every line that is not blank; the lines that hold no JSON."""
     number = 0
     try:
-        with open_binary(Path(file.path)) as stream:
+        with open_binary(path) as stream:
             for number, line in enumerate(stream, 1):
                 if number == 1:
                     line = line.removeprefix(codecs.BOM_UTF8)
                 if line.strip():
-                    yield _parse(line, number, fields)
+                    yield _parse(line, number)
     except (OSError, EOFError, zlib.error) as error:
         yield Bad(number + 1, f"the file is broken here, nothing after it could be read: {error}")
 
 
-def _parse(line: bytes, number: int, fields: Fields) -> Document | Bad:
+def _parse(line: bytes, number: int) -> tuple[int, Any] | Bad:
     try:
-        row = json.loads(line.decode("utf-8"))
+        return number, json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         return Bad(number, f"not UTF-8: byte {line[error.start]:#04x} at column {error.start + 1}")
     except json.JSONDecodeError as error:
         return Bad(number, f"not JSON: {error.msg} at column {error.colno}")
     except RecursionError:
         return Bad(number, "not usable JSON: nested too deeply")
-    return _document(row, number, fields)
 
 
 def _document(row: Any, number: int, fields: Fields) -> Document | Bad:
@@ -102,25 +107,29 @@ def _field(row: dict[str, Any], name: str) -> Any:
 
 def read_parquet(file: InputFile, fields: Fields) -> Iterator[Document | Bad]:
     """The rows of a Parquet file, in batches; only the columns that are needed are read."""
+    named = [name for name in (fields.text, fields.domain) if name]
+    for item in parquet_rows(Path(file.path), (*named, *(name.partition(".")[0] for name in named))):
+        yield item if isinstance(item, Bad) else _document(item[1], item[0], fields)
+
+
+def parquet_rows(path: Path, wanted: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, Any]] | Bad]:
+    """Number (from 1) and the columns `wanted` (none named: all) of every row."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     number = 0
-    wanted = {name.partition(".")[0] for name in (fields.text, fields.domain) if name} | {fields.text, fields.domain}
     try:
-        with pq.ParquetFile(file.path) as table:
-            columns = [name for name in table.schema_arrow.names if name in wanted]
+        with pq.ParquetFile(path) as table:
+            names = table.schema_arrow.names
+            columns = [name for name in names if not wanted or name in wanted]
             if not columns:
-                have = ", ".join(table.schema_arrow.names[:8])
-                yield Bad(
-                    1,
-                    f"there is no column {fields.text!r}, only {have}; none of its {table.metadata.num_rows} rows is used",
-                )
+                have = f"only {', '.join(names[:8])}; none of its {table.metadata.num_rows} rows is used"
+                yield Bad(1, f"there is no column {wanted[0]!r}, {have}")
                 return
             for batch in table.iter_batches(batch_size=256, columns=columns):
                 for row in batch.to_pylist():
                     number += 1
-                    yield _document(row, number, fields)
+                    yield number, row
     except (OSError, pa.ArrowException, UnicodeDecodeError) as reason:
         yield Bad(number + 1, f"the file is broken here, nothing after it could be read: {reason}")
 

@@ -103,14 +103,14 @@ def find_files(sources: Sequence[Path], domains: str, *, leave_out: Path, text_f
 
 def _find(source: Path, domains: str, leave_out: Path, alone: bool, text_field: str) -> tuple[list[InputFile], int]:
     if source.is_file():
-        kind = _kind(source, text_field)
+        kind = kind_of_file(source, text_field)
         if kind is None:
             return [], 1
         chosen = [_input(source, source.name, kind, domain_of_file(source))]
     else:
         base = source.resolve()
         paths = [(path, path.relative_to(base).as_posix()) for path in _walk(base, leave_out)]
-        kinds = [(path, label, _kind(path, text_field)) for path, label in paths]
+        kinds = [(path, label, kind_of_file(path, text_field)) for path, label in paths]
         chosen = [_input(path, label, kind, "") for path, label, kind in kinds if kind is not None]
         chosen = _with_domains(chosen, domains, base.name, alone)
         if len(chosen) < len(paths):
@@ -198,7 +198,7 @@ def domain_of_file(path: Path) -> str:
     return name
 
 
-def _kind(path: Path, text_field: str) -> Kind | None:
+def kind_of_file(path: Path, text_field: str) -> Kind | None:
     """What a file holds, by its ending; .json and unknown endings by a look inside. None: not text."""
     inner = path.with_suffix("") if path.suffix in _COMPRESSED else path
     ending = inner.suffix.lower()

@@ -29,6 +29,7 @@ _ENDS = (END, "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "[EOS]", "<|im_end|
 _BYTES = TokenizerInfo("bytes", 257, 256, "bytes-257")
 
 Encode = Callable[[Sequence[str]], list[NDArray[Any]]]
+Decode = Callable[[Sequence[NDArray[Any]]], list[str]]
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,39 @@ def definition(path: Path) -> dict[str, Any]:
     """
     found: dict[str, Any] = json.loads(_load(_unpacked(path), str(path)).to_str())
     return found
+
+
+def decoder(info: TokenizerInfo, folder: Path) -> Decode:
+    """The function token ids of documents -> their texts, without the token that ends them.
+
+    Raises:
+        DataError: the corpus came tokenised and has no tokenizer, or its file is gone.
+    """
+    if info.kind == "bytes":
+        return lambda rows: [bytes(ids[ids != info.eos].astype(np.uint8)).decode("utf-8", "replace") for ids in rows]
+    check_has_tokenizer(info)
+    tokenizer = _load(_unpacked(folder / FILE), FILE)
+
+    def decode(rows: Sequence[NDArray[Any]]) -> list[str]:
+        whole = [ids[:-1] if len(ids) and ids[-1] == info.eos else ids for ids in rows]
+        texts: list[str] = tokenizer.decode_batch([ids.tolist() for ids in whole], skip_special_tokens=False)
+        return texts
+
+    return decode
+
+
+def check_has_tokenizer(info: TokenizerInfo) -> None:
+    """Refuse a corpus between whose tokens and texts nothing can go.
+
+    Raises:
+        DataError: it came tokenised and has no tokenizer.
+    """
+    if info.kind != "bytes" and info.path is None:
+        raise DataError(
+            "the corpus came tokenised and has no tokenizer",
+            wanted="a tokenizer.json in the corpus, to go between text and tokens",
+            fix="prepare the corpus from its texts with `cuvee prepare --tokenizer FILE`",
+        )
 
 
 def _unpacked(path: Path) -> str:

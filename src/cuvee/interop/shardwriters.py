@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
 from cuvee.base.errors import DataError
 from cuvee.base.files import hash_file, replace
+from cuvee.corpus.tokenizer import decoder as batch_decoder
 from cuvee.shards.corpus import Corpus
 from cuvee.shards.indexed import IndexedWriter, data_path, index_path, token_dtype
 
@@ -27,23 +27,14 @@ def decoder(corpus: Corpus) -> Decode:
         DataError: the corpus came tokenised and has no tokenizer.
     """
     info = corpus.inventory.tokenizer
-    if info.kind == "bytes":
-        return lambda tokens: bytes(tokens[tokens != info.eos].astype(np.uint8)).decode("utf-8", "replace")
-    if info.path is None:
+    if info.kind != "bytes" and info.path is None:
         raise DataError(
             "the corpus came tokenised and has no tokenizer to make text with",
             wanted="a tokenizer",
             fix="--as megatron",
         )
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(corpus.path / info.path))
-
-    def decode(tokens: NDArray[Any]) -> str:
-        ids = tokens[:-1] if len(tokens) and tokens[-1] == info.eos else tokens
-        return str(tokenizer.decode(ids.tolist(), skip_special_tokens=False))
-
-    return decode
+    decode = batch_decoder(info, corpus.path)
+    return lambda tokens: decode([tokens])[0]
 
 
 def write_shard(

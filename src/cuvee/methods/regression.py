@@ -165,10 +165,10 @@ def ask(problem: Problem, posterior: Posterior) -> Question:
     natural_D = problem.natural.shares
     rules = []
     for guard in problem.guards:
-        a_T = mean_weights(guard.targets, problem.domains)
-        level = float(posterior.mean(natural_D[None])[0] @ a_T)
+        a_T = mean_weights(guard.targets, problem.scored)
+        level = abs(float(posterior.mean(natural_D[None])[0] @ a_T))
         rules.append(GuardRule(guard.name, a_T, guard.tolerance * level, guard.probability))
-    objective_T = mean_weights(problem.objective, problem.domains)
+    objective_T = mean_weights(problem.objective, problem.scored)
     return Question(posterior, problem.feasible(), natural_D, objective_T, tuple(rules))
 
 

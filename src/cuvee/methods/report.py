@@ -55,9 +55,9 @@ def report(
 
 
 def estimates(problem: Problem, question: Question, w_D: Array) -> tuple[Estimate, ...]:
-    """Differences to natural at `w_D`: the objective, every domain's text, then guards (relative)."""
-    units_TT = np.eye(len(problem.domains))
-    wanted = [("objective", question.a_T), *zip(problem.domains, units_TT, strict=True)]
+    """Differences to natural at `w_D`: the objective, everything scored, then guards (relative)."""
+    units_TT = np.eye(len(problem.scored))
+    wanted = [("objective", question.a_T), *zip(problem.scored, units_TT, strict=True)]
     found = []
     for name, a_T in wanted:
         d = question.posterior.difference(w_D, question.base_D, a_T)
@@ -66,7 +66,7 @@ def estimates(problem: Problem, question: Question, w_D: Array) -> tuple[Estimat
 
 
 def _guard(guard: Guard, question: Question, rule: GuardRule, w_D: Array) -> Estimate:
-    level = float(question.posterior.mean(question.base_D[None])[0] @ rule.a_T)
+    level = abs(float(question.posterior.mean(question.base_D[None])[0] @ rule.a_T))
     d = question.posterior.difference(w_D, question.base_D, rule.a_T)
     return Estimate(
         f"guard:{guard.name}", d.mean / level, d.low / level, d.high / level, d.probability_below(rule.allowed)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cuvee.mixture.schedule import Schedule
+from cuvee.plan.problem import Proxy
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,8 @@ class Estimate:
     """A difference to natural in bits/byte (negative is better) with its 90 % interval and P(difference < 0).
 
     `name` is `objective`, a target, or `guard:NAME`. For guards the difference is relative and `p_better` is the
-    probability that the guard holds.
+    probability that the guard holds. `text_error` is the part of the standard error that other held-out documents would
+    make; it is in the interval of verified differences, and 0 where it is not known.
     """
 
     name: str
@@ -21,6 +23,7 @@ class Estimate:
     low: float
     high: float
     p_better: float
+    text_error: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Choice:
     Args:
         method: The method's name.
         schedule: What to train on.
-        predicted: Differences to natural: the objective first, then every domain's held-out text, then guards.
+        predicted: Differences to natural: the objective first, then everything scored, then guards.
             Empty when the method predicts nothing (a baseline).
         near_optimal: One range a domain; empty when the method predicts nothing.
         why: Sentences for a person: how it was found, what binds.
@@ -104,21 +107,25 @@ class Verification:
     """Fresh blocks, the verify split, the same tokens in every arm.
 
     `detectable` is the gain in bits/byte that so many blocks find with 80 % power at 5 % (one-sided), from the noise
-    of the search. `missing` names runs that failed or diverged: their blocks are left out of that arm.
+    of the search. `missing` names runs that failed or diverged: their blocks are left out of that arm. `proxy` are the
+    runs that it was made with; None in files of versions that knew one size only: the study's proxy.
     """
 
     arms: tuple[Arm, ...]
     detectable: float
     trials: tuple[str, ...]
     missing: tuple[str, ...] = ()
+    proxy: Proxy | None = None
 
     def arm(self, name: str) -> Arm:
         """The arm of that name."""
         return next(a for a in self.arms if a.name == name)
 
     def __str__(self) -> str:
+        scale = f" at {self.proxy.size} parameters, {self.proxy.tokens:,} tokens" if self.proxy else ""
         lines = [
-            f"{len(self.arms[0].blocks)} fresh blocks on the verify split; detectable gain {self.detectable:.4f} bits/byte"
+            f"{len(self.arms[0].blocks)} fresh blocks{scale} on the verify split; "
+            f"detectable gain {self.detectable:.4f} bits/byte"
         ]
         for arm in self.arms:
             if arm.estimates:

@@ -17,7 +17,7 @@ from cuvee.mixture.feasible import FeasibleSet, Group
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.plan.sizes import batch_tokens, learning_rate, size
-from cuvee.plan.trial import Plan, Split
+from cuvee.plan.trial import Measure, Plan, Split
 
 POOL_FLOOR = 100
 """Sequences below which a pool is no sample of its domain (design section 4.4)."""
@@ -36,7 +36,7 @@ class TokenCounts(Protocol):
 
 @dataclass(frozen=True)
 class Target:
-    """A domain whose held-out text the model should be good at, with its weight in a mean."""
+    """A domain whose held-out text the model should be good at, or a measure, with its weight in a mean."""
 
     name: str
     weight: float = 1.0
@@ -132,6 +132,9 @@ class Problem:
             it at one epoch at R, where no proxy repeats its pool and a small one is only a small sample.
         seed: Seeds everything: blocks, designs, pools, orders, initial weights.
         present: What the team trains on today: a baseline of the verification and a start of the search; None when not given.
+        measures: What is scored besides the domains' held-out text.
+        trainer: `proxies`, or `outside`: another trainer makes the runs and reports the objective's and guards' targets.
+        reference: What "natural" means where it is not the corpus's own shares: the mixture that a checkpoint comes from.
 
     Raises:
         UsageError: unknown names, weights that are not positive, r above R.
@@ -151,9 +154,13 @@ class Problem:
     small_pools: Literal["refuse", "cap"] = "refuse"
     seed: int = 0
     present: Mixture | None = None
+    measures: tuple[Measure, ...] = ()
+    trainer: Literal["proxies", "outside"] = "proxies"
+    reference: Mixture | None = None
 
     def __post_init__(self) -> None:
         self._check_names()
+        self._check_measures()
         if not self.objective or min(t.weight for t in self.objective) <= 0:
             raise UsageError(
                 "the objective has no targets, or one with a weight that is not positive",
@@ -184,6 +191,9 @@ class Problem:
         small_pools: Literal["refuse", "cap"] = "refuse",
         seed: int = 0,
         present: Mixture | None = None,
+        measures: tuple[Measure, ...] = (),
+        trainer: Literal["proxies", "outside"] = "proxies",
+        reference: Mixture | None = None,
     ) -> Self:
         """The problem of mixing the domains of `corpus` for a run of `target_tokens`.
 
@@ -207,6 +217,9 @@ class Problem:
             small_pools=small_pools,
             seed=seed,
             present=present,
+            measures=measures,
+            trainer=trainer,
+            reference=reference,
         )
 
     def _check_names(self) -> None:
@@ -216,20 +229,57 @@ class Problem:
                 wanted="at least two domains, each with training tokens: one domain leaves nothing to choose",
                 fix="give prepare more folders, files or values of the domain field",
             )
-        if self.present is not None and self.present.domains != self.domains:
-            raise UsageError(
-                f"the present blend mixes {', '.join(self.present.domains)}",
-                wanted=f"the corpus's domains in their order: {', '.join(self.domains)}",
-            )
-        named = [t.name for t in self.objective] + [li.domain for li in self.limits]
-        named += [t.name for g in self.guards for t in g.targets] + [d for g in self.groups for d in g.domains]
-        for name in named:
-            if name not in self.domains:
+        for what, mixture in (("present blend", self.present), ("reference", self.reference)):
+            if mixture is not None and mixture.domains != self.domains:
                 raise UsageError(
-                    f"no domain or target {name!r}",
-                    wanted=f"one of {', '.join(self.domains)}",
-                    fix=nearest(name, self.domains),
+                    f"the {what} mixes {', '.join(mixture.domains)}",
+                    wanted=f"the corpus's domains in their order: {', '.join(self.domains)}",
                 )
+        bounded = [li.domain for li in self.limits] + [d for g in self.groups for d in g.domains]
+        targets = (*self.domains, *(m.name for m in self.measures))
+        for names, known in ((bounded, self.domains), (self._named_targets(), targets)):
+            for name in names:
+                if name not in known:
+                    raise UsageError(
+                        f"no domain or target {name!r}",
+                        wanted=f"one of {', '.join(known)}",
+                        fix=nearest(name, known),
+                    )
+
+    def _named_targets(self) -> tuple[str, ...]:
+        """Targets of the objective and the guards, each once."""
+        return tuple(
+            dict.fromkeys(t.name for mean in (self.objective, *(g.targets for g in self.guards)) for t in mean)
+        )
+
+    def _check_measures(self) -> None:
+        names = [*self.domains, *(m.name for m in self.measures)]
+        twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+        if twice:
+            raise UsageError(
+                f"the name {twice[0]!r} stands for two targets", wanted="measures with names that no domain has"
+            )
+        outside = {m.name for m in self.measures if m.kind == "outside"}
+        if outside and self.trainer == "proxies":
+            raise UsageError(
+                f"proxies cannot score {', '.join(sorted(outside))}, which another trainer reports",
+                wanted="a text file, prompts with continuations, or choices",
+                fix="trainer: outside",
+            )
+        choices = {m.name for m in self.measures if m.kind == "choice"}
+        for guard in self.guards:
+            if found := choices & {t.name for t in guard.targets}:
+                raise UsageError(
+                    f"guard {guard.name!r} bounds {', '.join(sorted(found))} relative to natural, but a margin may be zero",
+                    wanted="a guard on text or continuations",
+                )
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """What every run is scored on, in order: all domains and measures; with an outside trainer only what is asked for."""
+        if self.trainer == "outside":
+            return self._named_targets()
+        return (*self.domains, *(m.name for m in self.measures))
 
     def _check_pools(self) -> None:
         small = self.small_pool_domains()
@@ -266,7 +316,9 @@ class Problem:
 
     @property
     def natural(self) -> Mixture:
-        """The corpus's own shares of tokens."""
+        """The corpus's own shares of tokens, or the reference."""
+        if self.reference is not None:
+            return self.reference
         return Mixture.from_array(self.domains, np.array(self.tokens, np.float64))
 
     def epochs(self, mixture: Mixture) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -296,7 +348,7 @@ class Problem:
         return FeasibleSet(self.domains, tuple(low_D.tolist()), tuple(high_D.tolist()), self.groups)
 
     def plan(self, mixture: Mixture, block: int, split: Split = "search") -> Plan:
-        """The self-contained proxy run of `mixture` in `block`, scored on the held-out `split` of every domain."""
+        """The self-contained proxy run of `mixture` in `block`, scored on the held-out `split` of all that is scored."""
         return Plan(
             schedule=Schedule.constant(mixture),
             size=self.proxy.size,
@@ -308,9 +360,10 @@ class Problem:
             seed=self.seed,
             block=block,
             pools=self.pools,
-            targets=self.domains,
+            targets=tuple(name for name in self.scored if name in self.domains),
             split=split,
             eval_points=self.proxy.eval_points,
+            measures=tuple(m for m in self.measures if m.name in self.scored),
         )
 
 

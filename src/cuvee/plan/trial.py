@@ -22,8 +22,34 @@ RECIPE = 1
 """Bumped by hand when the training code changes its numbers; guarded by a golden-loss test."""
 
 
-LATER = ("start",)
+LATER = ("measures", "start")
 """Fields of a plan that came after format 1: left out of its id while they say nothing, so that older ids stay."""
+Kind = Literal["text", "continuation", "choice", "outside"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A target that is no domain of the corpus.
+
+    Args:
+        name: As objectives, guards and trials call it.
+        kind: `text`: bits/byte of a text of the user's. `continuation`: bits/byte of given answers to prompts, nothing
+            else scored. `choice`: bits/byte of the right answer minus the mean of the wrong ones. `outside`: a metric
+            that another trainer reports.
+        search, verify: Content hashes of the tokenised halves of the user's file; empty for `outside`.
+        tokens: Tokens that scoring one half takes, at most.
+        unit: Of the values.
+        direction: Whether less or more is better. Trials hold values of which less is better: what is to be maximised
+            is stored with its sign turned.
+    """
+
+    name: str
+    kind: Kind
+    search: str = ""
+    verify: str = ""
+    tokens: int = 0
+    unit: str = "bits/byte"
+    direction: Literal["minimise", "maximise"] = "minimise"
 
 
 @dataclass(frozen=True)
@@ -56,6 +82,7 @@ class Plan:
         targets: Domains whose held-out `split` is scored.
         eval_points: Evaluations, evenly spaced, the last one at the end.
         kind, requires, wants: What does not fit "mixture -> loss": kinds of run, ids of trials needed first, arrays to record.
+        measures: What is scored besides domains.
         start: The checkpoint that training goes on from; its loss before training is then the first of the curves.
     """
 
@@ -75,6 +102,7 @@ class Plan:
     kind: Literal["train"] = "train"
     requires: tuple[str, ...] = ()
     wants: tuple[str, ...] = ()
+    measures: tuple[Measure, ...] = ()
     start: Start | None = None
 
     def __post_init__(self) -> None:
@@ -106,12 +134,23 @@ class Plan:
 
 @dataclass(frozen=True)
 class Curve:
-    """Loss of one target over training, shape S each: tokens seen, nats/token, bits/byte."""
+    """Loss of one target over training, shape S each: tokens seen, nats/token, bits/byte.
+
+    Of measures the values are in their unit, less is better, and `nats` is empty. `errors` are standard errors, where an
+    outside trainer gives them.
+
+    Args:
+        sample_sums, sample_sizes: The last value, apart for every document or example of the held-out text (in runs of a
+            verification): it is the sum of the first over the sum of the second.
+    """
 
     target: str
     tokens: tuple[int, ...]
     nats: tuple[float, ...]
     bits_per_byte: tuple[float, ...]
+    errors: tuple[float, ...] = ()
+    sample_sums: tuple[float, ...] = ()
+    sample_sizes: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -143,7 +182,11 @@ class Trial:
     provenance: Mapping[str, str]
     message: str = ""
 
+    def curve(self, target: str) -> Curve | None:
+        """The curve of a target; None when the run has none."""
+        return next((c for c in self.curves if c.target == target and c.bits_per_byte), None)
+
     def loss(self, target: str) -> float:
-        """Final loss of a target in bits/byte; NaN when the run has none."""
-        finals = [c.bits_per_byte[-1] for c in self.curves if c.target == target and c.bits_per_byte]
-        return finals[0] if finals else math.nan
+        """Final loss of a target in bits/byte (or its unit); NaN when the run has none."""
+        curve = self.curve(target)
+        return curve.bits_per_byte[-1] if curve else math.nan

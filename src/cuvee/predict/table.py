@@ -48,14 +48,16 @@ class Table:
     def from_trials(cls, problem: Problem, trials: Sequence[Trial]) -> Self:
         """The done trials of `problem`, sorted by id, so that sums do not depend on the order in which runs ended."""
         ordered = sorted(trials, key=lambda trial: trial.id)
-        done = [t for t in ordered if t.status == "done" and np.isfinite([t.loss(d) for d in problem.domains]).all()]
+        done = [t for t in ordered if t.status == "done" and np.isfinite([t.loss(s) for s in problem.scored]).all()]
         numbers = {Schedule.constant(problem.natural): 0}
         counts_ND = np.array([t.realised for t in done], np.float64).reshape(len(done), len(problem.domains))
         return cls(
             domains=problem.domains,
-            targets=problem.domains,
+            targets=problem.scored,
             shares_ND=counts_ND / counts_ND.sum(1, keepdims=True),
-            loss_NT=np.array([[t.loss(d) for d in problem.domains] for t in done]).reshape(counts_ND.shape),
+            loss_NT=np.array([[t.loss(s) for s in problem.scored] for t in done]).reshape(
+                len(done), len(problem.scored)
+            ),
             block_N=np.array([t.plan.block for t in done], np.int64),
             ids=tuple(t.id for t in done),
             mixture_N=np.array([numbers.setdefault(t.plan.schedule, len(numbers)) for t in done], np.int64),

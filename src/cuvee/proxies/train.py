@@ -22,7 +22,7 @@ from cuvee.base.errors import DataError
 from cuvee.base.rng import key64
 from cuvee.plan.trial import Cost, Curve, Plan, Trial
 from cuvee.proxies.checkpoint import Saved, load, save
-from cuvee.proxies.evaluate import HeldOut, bits_per_byte, held_out, nats_per_token
+from cuvee.proxies.evaluate import HeldOut, Prompts, Reading, held_out, prompts, score
 from cuvee.proxies.model import Decoder
 from cuvee.proxies.provenance import provenance
 from cuvee.proxies.start import load_start
@@ -58,7 +58,7 @@ def train(
     Args:
         checkpoint: Where an interrupted run goes on from and how far it got is kept. A file that is not whole, or of
             other plans, is ignored and written over. Removing it is the caller's, once the trials are safe.
-        inputs: The folder of the arrays that plans name by their hash: the weights that they start from.
+        inputs: The folder of the arrays that plans name by their hash: what measures score, the weights that plans start from.
         checkpoint_seconds: Seconds between checkpoints.
         on_step: Called with (steps done, steps in all) after every step and what belongs to it.
 
@@ -104,10 +104,14 @@ class _Run:
         self.model = _model(self.plan, corpus, len(plans), inputs)
         self.optimiser = _Optimiser(self.model, [p.learning_rate for p in plans])
         self.mixers = _mixers(self.plans, corpus)
-        self.texts = tuple(held_out(corpus, t, self.plan.split, self.plan.seq_len) for t in self.plan.targets)
+        self.texts: tuple[HeldOut | Prompts, ...] = (
+            *(held_out(corpus, t, self.plan.split, self.plan.seq_len) for t in self.plan.targets),
+            *(prompts(m, inputs, self.plan.split, self.plan.seq_len) for m in self.plan.measures),
+        )
         self.evaluations = evaluation_steps(self.plan)
         self.flops_per_token = self.plan.shape.flops_per_token(self.model.vocab, self.plan.seq_len)
         self.step, self.nats_STK, self.falls = 0, list[list[list[float]]](), dict[int, _Fall]()
+        self.last_TK: list[list[Reading]] = []
         self._spent = (0.0, 0.0)
         self._began = _now()
 
@@ -128,7 +132,8 @@ class _Run:
 
     def evaluate(self) -> None:
         """Score every target."""
-        self.nats_STK.append([nats_per_token(self.model, text) for text in self.texts])
+        self.last_TK = [score(self.model, text) for text in self.texts]
+        self.nats_STK.append([[reading.raw for reading in row_K] for row_K in self.last_TK])
 
     def spent(self) -> tuple[float, float]:
         """Wall and CPU seconds, of interrupted attempts up to their last checkpoint too."""
@@ -161,6 +166,8 @@ class _Run:
     def trials(self) -> tuple[Trial, ...]:
         """One a plan."""
         made_on = provenance(len(self.plans))
+        if not self.last_TK and self.step == self.plan.steps:  # the checkpoint was taken after the last evaluation
+            self.last_TK = [score(self.model, text) for text in self.texts]
         return tuple(self._trial(k, made_on) for k in range(len(self.plans)))
 
     def _trial(self, k: int, made_on: dict[str, str]) -> Trial:
@@ -179,15 +186,18 @@ class _Run:
             message=f"the loss was not finite at step {fall.step} of {self.plan.steps}" if fall else "",
         )
 
-    def _curve(self, k: int, t: int, text: HeldOut) -> Curve:
+    def _curve(self, k: int, t: int, text: HeldOut | Prompts) -> Curve:
         last = self.falls[k].step if k in self.falls else self.plan.steps + 1
         points = [(step, nats_TK[t][k]) for step, nats_TK in zip(self.evaluations, self.nats_STK, strict=False)]
         points = [(step, nats) for step, nats in points if step < last]
+        last_read = self.last_TK[t][k] if self.plan.split == "verify" and k not in self.falls else None
         return Curve(
             target=text.target,
             tokens=tuple(step * self.plan.batch * self.plan.seq_len for step, _ in points),
-            nats=tuple(nats for _, nats in points),
-            bits_per_byte=tuple(bits_per_byte(nats, text.bytes_per_token) for _, nats in points),
+            nats=tuple(text.nats(raw) for _, raw in points),
+            bits_per_byte=tuple(text.value(raw) for _, raw in points),
+            sample_sums=tuple(last_read.sums) if last_read else (),
+            sample_sizes=tuple(last_read.sizes) if last_read else (),
         )
 
 

@@ -79,7 +79,7 @@ def _question(problem: Problem, method: str) -> tuple[Fact, ...]:
     total = sum(t.weight for t in problem.objective)
     targets = listed([f"{t.name} ({percent(t.weight / total)})" for t in problem.objective], 12)
     even = len({t.weight for t in problem.objective}) == 1
-    if even and len(problem.objective) == len(problem.domains):
+    if even and {t.name for t in problem.objective} == set(problem.domains):
         targets = f"all {len(problem.domains)} domains, equally"
     facts = [Fact("To be good at", targets)]
     if problem.guards:
@@ -125,11 +125,11 @@ def _weights(problem: Problem, choice: Choice) -> tuple[WeightRow, ...]:
 
 
 def _gains(problem: Problem, predicted: tuple[Estimate, ...], verified: tuple[Estimate, ...]) -> tuple[GainRow, ...]:
-    """The objective, its targets by weight, then the other domains."""
+    """The objective, its targets by weight, then whatever else is scored."""
     if not predicted and not verified:
         return ()
     weight = _objective_weights(problem)
-    names = sorted(problem.domains, key=lambda d: -weight.get(d, 0))
+    names = sorted(problem.scored, key=lambda d: -weight.get(d, 0))
     rows = (GainRow(d, weight.get(d, 0.0), _of_domain(predicted, d), _of_domain(verified, d)) for d in names)
     known = (r for r in rows if r.predicted or r.verified)
     return (GainRow("objective", 1.0, objective(predicted), objective(verified)), *known)
@@ -178,12 +178,13 @@ def _aggregations(
     predicted_D, verified_D = means(predicted), means(verified)
     if predicted_D is None and verified_D is None:
         return ()
-    declared, count_D = _objective_weights(problem), len(problem.domains)
+    declared, count_D = [objective(predicted), objective(verified)], len(problem.domains)
+    tokens_D = np.array(problem.tokens, np.float64)
     worst = [None if m is None else float(m.max()) for m in (predicted_D, verified_D)]
     return (
-        row("The declared objective", np.array([declared.get(d, 0.0) for d in problem.domains])),
+        AggregationRow("The declared objective", *(e.mean if e else None for e in declared)),
         row("Mean over all domains", np.full(count_D, 1 / count_D)),
-        row("Mean over all domains by their tokens", problem.natural.shares),
+        row("Mean over all domains by their tokens", tokens_D / tokens_D.sum()),
         AggregationRow("The domain that gains least or loses most", *worst),
     )
 

@@ -156,7 +156,7 @@ def measure(plan: Plan, corpus: Corpus) -> float | None:
         return None
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    short = replace(plan, targets=plan.targets[:1], eval_points=1)
+    short = replace(plan, targets=plan.targets[:1], measures=(), eval_points=1)
 
     def seconds(steps: int) -> float:
         started = time.perf_counter()
@@ -178,7 +178,8 @@ def measure(plan: Plan, corpus: Corpus) -> float | None:
 
 def scored_tokens(plan: Plan) -> int:
     """Tokens that a run of `plan` scores, at most."""
-    return (plan.eval_points + (plan.start is not None)) * len(plan.targets) * HELD_OUT_TOKENS
+    scorings = plan.eval_points + (plan.start is not None)
+    return scorings * (len(plan.targets) * HELD_OUT_TOKENS + sum(m.tokens for m in plan.measures))
 
 
 def _epochs(problem: Problem, plans: Sequence[Plan]) -> tuple[DomainEpochs, ...]:

@@ -15,12 +15,12 @@ from cuvee.base.codec import canonical, to_json
 from cuvee.base.errors import DataError, UsageError
 from cuvee.plan.problem import Problem
 from cuvee.study.layout import Change, Config
-from cuvee.study.store import Store
+from cuvee.study.store import FOLDERS, VERIFICATIONS, Store
 
 Accept = Literal["refuse", "restart"]
-RESULTS = ("choice.json", "verification.json")
-MADE = ("rounds", "verify", "jobs", *RESULTS)
-EVIDENCE = ("domains", "tokens", "target_tokens", "proxy", "seed")
+RESULTS = ("choice.json", *VERIFICATIONS.values(), "transfer.json")
+MADE = ("rounds", *FOLDERS.values(), "jobs", *RESULTS)
+EVIDENCE = ("domains", "tokens", "target_tokens", "proxy", "seed", "measures", "trainer", "reference")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """The judge: fresh blocks on the verify split, paired differences to natural, Student intervals, the detectable gain.
 
+It judges at the proxies' scale, which tests the predictor, and at a larger one, which tests transfer (design section 4.6).
+
 Every arm is run in the same fresh blocks, so a block's initial weights, data order and pools cancel in the difference
 to natural's run there, and what is left varies between blocks. Blocks are the sample: B of them give B - 1 degrees of
-freedom (design section 4.5).
+freedom (design section 4.5). What other held-out documents would have said is added (`study.documents`).
 
 Letters: B blocks. `d_B` differences to natural, one a block; negative is better.
 """
@@ -10,7 +12,7 @@ Letters: B blocks. `d_B` differences to natural, one a block; negative is better
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,12 +21,13 @@ from cuvee.base.rng import generator
 from cuvee.methods.baselines import Uniform, UniMax
 from cuvee.mixture.schedule import Phase, Schedule
 from cuvee.plan.choice import Arm, Choice, Estimate, Verification
-from cuvee.plan.problem import Problem, Target
+from cuvee.plan.problem import Guard, Problem, Proxy, Target
 from cuvee.plan.trial import Plan, Trial
+from cuvee.study.documents import text_error
 from cuvee.study.layout import Lineup, Planned
 
-FIRST_BLOCK = 1000
-"""Blocks of verification are numbered from here on; those of search stay below."""
+FIRST_BLOCK, FIRST_LARGE = 1000, 2000
+"""Blocks of verification are numbered from here on, at the proxies' and at a larger scale; those of search stay below."""
 CONFIDENCE = 0.9
 POWER, LEVEL = 0.8, 0.05
 
@@ -36,11 +39,11 @@ def value(targets: Sequence[Target], trial: Trial) -> float:
 
 
 def arms(problem: Problem, choice: Choice, trials: Sequence[Trial]) -> dict[str, Schedule]:
-    """The mixtures to compare, as proxies train on them: the choice, natural, what the methods `uniform` and `unimax`
+    """The schedules to compare, as the target run would use them: the choice, natural, what the methods `uniform` and `unimax`
     choose, the team's present blend projected onto the bounds if given, and the best mixture that the search has seen."""
     rng = generator(problem.seed, "study.arms")  # methods are given one; these two draw nothing
     found = {
-        "choice": scaled(choice.schedule, problem),
+        "choice": choice.schedule,
         "natural": Schedule.constant(problem.natural),
         "uniform": Uniform().choose(problem, (), rng).schedule,
         "unimax": UniMax().choose(problem, (), rng).schedule,
@@ -48,12 +51,20 @@ def arms(problem: Problem, choice: Choice, trials: Sequence[Trial]) -> dict[str,
     if problem.present is not None:
         found["present"] = Schedule.constant(problem.feasible().project_mixture(problem.present))
     best = best_observed(problem, trials)
-    return found if best is None else {**found, "best seen": best}
+    return found if best is None else {**found, "best seen": stretched(best, problem)}
 
 
 def scaled(schedule: Schedule, problem: Problem) -> Schedule:
     """The schedule of a run of R tokens on the scale of a proxy: phases start at the same fraction of training."""
-    ratio = problem.proxy.tokens / problem.target_tokens
+    return _times(schedule, problem.proxy.tokens / problem.target_tokens)
+
+
+def stretched(schedule: Schedule, problem: Problem) -> Schedule:
+    """The schedule of a proxy on the scale of a run of R tokens: the inverse of `scaled`."""
+    return _times(schedule, problem.target_tokens / problem.proxy.tokens)
+
+
+def _times(schedule: Schedule, ratio: float) -> Schedule:
     return Schedule(tuple(Phase(round(p.start * ratio), p.mixture) for p in schedule.phases))
 
 
@@ -107,44 +118,57 @@ def detectable(sd: float, blocks: int) -> float:
     return float(shift) * sd / math.sqrt(blocks)
 
 
-def student(name: str, d_B: Sequence[float], limit: float = 0.0) -> Estimate:
+def student(name: str, d_B: Sequence[float], limit: float = 0.0, text_error: float = 0.0) -> Estimate:
     """Mean, 90 % interval and P(mean < limit) of paired differences by Student's t with B - 1 degrees of freedom.
 
     One block gives an infinite interval; differences that are all equal give an interval of no width.
+
+    Args:
+        text_error: Standard error by the choice of documents, the same in all blocks; added in squares.
     """
     d, n = np.asarray(d_B, np.float64), len(d_B)
     mean = float(d.mean())
     if n == 1:
-        return Estimate(name, mean, -math.inf, math.inf, 0.5)
-    error = float(d.std(ddof=1)) / math.sqrt(n)
+        return Estimate(name, mean, -math.inf, math.inf, 0.5, text_error)
+    error = math.hypot(float(d.std(ddof=1)) / math.sqrt(n), text_error)
     if error == 0:
         return Estimate(name, mean, mean, mean, 0.5 if mean == limit else float(mean < limit))
     from scipy import special
 
     half = float(special.stdtrit(n - 1, 0.5 + CONFIDENCE / 2)) * error
-    return Estimate(name, mean, mean - half, mean + half, float(special.stdtr(n - 1, (limit - mean) / error)))
+    sure = float(special.stdtr(n - 1, (limit - mean) / error))
+    return Estimate(name, mean, mean - half, mean + half, sure, text_error)
 
 
-def lineup(problem: Problem, choice: Choice, trials: Sequence[Trial], seeds: int, fingerprint: str) -> Lineup:
-    """The runs of every arm in `seeds` fresh blocks, with the gain they can detect."""
-    blocks = range(FIRST_BLOCK, FIRST_BLOCK + seeds)
+def lineup(
+    problem: Problem, choice: Choice, trials: Sequence[Trial], seeds: int, fingerprint: str, at: Proxy | None = None
+) -> Lineup:
+    """The runs of every arm in `seeds` fresh blocks, with the gain they can detect.
+
+    Args:
+        at: The larger runs, with pools of their own; the study's proxies when left out. What is detectable is said from
+            the proxies' noise all the same: none other is known before.
+    """
+    first = FIRST_BLOCK if at is None else FIRST_LARGE
+    at_scale = problem if at is None else replace(problem, proxy=at)
     planned = {
-        name: tuple(_planned(_plan(problem, schedule, block), fingerprint) for block in blocks)
+        name: tuple(_planned(_plan(at_scale, schedule, b), fingerprint) for b in range(first, first + seeds))
         for name, schedule in arms(problem, choice, trials).items()
     }
     return Lineup(detectable(noise(problem, trials), seeds), planned)
 
 
 def _plan(problem: Problem, schedule: Schedule, block: int) -> Plan:
-    return replace(problem.plan(schedule.phases[0].mixture, block, "verify"), schedule=schedule)
+    plan = problem.plan(schedule.phases[0].mixture, block, "verify")
+    return replace(plan, schedule=scaled(schedule, problem))
 
 
 def _planned(plan: Plan, fingerprint: str) -> Planned:
     return Planned(plan.id(fingerprint), plan)
 
 
-def verdict(problem: Problem, lineup: Lineup, trials: Iterable[Trial]) -> Verification:
-    """What the finished runs of a line-up say."""
+def verdict(problem: Problem, lineup: Lineup, trials: Iterable[Trial], at: Proxy | None = None) -> Verification:
+    """What the finished runs of a line-up say; `at` as it was made with."""
     ended = {t.id: t for t in trials}
     done = {i: t for i, t in ended.items() if t.status == "done"}
     judged = [_judge(problem, name, planned, lineup.arms["natural"], done) for name, planned in lineup.arms.items()]
@@ -154,7 +178,9 @@ def verdict(problem: Problem, lineup: Lineup, trials: Iterable[Trial]) -> Verifi
         for p in planned
         if p.id not in done
     ]
-    return Verification(tuple(judged), lineup.detectable, tuple(sorted(ended)), tuple(missing))
+    return Verification(
+        tuple(judged), lineup.detectable, tuple(sorted(ended)), tuple(missing), problem.proxy if at is None else at
+    )
 
 
 def _judge(
@@ -162,24 +188,24 @@ def _judge(
 ) -> Arm:
     pairs = [(done[p.id], done[n.id]) for p, n in zip(planned, natural, strict=True) if p.id in done and n.id in done]
     blocks = tuple(t.plan.block for t, _ in pairs)
+    if not pairs:
+        return Arm(name, planned[0].plan.schedule, (), (), ())
 
     def differences(targets: Sequence[Target]) -> list[float]:
         return [value(targets, t) - value(targets, n) for t, n in pairs]
 
-    def relative(targets: Sequence[Target]) -> list[float]:
-        return [value(targets, t) / value(targets, n) - 1 for t, n in pairs]
+    def judged(name: str, targets: Sequence[Target]) -> Estimate:
+        return student(name, differences(targets), text_error=text_error(targets, pairs))
 
-    d_B = differences(problem.objective)
-    estimates = _estimates(problem, d_B, differences, relative) if pairs else ()
-    return Arm(name, planned[0].plan.schedule, blocks, tuple(d_B), estimates)
+    def guarded(guard: Guard) -> Estimate:
+        level_B = [abs(value(guard.targets, n)) for _, n in pairs]
+        relative_B = [d / level for d, level in zip(differences(guard.targets), level_B, strict=True)]
+        error = text_error(guard.targets, pairs) / float(np.mean(level_B))
+        return student(f"guard:{guard.name}", relative_B, guard.tolerance, error)
 
-
-def _estimates(
-    problem: Problem,
-    d_B: Sequence[float],
-    differences: Callable[[Sequence[Target]], list[float]],
-    relative: Callable[[Sequence[Target]], list[float]],
-) -> tuple[Estimate, ...]:
-    targets = [student(d, differences((Target(d),))) for d in problem.domains]
-    guards = [student(f"guard:{g.name}", relative(g.targets), g.tolerance) for g in problem.guards]
-    return (student("objective", d_B), *targets, *guards)
+    estimates = (
+        judged("objective", problem.objective),
+        *(judged(name, (Target(name),)) for name in problem.scored),
+        *(guarded(guard) for guard in problem.guards),
+    )
+    return Arm(name, planned[0].plan.schedule, blocks, tuple(differences(problem.objective)), estimates)

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from cuvee.plan.trial import Trial
 from cuvee.study import claims
 from cuvee.study.layout import Planned
-from cuvee.study.store import Store
+from cuvee.study.store import Scale, Store
+
+NAMES: dict[Scale, str] = {
+    "transfer": "transfer check",
+    "proxy": "verification",
+    "large": "verification at the larger scale",
+}
 
 
 @dataclass(frozen=True)
@@ -75,14 +81,14 @@ class StudyStatus:
 def status(store: Store) -> StudyStatus:
     """The status of the study in that folder."""
     parts = [(f"round {i}", r.plans) for i, r in enumerate(store.rounds())]
-    parts += [(f"verification {i}", v.plans) for i, v in enumerate(store.lineups())]
+    parts += [(f"{NAMES[scale]} {i}", v.plans) for scale in NAMES for i, v in enumerate(store.lineups(scale))]
     ended = store.trials(p for _, planned in parts for p in planned)
     return StudyStatus(
         folder=store.folder.resolve().name,
         method=store.config().method.name,
         stages=tuple(_stage(store, name, planned, ended) for name, planned in parts),
         chosen=store.choice() is not None,
-        verified=store.verification() is not None,
+        verified=store.verification("proxy") is not None,
         set_aside=store.bad(),
         unreadable=store.unreadable(),
         seconds=sum(t.cost.seconds for t in ended),

@@ -2,9 +2,12 @@
 
     study.json            the resolved config
     rounds/0003.json      the runs proposed together      verify/0000.json   the runs of one verification
+    verify-large/0000.json   of one at a larger scale     transfer/0000.json the pairs of runs of one transfer check
+    inputs/<hash>.npz     what runs are scored on besides the corpus, or start from
     trials/ab/<id>.json   a run that ended                claims/<id>.json   a run that somebody is making (advice only)
     checkpoints/<id>.pt   an unfinished run               jobs/<hash>.json   what workers are told
-    choice.json           verification.json               history.jsonl      retired/0000/   what an edit put aside
+    choice.json   verification.json   verification-large.json   transfer.json   history.jsonl
+    retired/0000/         what an edit put aside
 
 Every file is whole or absent. Files that start with a dot are leftovers of a process that was killed and mean nothing.
 """
@@ -15,7 +18,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from cuvee.base.codec import SchemaError, content_id, from_json, to_json
 from cuvee.base.errors import DataError
@@ -23,8 +26,13 @@ from cuvee.base.files import FORMAT, dump_json, explained, load_json, publish, r
 from cuvee.plan.choice import Choice, Verification
 from cuvee.plan.trial import Trial
 from cuvee.study.layout import Change, Config, Job, Lineup, Planned, Round
+from cuvee.study.transfer import Transfer
 
 T = TypeVar("T")
+VerifyScale = Literal["proxy", "large"]
+Scale = Literal["proxy", "large", "transfer"]
+FOLDERS: dict[Scale, str] = {"proxy": "verify", "large": "verify-large", "transfer": "transfer"}
+VERIFICATIONS: dict[VerifyScale, str] = {"proxy": "verification.json", "large": "verification-large.json"}
 
 
 class Store:
@@ -90,16 +98,16 @@ class Store:
         """Write a round unless it is there; False when another process was first."""
         return publish(self.folder / "rounds" / f"{number:04d}.json", _bytes(round_))
 
-    def lineups(self) -> list[Lineup]:
-        """The verifications in order."""
-        return self._numbered(Lineup, "verify")
+    def lineups(self, scale: Scale) -> list[Lineup]:
+        """The verifications in order; for a transfer check, its runs of both sizes as two arms."""
+        return self._numbered(Lineup, FOLDERS[scale])
 
-    def write_lineup(self, lineup: Lineup) -> None:
+    def write_lineup(self, lineup: Lineup, scale: Scale) -> None:
         """Write a line-up under the next free number unless the same arms are there already."""
-        known = self.lineups()
+        known = self.lineups(scale)
         while all(other.arms != lineup.arms for other in known):
-            publish(self.folder / "verify" / f"{len(known):04d}.json", _bytes(lineup))
-            known = self.lineups()
+            publish(self.folder / FOLDERS[scale] / f"{len(known):04d}.json", _bytes(lineup))
+            known = self.lineups(scale)
 
     def _numbered(self, cls: type[T], name: str) -> list[T]:
         found: list[T] = []
@@ -108,8 +116,9 @@ class Store:
         return found
 
     def planned(self) -> dict[str, Planned]:
-        """Every planned run by id, of rounds and of verifications."""
-        runs = [p for r in self.rounds() for p in r.plans] + [p for v in self.lineups() for p in v.plans]
+        """Every planned run by id, of rounds, verifications and transfer checks."""
+        runs = [p for r in self.rounds() for p in r.plans]
+        runs += [p for scale in FOLDERS for v in self.lineups(scale) for p in v.plans]
         return {p.id: p for p in runs}
 
     # trials
@@ -164,6 +173,11 @@ class Store:
 
     # work in progress
 
+    @property
+    def inputs(self) -> Path:
+        """Where arrays lie that runs need besides the corpus, by their hash."""
+        return self.folder / "inputs"
+
     def claim_path(self, trial: str) -> Path:
         """Where a worker says that it makes the run."""
         return self.folder / "claims" / f"{trial}.json"
@@ -199,13 +213,21 @@ class Store:
         """The choice; None before there is one."""
         return self._optional(Choice, "choice.json")
 
-    def write_verification(self, verification: Verification) -> None:
-        """Write or replace the verification."""
-        replace(self.folder / "verification.json", _bytes(verification))
+    def write_verification(self, verification: Verification, scale: VerifyScale) -> None:
+        """Write or replace the verification at a scale."""
+        replace(self.folder / VERIFICATIONS[scale], _bytes(verification))
 
-    def verification(self) -> Verification | None:
-        """The latest verification; None before there is one."""
-        return self._optional(Verification, "verification.json")
+    def verification(self, scale: VerifyScale) -> Verification | None:
+        """The latest verification at a scale; None before there is one."""
+        return self._optional(Verification, VERIFICATIONS[scale])
+
+    def write_transfer(self, transfer: Transfer) -> None:
+        """Write or replace the transfer check."""
+        replace(self.folder / "transfer.json", _bytes(transfer))
+
+    def transfer(self) -> Transfer | None:
+        """The latest transfer check; None before there is one."""
+        return self._optional(Transfer, "transfer.json")
 
     def _optional(self, cls: type[T], name: str) -> T | None:
         path = self.folder / name

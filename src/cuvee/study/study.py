@@ -8,7 +8,7 @@ proposed, and any number of processes may work on one study at a time.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cuvee.base.errors import DataError, PartialError, UsageError
@@ -16,15 +16,18 @@ from cuvee.base.progress import Progress, Silent
 from cuvee.base.rng import generator
 from cuvee.methods.contract import Method
 from cuvee.plan.choice import Choice, Verification
-from cuvee.plan.problem import Problem
+from cuvee.plan.problem import Problem, Proxy
 from cuvee.plan.trial import RECIPE, Plan, Trial
 from cuvee.shards.corpus import Corpus
-from cuvee.study import cost, judge
+from cuvee.shards.examples import Tokenised
+from cuvee.study import cost, judge, transfer
+from cuvee.study.checks import check_input, check_larger, check_plan, check_some_done, power
 from cuvee.study.editing import Accept, Changes, changes, refuse_losses, settle
-from cuvee.study.layout import Change, Config, CorpusRef, MethodRef, Planned, Round
+from cuvee.study.layout import Change, Config, CorpusRef, Lineup, MethodRef, Planned, Round
 from cuvee.study.runners.local import Local, Runner
 from cuvee.study.status import StudyStatus, status
-from cuvee.study.store import Store, portable
+from cuvee.study.store import Store, VerifyScale, portable
+from cuvee.study.transfer import Transfer
 from cuvee.study.worker import check_applies
 
 
@@ -45,6 +48,7 @@ class Study:
         method: Method,
         *,
         reuse: Sequence[Path | str] = (),
+        inputs: Sequence[Tokenised] = (),
         changed_evidence: Accept = "refuse",
     ) -> Study:
         """The study in the folder `path`, made or resumed.
@@ -58,14 +62,23 @@ class Study:
             corpus: What it is about.
             method: How to search and choose.
             reuse: Folders of other studies, whose runs are taken over where they are the very same runs.
+            inputs: What the problem's measures score (`interop.targets`); kept in the folder, so needed once.
             changed_evidence: `refuse`, or `restart`: put rounds and results aside and begin again.
 
         Raises:
             UsageError: the evidence changed; says how many runs no longer apply.
-            DataError: the corpus changed, a domain has no held-out text, or the folder cannot be read or written.
+            DataError: the corpus changed, a domain has no held-out text, a measure's examples are missing, or the folder
+                cannot be read or written.
         """
         store = Store(Path(path))
         config = _config(store, problem, corpus, method)
+        given = {examples.sha: examples for examples in inputs}
+        for measure in problem.measures:
+            for sha in filter(None, (measure.search, measure.verify)):
+                path = store.inputs / f"{sha}.npz"
+                if sha in given and not path.exists():
+                    given[sha].save(path)
+                check_input(measure, path)
         store.create(config)
         settle(store, config, changed_evidence)
         return cls(store, config, corpus, method, tuple(Store(Path(other)) for other in reuse))
@@ -162,7 +175,7 @@ class Study:
         number = 0
         while (round_ := self._round(number)) is not None:
             self._finish(round_.plans, workers, progress or Silent(), runner or Local())
-            _check_some_done(number, self._store.trials(round_.plans))
+            check_some_done(number, self._store.trials(round_.plans))
             number += 1
 
     def choose(self) -> Choice:
@@ -183,6 +196,8 @@ class Study:
         workers: int = 1,
         progress: Progress | None = None,
         runner: Runner | None = None,
+        *,
+        at: Proxy | None = None,
     ) -> Verification:
         """Run the choice, natural, uniform, UniMax and the best mixture seen in fresh blocks, and judge them on the
         verify split, which the search never reads. More seeds later reuse the runs made.
@@ -191,33 +206,91 @@ class Study:
             choice: What to verify.
             seeds: Fresh blocks; five or more for figures to publish.
             workers, progress, runner: As for `run`; the gain that can be detected is said before any run is made.
+            at: Larger runs than the study's proxies, with pools of their own: a test of transfer.
 
         Raises:
-            UsageError: fewer than one block.
+            UsageError: fewer than one block, or runs that are no larger.
+            InfeasibleError: a pool of the larger runs is under the floor.
             PartialError: as for `run`.
         """
         if seeds < 1:
             raise UsageError(f"got {seeds} seeds", wanted="at least 1 fresh block, better 4 or more")
         corpus, progress = self._corpus_in_hand(), progress or Silent()
-        lineup = judge.lineup(self.problem, choice, self.trials(), seeds, corpus.fingerprint)
+        if at is not None:
+            check_larger(at, self.problem.proxy)
+        scale: VerifyScale = "proxy" if at is None else "large"
+        lineup = judge.lineup(self.problem, choice, self.trials(), seeds, corpus.fingerprint, at)
         self._check_unchanged()
-        self._store.write_lineup(lineup)
-        progress.say(f"verification: {len(lineup.plans)} runs in {seeds} fresh blocks; {_power(lineup.detectable)}")
+        self._store.write_lineup(lineup, scale)
+        which = "" if at is None else f" of {at.size} parameters and {at.tokens:,} tokens"
+        progress.say(
+            f"verification: {len(lineup.plans)} runs{which} in {seeds} fresh blocks; {power(lineup.detectable)}"
+        )
         self._finish(lineup.plans, workers, progress, runner or Local())
-        verification = judge.verdict(self.problem, lineup, self._store.trials(lineup.plans))
+        verification = judge.verdict(self.problem, lineup, self._store.trials(lineup.plans), at)
         self._check_unchanged()  # the runs may have taken hours
-        self._store.write_verification(verification)
+        self._store.write_verification(verification, scale)
         return verification
 
-    def verification(self) -> Verification | None:
-        """The latest verification; None before there is one."""
-        return self._store.verification()
+    def verification(self, scale: VerifyScale = "proxy") -> Verification | None:
+        """The latest verification at the proxies' or the larger scale; None before there is one."""
+        return self._store.verification(scale)
 
-    def verification_trials(self) -> tuple[Trial, ...]:
-        """The runs of the latest verification that have ended, sorted by id; empty before there is one."""
-        latest = self._store.verification()
-        found = [self._store.trial(i) for i in latest.trials] if latest else []
-        return tuple(t for t in found if t is not None)
+    def verification_trials(self, scale: VerifyScale = "proxy") -> tuple[Trial, ...]:
+        """The runs of that verification that have ended, sorted by id; empty before there is one."""
+        latest = self._store.verification(scale)
+        return self._found(latest.trials if latest else ())
+
+    def check_transfer(
+        self,
+        at: Proxy,
+        mixtures: int = 16,
+        workers: int = 1,
+        progress: Progress | None = None,
+        runner: Runner | None = None,
+    ) -> Transfer:
+        """Run mixtures of the first round again at a larger scale, in their blocks, and compare their order.
+
+        Args:
+            at: The larger runs, with pools of their own.
+            mixtures: How many, besides natural in every block.
+            workers, progress, runner: As for `run`.
+
+        Raises:
+            UsageError: nothing was searched yet, fewer than four mixtures, or runs that are no larger.
+            PartialError: as for `run`.
+        """
+        corpus, rounds, progress = self._corpus_in_hand(), self._store.rounds(), progress or Silent()
+        if not rounds or mixtures < transfer.FEWEST:
+            raise UsageError(
+                f"got {mixtures} mixtures and {len(rounds)} rounds of the search",
+                wanted=f"at least {transfer.FEWEST} mixtures of a search that has begun",
+            )
+        check_larger(at, self.problem.proxy)
+        pairs = transfer.plans(self.problem, [p.plan for p in rounds[0].plans], at, mixtures)
+        fingerprint = corpus.fingerprint
+        small, large = (tuple(Planned(p[i].id(fingerprint), p[i]) for p in pairs) for i in (0, 1))
+        self._check_unchanged()
+        self._store.write_lineup(Lineup(math.nan, {"small": small, "large": large}), "transfer")
+        progress.say(f"transfer check: {len(large)} runs of {at.size} parameters and {at.tokens:,} tokens")
+        self._finish((*small, *large), workers, progress, runner or Local())
+        ids = [(a.id, b.id) for a, b in zip(small, large, strict=True)]
+        found = transfer.check(self.problem, ids, self._store.trials((*small, *large)), at)
+        self._check_unchanged()
+        self._store.write_transfer(found)
+        return found
+
+    def transfer(self) -> Transfer | None:
+        """The latest transfer check; None before there is one."""
+        return self._store.transfer()
+
+    def transfer_trials(self) -> tuple[Trial, ...]:
+        """The larger runs of the latest transfer check that have ended, natural's among them; empty before there is one."""
+        lineups = self._store.lineups("transfer") if self._store.transfer() else []
+        return self._found(sorted({p.id for p in lineups[-1].arms["large"]}) if lineups else ())
+
+    def _found(self, ids: Iterable[str]) -> tuple[Trial, ...]:
+        return tuple(t for i in ids if (t := self._store.trial(i)) is not None)
 
     def status(self) -> StudyStatus:
         """What is done and what is left."""
@@ -268,7 +341,7 @@ class Study:
         rng = generator(self.problem.seed, "propose", number)
         plans = tuple(dict.fromkeys(self._method_in_hand().propose(self.problem, self.trials(), rng)))
         for plan in plans:
-            _check_plan(plan, self.problem)
+            check_plan(plan, self.problem)
         return plans
 
     def _finish(self, planned: Sequence[Planned], workers: int, progress: Progress, runner: Runner) -> None:
@@ -350,36 +423,3 @@ def _config(store: Store, problem: Problem, corpus: Corpus, method: Method) -> C
             corpus.bytes_per_token(domain, split)  # a domain that cannot be scored would fail every run
     ref = CorpusRef(corpus.fingerprint, portable(corpus.path, store.folder), corpus.vocab_size)
     return Config(problem, MethodRef.of(method), ref, RECIPE)
-
-
-def _power(detectable: float) -> str:
-    if math.isfinite(detectable):
-        return f"gains from {detectable:.4f} bits/byte on are detectable (80 % power)"
-    return "what gain is detectable is not known: too few mixtures ran in several blocks, or one block is verified"
-
-
-def _check_some_done(number: int, trials: Sequence[Trial]) -> None:
-    if not any(t.status == "done" for t in trials):
-        raise DataError(
-            f"none of the {len(trials)} runs of round {number} ended well; the first: {trials[0].message}",
-            wanted="runs that can be compared",
-            fix="mend the cause (diverged: a lower proxy.learning_rate); removed trial files are made again",
-        )
-
-
-def _check_plan(plan: Plan, problem: Problem) -> None:
-    wrong = []
-    if plan.split != "search":
-        wrong.append(f"it scores the split {plan.split!r}")
-    if not 0 <= plan.block < judge.FIRST_BLOCK:
-        wrong.append(f"its block is {plan.block}")
-    if plan.schedule.domains != problem.domains:
-        wrong.append(f"its domains are {', '.join(plan.schedule.domains)}")
-    if plan.requires or plan.wants:
-        wrong.append("it requires other runs or wants arrays, which this version cannot make")
-    if wrong:
-        raise UsageError(
-            f"the method proposes a run that a study cannot make: {'; '.join(wrong)}",
-            wanted=f"the search split, blocks 0 to {judge.FIRST_BLOCK - 1}, the problem's domains",
-            fix="build plans with problem.plan(mixture, block)",
-        )

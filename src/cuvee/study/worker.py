@@ -33,8 +33,10 @@ POLL = 0.2
 class Trainer(Protocol):
     """Trains plans of one size and block; `cuvee.proxies.train.train` is one."""
 
-    def __call__(self, plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None) -> tuple[Trial, ...]:
-        """One trial a plan; an unfinished run goes on from `checkpoint`."""
+    def __call__(
+        self, plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None, inputs: Path | None = None
+    ) -> tuple[Trial, ...]:
+        """One trial a plan; an unfinished run goes on from `checkpoint`, arrays that plans name lie in `inputs`."""
 
 
 def work(job_file: Path, train: Trainer) -> None:
@@ -80,7 +82,7 @@ def _make(store: Store, run: Planned, corpus: Corpus, train: Trainer) -> bool:
     with claim:
         try:
             if not store.has(run.id):
-                store.publish_trial(_train(run, corpus, train, store.checkpoint_path(run.id)))
+                store.publish_trial(_train(run, corpus, train, store))
         except PartialError:
             # whoever took this claim over, thinking this worker dead, may have published and swept the checkpoint away
             if not store.has(run.id):
@@ -89,12 +91,13 @@ def _make(store: Store, run: Planned, corpus: Corpus, train: Trainer) -> bool:
     return True
 
 
-def _train(run: Planned, corpus: Corpus, train: Trainer, checkpoint: Path) -> Trial:
+def _train(run: Planned, corpus: Corpus, train: Trainer, store: Store) -> Trial:
+    checkpoint = store.checkpoint_path(run.id)
     started, cpu = time.monotonic(), time.process_time()
     try:
         with explained(checkpoint):
             checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            (trial,) = train([run.plan], corpus, checkpoint=checkpoint)
+            (trial,) = train([run.plan], corpus, checkpoint=checkpoint, inputs=store.inputs)
     except PartialError:
         raise
     except (OSError, MemoryError) as error:

@@ -240,7 +240,7 @@ def _check_choice(method: Method, choice: Choice, problem: Problem, trials: Sequ
     assert choice.why, "a choice says why"
     assert all(isinstance(line, str) and line for line in choice.why), "`why` holds sentences"
     if choice.predicted:
-        names = ["objective", *problem.domains, *(f"guard:{g.name}" for g in problem.guards)]
+        names = ["objective", *problem.scored, *(f"guard:{g.name}" for g in problem.guards)]
         assert [e.name for e in choice.predicted] == names, f"estimates are of {', '.join(names)}, in that order"
     for e in choice.predicted:
         assert math.isfinite(e.mean), f"{e.name}: the mean is {e.mean}"

@@ -1,0 +1,1 @@
+"""The commands; importing a module registers what it holds."""

@@ -1,0 +1,109 @@
+"""Commands that look at others and at ourselves: infer, bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cuvee.base.errors import UsageError
+from cuvee.base.progress import Bar
+from cuvee.cli.command import Json, app, show
+
+
+@app.command()
+def infer(
+    tokenizer: Annotated[
+        Path, typer.Argument(help="tokenizer.json, merges.txt or tiktoken ranks.", metavar="TOKENIZER")
+    ],
+    samples: Annotated[list[Path], typer.Argument(help="Text, a folder or file a category.", metavar="SAMPLES...")],
+    merges: Annotated[int, typer.Option(help="Merges used, from the first.", min=10)] = 1000,
+    simulations: Annotated[int, typer.Option(help="For intervals and the unknown; 0 for none.", min=0)] = 6,
+    domains: Annotated[str, typer.Option(help="As in `prepare`: auto, file, folder or field:NAME.")] = "auto",
+    text_field: Annotated[str, typer.Option(help="The field of rows that holds text.")] = "text",
+    most: Annotated[str, typer.Option(help="Bytes read of each category at most.")] = "64M",
+    cache: Annotated[Path | None, typer.Option(help="A folder that keeps counted words for the next time.")] = None,
+    report: Annotated[Path | None, typer.Option(help="An HTML page to write.")] = None,
+    as_prior: Annotated[Path | None, typer.Option(help="A mixture file to write; needs --corpus.")] = None,
+    corpus: Annotated[
+        Path | None, typer.Option(help="The corpus whose domains the categories are, for --as-prior.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seeds the simulations.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """What a published BPE tokenizer was trained on: shares of the categories of SAMPLES, with intervals."""
+    from cuvee.cli.audit import run_infer
+
+    with Bar("infer", 1) as bar:
+        text, value = run_infer(
+            tokenizer,
+            samples,
+            merges,
+            simulations,
+            domains,
+            text_field,
+            most,
+            cache,
+            report,
+            as_prior,
+            corpus,
+            seed,
+            bar,
+        )
+    show(text, value, as_json)
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="hparams, infer, truth or worlds.")],
+    corpus: Annotated[Path | None, typer.Option(help="The corpus that `hparams` trains on.")] = None,
+    samples: Annotated[
+        Path | None, typer.Option(help="Categories for `infer`; else text found on this machine.")
+    ] = None,
+    corpora: Annotated[
+        Path | None, typer.Option(help="The folder of the ten domains that `truth` is about, as JSONL.gz.")
+    ] = None,
+    work: Annotated[Path, typer.Option(help="Where `truth` keeps corpora and studies; again = resume.")] = Path(
+        "truth"
+    ),
+    workers: Annotated[int, typer.Option(help="Worker processes of `truth`.", min=1)] = 2,
+    as_json: Json = False,
+) -> None:
+    """The project's own benchmarks: `hparams` (learning-rate rule), `infer` (tokenizers of known mixtures), `truth`
+    (predicted gains against verified ones), `worlds` (methods against best-of-n random)."""
+    from cuvee.cli.render import table
+    from cuvee.shards.corpus import Corpus
+
+    tables: dict[str, list[dict[str, Any]]] = {}
+    if name == "worlds":
+        from cuvee.bench import worlds
+
+        tables["rows"] = [
+            {"setting": s, "method": m, **figures}
+            for s, table_ in worlds.run().items()
+            for m, figures in table_.items()
+        ]
+    elif name == "hparams":
+        from cuvee.bench import hparams
+
+        if corpus is None:
+            raise UsageError("`bench hparams` trains on a corpus and got none", fix="cuvee bench hparams --corpus DIR")
+        tables["rows"] = [dict(row) for row in hparams.run(Corpus.open(corpus))["rows"]]
+    elif name == "infer":
+        from cuvee.cli.audit import bench_infer
+
+        tables = bench_infer(samples)
+    elif name == "truth":
+        from cuvee.bench import truth
+
+        if corpora is None:
+            raise UsageError("`bench truth` needs texts and got none", fix="cuvee bench truth --corpora DIR")
+        found = truth.run(corpora, work, workers)
+        shares = {key: value for key, value in found.items() if not isinstance(value, list)}
+        tables = {key: value for key, value in found.items() if isinstance(value, list)}
+        show("\n\n".join(table(rows) for rows in [*tables.values(), [shares]]), found, as_json)
+        return
+    else:
+        raise UsageError(f"no benchmark {name!r}", wanted="hparams, infer, truth or worlds")
+    show("\n\n".join(table(rows) for rows in tables.values()), tables, as_json)

@@ -1,0 +1,109 @@
+"""Commands about studies: check, run, verify, report, status, methods."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from cuvee.base.codec import to_json
+from cuvee.cli.command import Json, StudyFolder, StudyYaml, app, show
+
+
+@app.command()
+def check(study_file: StudyYaml, as_json: Json = False) -> None:
+    """Read a study file and its corpus, and say what would be asked. Spends nothing."""
+    from cuvee.cli.render import problem_text
+    from cuvee.cli.studyfile import load
+
+    question = load(study_file)
+    show(
+        problem_text(question),
+        {"problem": to_json(question.problem), "fingerprint": question.corpus.fingerprint},
+        as_json,
+    )
+
+
+@app.command()
+def run(
+    study_file: StudyYaml,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print runs, tokens, epochs, time and disk; spend nothing.")
+    ] = False,
+    workers: Annotated[
+        int, typer.Option(help="Worker processes, one thread each; 0 for the file's number.", min=0)
+    ] = 0,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Restart a study whose evidence changed; its runs are kept aside.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Rounds of proposals, proxy runs, choice, verification, report. Again = resume."""
+    from cuvee.cli.run import dry_run as estimate
+    from cuvee.cli.run import run_study
+    from cuvee.cli.studyfile import load
+
+    question = load(study_file)
+    count = workers or question.file.workers
+    changed: Literal["refuse", "restart"] = "restart" if accept else "refuse"
+    if dry_run:
+        text, value = estimate(question, count, changed)
+    else:
+        text, value = run_study(question, count, changed)
+    show(text, value, as_json)
+
+
+@app.command()
+def verify(
+    study_file: StudyYaml,
+    seeds: Annotated[int, typer.Option(help="Fresh blocks.", min=2)] = 5,
+    large: Annotated[bool, typer.Option("--large", help="At the study file's larger scale.")] = False,
+    workers: Annotated[int, typer.Option(help="Worker processes; 0 for the file's number.", min=0)] = 0,
+    as_json: Json = False,
+) -> None:
+    """Verify the study's choice again on more fresh blocks; finished runs are reused."""
+    from cuvee.cli.run import verify_study
+    from cuvee.cli.studyfile import load
+
+    question = load(study_file)
+    text, value = verify_study(question, seeds, workers or question.file.workers, "large" if large else "proxy")
+    show(text, value, as_json)
+
+
+@app.command()
+def report(
+    study: StudyFolder,
+    out: Annotated[
+        Path | None, typer.Option(help="The HTML file; report.html in the study's folder when left out.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the report of a study, finished or not: one HTML file that opens offline."""
+    from cuvee.report.write import report_data, write_report
+    from cuvee.study.study import Study
+
+    loaded = Study.load(study)
+    path = write_report(loaded, out or study / "report.html")
+    show(str(path), {"report": str(path), "data": to_json(report_data(loaded))}, as_json)
+
+
+@app.command()
+def status(study: StudyFolder, as_json: Json = False) -> None:
+    """What a study has done and what is left."""
+    from cuvee.study.study import Study
+
+    found = Study.load(study).status()
+    show(str(found), {"status": to_json(found)}, as_json)
+
+
+@app.command()
+def methods(
+    name: Annotated[str, typer.Argument(help="A method, for its card.", metavar="[NAME]")] = "",
+    as_json: Json = False,
+) -> None:
+    """The methods, or one method's card with its options."""
+    from cuvee.cli.render import method_cards
+
+    text, value = method_cards(name)
+    show(text, value, as_json)

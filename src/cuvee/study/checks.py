@@ -1,0 +1,74 @@
+"""What a study refuses before it spends anything on it, and what it says of its power."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from cuvee.base.errors import DataError, UsageError
+from cuvee.plan.problem import Problem, Proxy
+from cuvee.plan.sizes import size
+from cuvee.plan.trial import Measure, Plan, Trial
+from cuvee.study.judge import FIRST_BLOCK
+
+
+def check_input(measure: Measure, path: Path) -> None:
+    """Refuse a study whose runs would miss what they score."""
+    if not path.exists():
+        raise DataError(
+            f"the examples of {measure.name!r} are not in {path.parent}",
+            wanted=path.name,
+            fix="give them again: Study.open(..., inputs=(target.search, target.verify)), or run the study's file",
+        )
+
+
+def check_larger(at: Proxy, proxy: Proxy) -> None:
+    """Refuse larger runs that are not larger, or whose sequences are not the proxies'."""
+    if (
+        at.seq_len != proxy.seq_len
+        or size(at.size).parameters < size(proxy.size).parameters
+        or at.tokens < proxy.tokens
+    ):
+        raise UsageError(
+            f"the larger runs are {at.size}, {at.tokens:,} tokens, sequences of {at.seq_len}",
+            wanted=f"at least the proxies' {proxy.size} and {proxy.tokens:,} tokens, in sequences of {proxy.seq_len}",
+        )
+    if (at.size, at.tokens) == (proxy.size, proxy.tokens):
+        raise UsageError("the larger runs are as large as the proxies", fix="a larger size, or more tokens")
+
+
+def power(detectable: float) -> str:
+    """What gain a verification can find, for a person."""
+    if math.isfinite(detectable):
+        return f"gains from {detectable:.4f} bits/byte on are detectable (80 % power)"
+    return "what gain is detectable is not known: too few mixtures ran in several blocks, or one block is verified"
+
+
+def check_some_done(number: int, trials: Sequence[Trial]) -> None:
+    """Refuse to go on after a round of which no run ended well."""
+    if not any(t.status == "done" for t in trials):
+        raise DataError(
+            f"none of the {len(trials)} runs of round {number} ended well; the first: {trials[0].message}",
+            wanted="runs that can be compared",
+            fix="mend the cause (diverged: a lower proxy.learning_rate); removed trial files are made again",
+        )
+
+
+def check_plan(plan: Plan, problem: Problem) -> None:
+    """Refuse what a method may not propose."""
+    wrong = []
+    if plan.split != "search":
+        wrong.append(f"it scores the split {plan.split!r}")
+    if not 0 <= plan.block < FIRST_BLOCK:
+        wrong.append(f"its block is {plan.block}")
+    if plan.schedule.domains != problem.domains:
+        wrong.append(f"its domains are {', '.join(plan.schedule.domains)}")
+    if plan.requires or plan.wants:
+        wrong.append("it requires other runs or wants arrays, which this version cannot make")
+    if wrong:
+        raise UsageError(
+            f"the method proposes a run that a study cannot make: {'; '.join(wrong)}",
+            wanted=f"the search split, blocks 0 to {FIRST_BLOCK - 1}, the problem's domains",
+            fix="build plans with problem.plan(mixture, block)",
+        )

@@ -1,0 +1,124 @@
+"""The transfer check: the same mixtures at two sizes. Do they come in the same order?
+
+A search with small runs is worth what its order of mixtures is worth in larger ones. Before either verification is
+trusted, mixtures of the first round are run again in the same blocks at the larger scale, scored on the search split, and
+ranked by their difference to natural in their block.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from cuvee.plan.problem import Problem, Proxy
+from cuvee.plan.trial import Plan, Trial
+from cuvee.study.judge import value
+
+FEWEST = 4
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One mixture: the trials at both sizes and their objective's differences to natural in their block, bits/byte."""
+
+    small: str
+    large: str
+    block: int
+    small_difference: float
+    large_difference: float
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Agreement of two sizes.
+
+    Args:
+        proxy: The larger runs.
+        pairs: One a mixture.
+        spearman, low, high: Rank correlation with its 90 % interval; NaN for fewer than four mixtures.
+        sign: Share of mixtures whose difference to natural has the same sign at both sizes.
+        missing: Runs that failed or diverged.
+    """
+
+    proxy: Proxy
+    pairs: tuple[Pair, ...]
+    spearman: float
+    low: float
+    high: float
+    sign: float
+    missing: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return (
+            f"transfer to {self.proxy.size} parameters, {self.proxy.tokens:,} tokens: {len(self.pairs)} mixtures are ranked "
+            f"alike with a correlation of {self.spearman:.2f} (90 % interval {self.low:.2f} to {self.high:.2f}), "
+            f"{self.sign:.0%} with the same sign"
+        )
+
+
+def plans(problem: Problem, first_round: Sequence[Plan], at: Proxy, mixtures: int) -> tuple[tuple[Plan, Plan], ...]:
+    """Pairs of (small, large) plans: natural in every block, and `mixtures` others, as evenly over blocks as the round has
+    them, each in the block that it ran in."""
+    large = replace(problem, proxy=at)
+    natural = problem.natural
+    by_block: dict[int, list[Plan]] = {}
+    for plan in first_round:
+        if plan.schedule.at(0) != natural:
+            by_block.setdefault(plan.block, []).append(plan)
+    taken, seen = list[Plan](), set[object]()
+    queues = [list(plans) for _, plans in sorted(by_block.items())]
+    while len(taken) < mixtures and any(queues):
+        for queue in queues:
+            # a mixture that runs in every block, such as the centre, counts once: the order is of mixtures
+            while queue and queue[0].schedule in seen:
+                queue.pop(0)
+            if queue and len(taken) < mixtures:
+                seen.add(queue[0].schedule)
+                taken.append(queue.pop(0))
+    references = [p for p in first_round if p.schedule.at(0) == natural and p.block in {t.block for t in taken}]
+    return tuple((p, large.plan(p.schedule.at(0), p.block)) for p in (*references, *taken))
+
+
+def check(problem: Problem, pairs: Sequence[tuple[str, str]], trials: Sequence[Trial], at: Proxy) -> Transfer:
+    """How well the sizes agree.
+
+    Args:
+        pairs: Ids of small and large runs of the same mixture and block.
+        trials: The trials of both that have ended.
+    """
+    done = {t.id: t for t in trials if t.status == "done"}
+    both = [(done[a], done[b]) for a, b in pairs if a in done and b in done]
+    natural = problem.natural
+    small_0 = {a.plan.block: value(problem.objective, a) for a, _ in both if a.plan.schedule.at(0) == natural}
+    large_0 = {b.plan.block: value(problem.objective, b) for a, b in both if a.plan.schedule.at(0) == natural}
+    found = tuple(
+        Pair(
+            a.id,
+            b.id,
+            a.plan.block,
+            value(problem.objective, a) - small_0[a.plan.block],
+            value(problem.objective, b) - large_0[b.plan.block],
+        )
+        for a, b in both
+        if a.plan.schedule.at(0) != natural and a.plan.block in small_0
+    )
+    spearman, low, high = agreement([p.small_difference for p in found], [p.large_difference for p in found])
+    same = [p.small_difference * p.large_difference > 0 for p in found]
+    missing = tuple(b for a, b in pairs if b not in done or a not in done)
+    return Transfer(at, found, spearman, low, high, sum(same) / len(same) if same else math.nan, missing)
+
+
+def agreement(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, float]:
+    """Spearman's rank correlation with its 90 % interval; NaN for fewer than four pairs or where one side is constant.
+
+    The interval is Fisher's z with the variance (1 + r^2 / 2) / (n - 3) of Bonett and Wright (2000, Psychometrika 65).
+    """
+    if len(x) < FEWEST or len(set(x)) == 1 or len(set(y)) == 1:
+        return math.nan, math.nan, math.nan
+    from scipy.stats import spearmanr
+
+    r = float(spearmanr(x, y).statistic)
+    inside = min(max(r, -1 + 1e-9), 1 - 1e-9)
+    half = 1.645 * math.sqrt((1 + r * r / 2) / (len(x) - 3))
+    return r, math.tanh(math.atanh(inside) - half), math.tanh(math.atanh(inside) + half)
