@@ -24,7 +24,16 @@ Result = tuple[str, dict[str, Any]]
 def open_study(question: Question, accept: Accept) -> Study:
     """The study of a question, made or resumed."""
     q = question
-    return Study.open(q.folder, q.problem, q.corpus, q.method, reuse=q.reuse, inputs=q.inputs, changed_evidence=accept)
+    return Study.open(
+        q.folder,
+        q.problem,
+        q.corpus,
+        q.method,
+        reuse=q.reuse,
+        inputs=q.inputs,
+        weights=q.weights,
+        changed_evidence=accept,
+    )
 
 
 def dry_run(question: Question, workers: int, accept: Accept) -> Result:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cuvee.base.codec import SchemaError, from_json
 from cuvee.base.errors import UsageError
@@ -19,8 +19,12 @@ from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.plan.problem import Guard, Limit, Problem, Proxy, Target
 from cuvee.plan.trial import Measure
+from cuvee.proxies.start import Weights
 from cuvee.shards.corpus import Corpus
 from cuvee.shards.examples import Tokenised
+
+if TYPE_CHECKING:
+    from cuvee.interop.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,13 @@ class GroupEntry:
 
 @dataclass(frozen=True)
 class GuardEntry:
-    """What must not get worse: the weighted mean loss of `targets`, at most `tolerance` (relative) above natural's."""
+    """What must not get worse: the weighted mean loss of `targets`, at most `tolerance` (relative) above natural's, or above the
+    checkpoint's (forgetting)."""
 
     targets: Mapping[str, float]
     tolerance: float
     probability: float = 0.9
+    against: Literal["natural", "checkpoint"] = "natural"
 
 
 @dataclass(frozen=True)
@@ -69,12 +75,19 @@ class MeasureEntry:
 
 
 @dataclass(frozen=True)
+class CheckpointEntry:
+    """What proxies start from: a Hugging Face folder of a Llama-like model."""
+
+    path: str
+
+
+@dataclass(frozen=True)
 class LargeEntry:
     """Runs larger than the proxies: `seeds` fresh blocks of verification, and a check that `transfer` mixtures of the first
-    round come in the same order there; 0 leaves one out."""
+    round come in the same order there; 0 leaves one out. `size` is the proxies' when left out: only `tokens` differ."""
 
-    size: str
     tokens: int
+    size: str | None = None
     seeds: int = 4
     transfer: int = 16
     batch: int | None = None
@@ -121,6 +134,7 @@ class StudyFile:
         workers: Worker processes, one thread each. Not part of the question.
         reuse: Other study folders whose runs may be taken over when they are the very same runs.
         trainer: `proxies`, or `outside`: `cuvee suggest` and `cuvee tell` take the place of `cuvee run`.
+        checkpoint: The model that proxies start from: continued pre-training. `proxy.size` is then left out.
         natural: What "natural" means, domain: share, where it is not the corpus's own shares: a checkpoint's own corpus.
         present: What the team trains on today, domain: share, or a mixture file such as `cuvee import-mix` writes: a baseline of the
             verification and a start of the search.
@@ -144,6 +158,7 @@ class StudyFile:
     reuse: tuple[str, ...] = ()
     measures: Mapping[str, MeasureEntry] = field(default_factory=dict)
     trainer: Literal["proxies", "outside"] = "proxies"
+    checkpoint: CheckpointEntry | None = None
     natural: Mapping[str, float] | None = None
     present: Mapping[str, float] | str | None = None
     report: str | None = None
@@ -163,6 +178,7 @@ class Question:
     reuse: tuple[Path, ...]
     targets: tuple[TargetFile, ...]
     large: Proxy | None
+    weights: Weights | None
 
     @property
     def inputs(self) -> tuple[Tokenised, ...]:
@@ -182,6 +198,10 @@ def load(path: Path) -> Question:
     base = path.resolve().parent
     corpus = Corpus.open(base / file.corpus)
     folder = base / file.study
+    checkpoint = _checkpoint(file, corpus, base)
+    if checkpoint is not None:
+        start = checkpoint.start
+        file = replace(file, proxy=replace(file.proxy, size=start.size.name, start=start))
     targets = tuple(
         load_target(name, base / e.file, corpus, seq_len=file.proxy.seq_len, seed=file.seed, text_field=e.text_field)
         for name, e in file.measures.items()
@@ -197,6 +217,7 @@ def load(path: Path) -> Question:
         reuse=tuple(base / other for other in file.reuse),
         targets=targets,
         large=_large(file),
+        weights=checkpoint.weights if checkpoint else None,
     )
 
 
@@ -239,12 +260,23 @@ def _large(file: StudyFile) -> Proxy | None:
         return None
     return Proxy(
         tokens=large.tokens,
-        size=large.size,
+        size=large.size or file.proxy.size,
         seq_len=file.proxy.seq_len,
         batch=large.batch,
         learning_rate=large.learning_rate,
         eval_points=1,
+        start=file.proxy.start,
     )
+
+
+def _checkpoint(file: StudyFile, corpus: Corpus, base: Path) -> Checkpoint | None:
+    if file.checkpoint is None:
+        return None
+    from cuvee.interop.checkpoint import check_tokenizer, read_checkpoint
+
+    found = read_checkpoint(base / file.checkpoint.path)
+    check_tokenizer(found, corpus)
+    return found
 
 
 def _measures(file: StudyFile, targets: Sequence[TargetFile]) -> tuple[Measure, ...]:
@@ -268,7 +300,7 @@ def _problem(file: StudyFile, corpus: Corpus, base: Path, targets: Sequence[Targ
         ),
         groups=tuple(Group(name, e.domains, e.min_share, e.max_share) for name, e in file.groups.items()),
         guards=tuple(
-            Guard(name, tuple(Target(t, w) for t, w in e.targets.items()), e.tolerance, e.probability)
+            Guard(name, tuple(Target(t, w) for t, w in e.targets.items()), e.tolerance, e.probability, e.against)
             for name, e in file.guards.items()
         ),
         small_pools=file.small_pools,

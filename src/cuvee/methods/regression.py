@@ -99,7 +99,7 @@ class Regression:
             why = f"Only {len(table.ids)} runs are done, too few to fit anything: natural it is."
             return Choice(self.name, Schedule.constant(mixture), why=(why,), evidence=table.ids)
         label, posterior = self._posterior(problem, table)
-        question = ask(problem, posterior)
+        question = ask(problem, posterior, table)
         optimum = minimise(question, _starts(problem, table))
         simple_D = simplify(question, optimum.w_D, tiny=TINY, step=STEP, cost=SIMPLER)
         return report(self.name, problem, table, label, question, optimum, simple_D)
@@ -137,7 +137,7 @@ class Regression:
     def _near(self, problem: Problem, table: Table, n: int, rng: np.random.Generator) -> list[Wish]:
         """Later rounds: the optimum in every block, the optima without each block, then mixtures on the way to others."""
         _, posterior = self._posterior(problem, table)
-        question, starts = ask(problem, posterior), _starts(problem, table)
+        question, starts = ask(problem, posterior, table), _starts(problem, table)
         best_D = minimise(question, starts).w_D
         wishes: list[Wish] = [(_mixture(problem, best_D), block) for block in range(self.blocks)]
         for fit in posterior.replicates.values():
@@ -160,14 +160,16 @@ Wish = tuple[Mixture, int | None]
 _contract: type[Method] = Regression
 
 
-def ask(problem: Problem, posterior: Posterior) -> Question:
-    """The problem's objective, bounds and guards on the predictions of `posterior`."""
+def ask(problem: Problem, posterior: Posterior, table: Table) -> Question:
+    """The problem's objective, bounds and guards on the predictions of `posterior`, the fit to `table`."""
     natural_D = problem.natural.shares
     rules = []
     for guard in problem.guards:
         a_T = mean_weights(guard.targets, problem.scored)
-        level = abs(float(posterior.mean(natural_D[None])[0] @ a_T))
-        rules.append(GuardRule(guard.name, a_T, guard.tolerance * level, guard.probability))
+        level = float(posterior.mean(natural_D[None])[0] @ a_T)
+        base = level if guard.against == "natural" or table.start_T is None else float(table.start_T @ a_T)
+        allowed = base + guard.tolerance * abs(base) - level
+        rules.append(GuardRule(guard.name, a_T, allowed, guard.probability, level - base, abs(base)))
     objective_T = mean_weights(problem.objective, problem.scored)
     return Question(posterior, problem.feasible(), natural_D, objective_T, tuple(rules))
 

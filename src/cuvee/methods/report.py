@@ -66,11 +66,9 @@ def estimates(problem: Problem, question: Question, w_D: Array) -> tuple[Estimat
 
 
 def _guard(guard: Guard, question: Question, rule: GuardRule, w_D: Array) -> Estimate:
-    level = abs(float(question.posterior.mean(question.base_D[None])[0] @ rule.a_T))
     d = question.posterior.difference(w_D, question.base_D, rule.a_T)
-    return Estimate(
-        f"guard:{guard.name}", d.mean / level, d.low / level, d.high / level, d.probability_below(rule.allowed)
-    )
+    mean, low, high = ((rule.above + rise) / rule.level for rise in (d.mean, d.low, d.high))
+    return Estimate(f"guard:{guard.name}", mean, low, high, d.probability_below(rule.allowed))
 
 
 def _ranges(problem: Problem, question: Question, w_D: Array) -> tuple[Range, ...]:
@@ -114,7 +112,7 @@ def _guards(
     lines = []
     for guard, rule, estimate in zip(problem.guards, question.guards, last, strict=True):
         room = question.room(rule, w_D)
-        lines.append(explain.guard(guard, estimate, room < 0.1 * rule.allowed, guarded or room >= -ROOM))
+        lines.append(explain.guard(guard, estimate, room < 0.1 * abs(rule.allowed), guarded or room >= -ROOM))
     return tuple(lines)
 
 

@@ -16,8 +16,8 @@ from cuvee.base.errors import DataError, InfeasibleError, UsageError
 from cuvee.mixture.feasible import FeasibleSet, Group
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
-from cuvee.plan.sizes import batch_tokens, learning_rate, size
-from cuvee.plan.trial import Measure, Plan, Split
+from cuvee.plan.sizes import Size, batch_tokens, learning_rate, size
+from cuvee.plan.trial import Measure, Plan, Split, Start
 
 POOL_FLOOR = 100
 """Sequences below which a pool is no sample of its domain (design section 4.4)."""
@@ -44,12 +44,16 @@ class Target:
 
 @dataclass(frozen=True)
 class Guard:
-    """The weighted mean loss of `targets` may exceed natural's by at most `tolerance` (relative), with `probability`."""
+    """The weighted mean loss of `targets` may exceed natural's by at most `tolerance` (relative), with `probability`.
+
+    `against` the checkpoint that proxies start from, it bounds forgetting: its loss before training takes natural's place.
+    """
 
     name: str
     targets: tuple[Target, ...]
     tolerance: float
     probability: float = 0.9
+    against: Literal["natural", "checkpoint"] = "natural"
 
     def __post_init__(self) -> None:
         if not self.targets or self.tolerance < 0 or not 0.5 <= self.probability < 1:
@@ -74,7 +78,8 @@ class Limit:
 class Proxy:
     """The small runs: r tokens each, `batch` sequences of `seq_len` tokens per step.
 
-    `learning_rate` and `batch` of None follow the Step Law at this size and r (`plan.sizes`).
+    `learning_rate` and `batch` of None follow the Step Law at this size and r (`plan.sizes`). With a `start`, all runs go on
+    from that checkpoint, whose shape and size they have.
     """
 
     tokens: int
@@ -84,14 +89,25 @@ class Proxy:
     learning_rate: float | None = None
     precision: Literal["fp32"] = "fp32"
     eval_points: int = 2
+    start: Start | None = None
 
     def __post_init__(self) -> None:
-        size(self.size)
+        if self.start is None:
+            size(self.size)
+        elif self.size != self.start.size.name:
+            raise UsageError(
+                f"proxies of size {self.size!r} that start from a checkpoint", wanted=f"size {self.start.size.name!r}"
+            )
         if self.tokens < 1 or self.seq_len < 2 or self.eval_points < 1 or (self.batch is not None and self.batch < 1):
             raise UsageError(
                 f"proxy: got tokens {self.tokens}, seq_len {self.seq_len}, batch {self.batch}, eval_points {self.eval_points}",
                 wanted="tokens >= 1, seq_len >= 2, batch >= 1, eval_points >= 1",
             )
+
+    @property
+    def shape(self) -> Size:
+        """The shape of the models."""
+        return size(self.size) if self.start is None else self.start.size
 
     @property
     def sequences_per_step(self) -> int:
@@ -111,7 +127,7 @@ class Proxy:
     @property
     def peak_learning_rate(self) -> float:
         """The peak learning rate, given or by the rule."""
-        return self.learning_rate or learning_rate(size(self.size).parameters, self.tokens)
+        return self.learning_rate or learning_rate(self.shape.parameters, self.tokens)
 
 
 @dataclass(frozen=True)
@@ -266,6 +282,12 @@ class Problem:
                 wanted="a text file, prompts with continuations, or choices",
                 fix="trainer: outside",
             )
+        forgetting = [g.name for g in self.guards if g.against == "checkpoint"]
+        if forgetting and self.proxy.start is None:
+            raise UsageError(
+                f"guard {forgetting[0]!r} is against a checkpoint, and the proxies start from none",
+                fix="checkpoint: {path: FOLDER}, or against: natural",
+            )
         choices = {m.name for m in self.measures if m.kind == "choice"}
         for guard in self.guards:
             if found := choices & {t.name for t in guard.targets}:
@@ -364,6 +386,7 @@ class Problem:
             split=split,
             eval_points=self.proxy.eval_points,
             measures=tuple(m for m in self.measures if m.name in self.scored),
+            start=self.proxy.start,
         )
 
 

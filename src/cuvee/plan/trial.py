@@ -186,6 +186,11 @@ class Trial:
         """The curve of a target; None when the run has none."""
         return next((c for c in self.curves if c.target == target and c.bits_per_byte), None)
 
+    def start_loss(self, target: str) -> float:
+        """Loss of a target before training, of a run that starts from a checkpoint; NaN of any other."""
+        curve = self.curve(target)
+        return curve.bits_per_byte[0] if curve and curve.tokens[0] == 0 else math.nan
+
     def loss(self, target: str) -> float:
         """Final loss of a target in bits/byte (or its unit); NaN when the run has none."""
         curve = self.curve(target)

@@ -23,12 +23,17 @@ from cuvee.predict.solver import ROOM, Constraint, Task, solve
 
 @dataclass(frozen=True, eq=False)
 class GuardRule:
-    """The mean of targets with weights `a_T` may rise by `allowed` bits/byte over `base_D`, with `probability`."""
+    """The mean of targets with weights `a_T` may rise by `allowed` bits/byte over `base_D`, with `probability`.
+
+    For people it is said relative to a level: a rise of d over the base is (`above` + d) / `level`.
+    """
 
     name: str
     a_T: Array
     allowed: float
     probability: float
+    above: float = 0.0
+    level: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)

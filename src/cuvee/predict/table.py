@@ -32,6 +32,7 @@ class Table:
         block_N: The block of every run.
         ids: Trial ids.
         mixture_N: Runs of one planned mixture share a number; natural's, the reference of every block, is 0.
+        start_T: Losses of the checkpoint that all runs start from, before training; None where they start from scratch.
         left_out: Runs without finite losses on every target (failed, diverged), not in the table.
     """
 
@@ -43,6 +44,7 @@ class Table:
     ids: tuple[str, ...]
     mixture_N: Integers
     left_out: int = 0
+    start_T: Array | None = None
 
     @classmethod
     def from_trials(cls, problem: Problem, trials: Sequence[Trial]) -> Self:
@@ -62,6 +64,7 @@ class Table:
             ids=tuple(t.id for t in done),
             mixture_N=np.array([numbers.setdefault(t.plan.schedule, len(numbers)) for t in done], np.int64),
             left_out=len(trials) - len(done),
+            start_T=np.array([done[0].start_loss(s) for s in problem.scored]) if problem.proxy.start and done else None,
         )
 
     @property
@@ -85,6 +88,7 @@ class Table:
             tuple(i for i, keep in zip(self.ids, which_N, strict=True) if keep),
             self.mixture_N[which_N],
             self.left_out,
+            self.start_T,
         )
 
     def without_block(self, block: int) -> Table:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from cuvee.base.errors import DataError, UsageError
 from cuvee.plan.problem import Problem, Proxy
-from cuvee.plan.sizes import size
-from cuvee.plan.trial import Measure, Plan, Trial
+from cuvee.plan.trial import Measure, Plan, Start, Trial
+from cuvee.proxies.start import path_of
 from cuvee.study.judge import FIRST_BLOCK
 
 
@@ -23,13 +23,19 @@ def check_input(measure: Measure, path: Path) -> None:
         )
 
 
+def check_start(start: Start, folder: Path) -> None:
+    """Refuse a study whose runs would miss the weights that they start from."""
+    if not path_of(folder, start).exists():
+        raise DataError(
+            f"the weights of the checkpoint are not in {folder}",
+            wanted=path_of(folder, start).name,
+            fix="give them again: Study.open(..., weights=checkpoint.weights), or run the study's file",
+        )
+
+
 def check_larger(at: Proxy, proxy: Proxy) -> None:
     """Refuse larger runs that are not larger, or whose sequences are not the proxies'."""
-    if (
-        at.seq_len != proxy.seq_len
-        or size(at.size).parameters < size(proxy.size).parameters
-        or at.tokens < proxy.tokens
-    ):
+    if at.seq_len != proxy.seq_len or at.shape.parameters < proxy.shape.parameters or at.tokens < proxy.tokens:
         raise UsageError(
             f"the larger runs are {at.size}, {at.tokens:,} tokens, sequences of {at.seq_len}",
             wanted=f"at least the proxies' {proxy.size} and {proxy.tokens:,} tokens, in sequences of {proxy.seq_len}",

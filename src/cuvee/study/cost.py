@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from cuvee.base.codec import to_json
@@ -107,6 +108,7 @@ def estimate(
     workers: int,
     verify_seeds: int,
     speed: Speed,
+    inputs: Path | None = None,
 ) -> CostEstimate:
     """The cost of `plans` and a verification with `verify_seeds` fresh blocks.
 
@@ -115,13 +117,14 @@ def estimate(
         finished: How many of them have ended.
         budget: Runs in total that the method means to make, where it says so (a field `runs`); otherwise 0.
         speed: `measured` trains for seconds to learn it; `assumed` takes a FLOP rate for granted.
+        inputs: Where the weights lie that proxies start from.
     """
     left = max(len(plans), budget) - finished
     verify = (ARMS + (problem.present is not None)) * verify_seeds
     probe = problem.plan(problem.natural, FIRST_BLOCK, "search")
     per_token = probe.shape.flops_per_token(corpus.vocab_size, probe.seq_len)
     flops = per_token * (probe.tokens + scored_tokens(probe) / 3)
-    measured = measure(probe, corpus) if speed == "measured" else None
+    measured = measure(probe, corpus, inputs) if speed == "measured" else None
     per_run = measured if measured is not None else flops / FLOP_RATE
     streams = max(1, min(workers, os.cpu_count() or 1))
     pool = min(range(len(problem.domains)), key=lambda i: problem.pools[i])
@@ -142,7 +145,7 @@ def estimate(
     )
 
 
-def measure(plan: Plan, corpus: Corpus) -> float | None:
+def measure(plan: Plan, corpus: Corpus, inputs: Path | None = None) -> float | None:
     """Seconds that `plan` takes one thread, from two short runs of the real training; None when they cannot be made.
 
     The difference between the runs is the price of steps. Scoring is counted as forward passes, a third of a step's
@@ -160,7 +163,7 @@ def measure(plan: Plan, corpus: Corpus) -> float | None:
 
     def seconds(steps: int) -> float:
         started = time.perf_counter()
-        train([replace(short, steps=steps)], corpus)
+        train([replace(short, steps=steps)], corpus, inputs=inputs)
         return time.perf_counter() - started
 
     per_step = plan.batch * plan.seq_len

@@ -38,6 +38,12 @@ def value(targets: Sequence[Target], trial: Trial) -> float:
     return sum(t.weight * trial.loss(t.name) for t in targets) / total
 
 
+def start_value(targets: Sequence[Target], trial: Trial) -> float:
+    """As `value`, of the checkpoint that the run started from, before training."""
+    total = sum(t.weight for t in targets)
+    return sum(t.weight * trial.start_loss(t.name) for t in targets) / total
+
+
 def arms(problem: Problem, choice: Choice, trials: Sequence[Trial]) -> dict[str, Schedule]:
     """The schedules to compare, as the target run would use them: the choice, natural, what the methods `uniform` and `unimax`
     choose, the team's present blend projected onto the bounds if given, and the best mixture that the search has seen."""
@@ -198,9 +204,13 @@ def _judge(
         return student(name, differences(targets), text_error=text_error(targets, pairs))
 
     def guarded(guard: Guard) -> Estimate:
-        level_B = [abs(value(guard.targets, n)) for _, n in pairs]
-        relative_B = [d / level for d, level in zip(differences(guard.targets), level_B, strict=True)]
-        error = text_error(guard.targets, pairs) / float(np.mean(level_B))
+        if guard.against == "checkpoint":
+            base_B = [start_value(guard.targets, t) for t, _ in pairs]
+        else:
+            base_B = [value(guard.targets, n) for _, n in pairs]
+        rises = zip((value(guard.targets, t) for t, _ in pairs), base_B, strict=True)
+        relative_B = [(loss - base) / abs(base) for loss, base in rises]
+        error = text_error(guard.targets, pairs) / float(np.mean(np.abs(base_B)))
         return student(f"guard:{guard.name}", relative_B, guard.tolerance, error)
 
     estimates = (

@@ -18,10 +18,11 @@ from cuvee.methods.contract import Method
 from cuvee.plan.choice import Choice, Verification
 from cuvee.plan.problem import Problem, Proxy
 from cuvee.plan.trial import RECIPE, Plan, Trial
+from cuvee.proxies.start import Weights, save_start
 from cuvee.shards.corpus import Corpus
 from cuvee.shards.examples import Tokenised
 from cuvee.study import cost, judge, transfer
-from cuvee.study.checks import check_input, check_larger, check_plan, check_some_done, power
+from cuvee.study.checks import check_input, check_larger, check_plan, check_some_done, check_start, power
 from cuvee.study.editing import Accept, Changes, changes, refuse_losses, settle
 from cuvee.study.layout import Change, Config, CorpusRef, Lineup, MethodRef, Planned, Round
 from cuvee.study.runners.local import Local, Runner
@@ -49,6 +50,7 @@ class Study:
         *,
         reuse: Sequence[Path | str] = (),
         inputs: Sequence[Tokenised] = (),
+        weights: Weights | None = None,
         changed_evidence: Accept = "refuse",
     ) -> Study:
         """The study in the folder `path`, made or resumed.
@@ -63,6 +65,7 @@ class Study:
             method: How to search and choose.
             reuse: Folders of other studies, whose runs are taken over where they are the very same runs.
             inputs: What the problem's measures score (`interop.targets`); kept in the folder, so needed once.
+            weights: Of the checkpoint that proxies start from (`interop.checkpoint`); kept in the folder, so needed once.
             changed_evidence: `refuse`, or `restart`: put rounds and results aside and begin again.
 
         Raises:
@@ -79,6 +82,10 @@ class Study:
                 if sha in given and not path.exists():
                     given[sha].save(path)
                 check_input(measure, path)
+        if (start := problem.proxy.start) is not None:
+            if weights is not None:
+                save_start(store.inputs, start, weights)
+            check_start(start, store.inputs)
         store.create(config)
         settle(store, config, changed_evidence)
         return cls(store, config, corpus, method, tuple(Store(Path(other)) for other in reuse))
@@ -314,6 +321,7 @@ class Study:
             workers=workers,
             verify_seeds=verify_seeds,
             speed=speed if left or verify_seeds else "assumed",
+            inputs=self._store.inputs,
         )
 
     # rounds
