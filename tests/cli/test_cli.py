@@ -63,6 +63,12 @@ def test_a_study_from_end_to_end(folder: Path, capsys: pytest.CaptureFixture[str
     assert code == 0
     trials = {p: p.stat().st_mtime_ns for p in (folder / "study" / "trials").rglob("*.json")}
     assert len(trials) >= 12
+    predicted = first["choice"]["predicted"][0]
+    assert predicted["low"] < predicted["mean"] < predicted["high"], "two blocks give an interval"
+    uniform = next(a for a in first["verification"]["arms"] if a["name"] == "uniform")
+    wide = uniform["estimates"][0]["high"] - uniform["estimates"][0]["low"]
+    # Student's t with one degree of freedom: 6.31 standard errors to either side
+    assert wide >= 6.31 * abs(uniform["differences"][0] - uniform["differences"][1])
     assert Path(first["report"]).stat().st_size > 100_000
 
     code, again, _ = call(capsys, "run", folder / "study.yaml")

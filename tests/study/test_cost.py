@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from cuvee.base.codec import to_json
+from cuvee.base.errors import InfeasibleError, UsageError
+from cuvee.plan.problem import Proxy
 from cuvee.plan.sizes import size
 from cuvee.shards.corpus import Corpus
 from cuvee.study import cost
@@ -69,6 +71,45 @@ def test_it_reads_well_and_survives_json(folder: Path, corpus: Corpus) -> None:
     assert "unproven" not in str(found)
     assert "unproven" in str(replace(found, ratio=1 / 17))
     assert json.loads(json.dumps(to_json(found)))["runs"] == 6
+
+
+def test_larger_runs_are_priced_by_their_flops(folder: Path, corpus: Corpus) -> None:
+    question = problem(corpus)
+    at = Proxy(tokens=16_384, size="0.3M", seq_len=16, batch=16, eval_points=1)
+    study = Study.open(folder, question, corpus, Grid(per_round=4))
+    proxies = study.cost(verify_seeds=2, speed="assumed")
+    both = study.cost(verify_seeds=2, speed="assumed", large=cost.Larger(at, seeds=3, transfer=4))
+    large = both.large
+    assert large is not None
+    # four mixtures of the first round, two a block, and natural in both blocks
+    assert (large.verify_runs, large.transfer_runs) == (15, 6)
+    assert large.each.tokens == 16_384
+    assert large.each.seconds / both.each.seconds == pytest.approx(large.each.flops / both.each.flops)
+    per_token = size("0.3M").flops_per_token(corpus.vocab_size, 16)
+    assert large.each.flops > 16_384 * per_token
+    assert both.tokens - proxies.tokens == 21 * 16_384
+    assert both.seconds - proxies.seconds == pytest.approx(21 * large.each.seconds)
+    assert both.disk > proxies.disk
+    assert large.smallest_pool[1] == pytest.approx(4 * both.smallest_pool[1], abs=4)
+    assert "15 for verification, 6 for the transfer check" in str(both)
+    assert "transfer" not in str(large_without(both))
+    with pytest.raises(UsageError, match="larger runs"):
+        study.cost(speed="assumed", large=cost.Larger(question.proxy, 3, 0))
+
+
+def large_without(found: cost.CostEstimate) -> cost.LargerCost:
+    assert found.large is not None
+    return replace(found.large, transfer_runs=0)
+
+
+def test_larger_runs_with_small_pools_are_refused(folder: Path, corpus: Corpus) -> None:
+    # whole steps: the one step of the proxies is longer than all that the larger runs train on
+    question = replace(problem(corpus), proxy=Proxy(tokens=2048, size="0.1M", seq_len=16, batch=1600, eval_points=1))
+    at = Proxy(tokens=2048, size="0.3M", seq_len=16, batch=16, eval_points=1)
+    assert min(question.tokens) * 2048 // question.target_tokens < 1600 <= min(question.pools)
+    study = Study.open(folder, question, corpus, Grid())
+    with pytest.raises(InfeasibleError, match="pools matched"):
+        study.cost(speed="assumed", large=cost.Larger(at, 2, 0))
 
 
 @pytest.mark.slow

@@ -13,8 +13,12 @@ from cuvee.cli.studyfile import Question
 from cuvee.plan.choice import Choice, Verification
 from cuvee.plan.problem import Proxy
 from cuvee.report.write import write_report
+from cuvee.study.checks import power
+from cuvee.study.cost import CostEstimate, Larger, total
 from cuvee.study.editing import Accept
-from cuvee.study.judge import scaled
+from cuvee.study.judge import detectable, scaled
+from cuvee.study.pilot import NO_PILOT
+from cuvee.study.power import Gain, detect
 from cuvee.study.store import VerifyScale
 from cuvee.study.study import Study
 
@@ -36,19 +40,61 @@ def open_study(question: Question, accept: Accept) -> Study:
     )
 
 
-def dry_run(question: Question, workers: int, accept: Accept) -> Result:
-    """The cost of the study before anything is spent; writes nothing."""
+def dry_run(question: Question, workers: int, accept: Accept, gain: Gain | None, again: str) -> Result:
+    """The cost of the study before anything is spent, and what it can find; writes nothing.
+
+    Args:
+        gain: What is to be found; None when that is not asked.
+        again: The command that runs the study.
+    """
     q = question
     study = Study.preview(q.folder, q.problem, q.corpus, q.method, changed_evidence=accept)
-    cost = study.cost(workers=workers, verify_seeds=q.file.verify.seeds)
-    return str(cost), {"cost": to_json(cost)}
+    cost = study.cost(workers=workers, verify_seeds=q.file.verify.seeds, large=_larger(q))
+    noise, found = study.noise(), None
+    lines = [str(cost)]
+    if gain is not None:
+        found = detect(study, gain, cost, q.file.verify.seeds)
+        lines += ["", str(found)]
+    elif noise is not None and q.file.verify.seeds:
+        lines.append(f"verification: {power(detectable(noise.sd, q.file.verify.seeds))}")
+    if noise is None:
+        lines.append(_to_measure(cost, again))
+    return "\n".join(lines), {"cost": to_json(cost), "noise": to_json(noise), "detect": to_json(found)}
+
+
+def _to_measure(cost: CostEstimate, again: str) -> str:
+    """How to measure the noise that the gain to be found hangs on."""
+    if not cost.pilot_runs:
+        return f"what gain can be found is not known before the noise is measured, by {NO_PILOT}"
+    bill = total([(cost.pilot_runs, cost.each)], cost.workers)
+    return (
+        "what gain can be found is not known before the noise is measured, by the first round's own runs of natural and one "
+        f"more mixture ({cost.pilot_runs} runs, {bill}):\n  {again} --pilot"
+    )
+
+
+def run_pilot(question: Question, workers: int, accept: Accept, again: str) -> Result:
+    """The runs of the first round that measure the noise, and what gain can then be found; the study goes on from them."""
+    study = open_study(question, accept)
+    with Bar("pilot", 0) as bar:
+        noise = study.pilot(workers=workers, progress=bar)
+    after = f"{again} goes on from here; {again} --dry-run --detect 0.5% plans for a gain"
+    return f"{noise}\n{noise.table()}\n{after}", {"noise": to_json(noise), "study": str(question.folder)}
+
+
+def _larger(question: Question) -> Larger | None:
+    large = question.file.verify.large
+    if question.large is None or large is None:
+        return None
+    return Larger(question.large, large.seeds, large.transfer)
 
 
 def run_study(question: Question, workers: int, accept: Accept) -> Result:
     """Search, choose, verify, report; every step resumes."""
     study = open_study(question, accept)
     # a resume should not train for seconds to learn the speed again; the bar soon has an ETA of its own
-    cost = study.cost(workers=workers, verify_seeds=question.file.verify.seeds, speed="assumed")
+    seeds = question.file.verify.seeds
+    cost = study.cost(workers=workers, verify_seeds=seeds, speed="assumed", large=_larger(question))
     with Bar("proxies", cost.runs) as bar:
         bar.say(str(cost))
         study.run(workers=workers, progress=bar)

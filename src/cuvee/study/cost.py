@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import Literal
 
 from cuvee.base.codec import to_json
-from cuvee.base.errors import CuveeError
+from cuvee.base.errors import CuveeError, InfeasibleError
 from cuvee.base.files import dump_json
 from cuvee.mixture import closed_form
 from cuvee.mixture.weights import Mixture
-from cuvee.plan.problem import TRANSFER_FLOOR, Problem
+from cuvee.plan.problem import TRANSFER_FLOOR, Problem, Proxy
 from cuvee.plan.sizes import HELD_OUT_TOKENS
 from cuvee.plan.trial import Plan
 from cuvee.shards.corpus import Corpus
-from cuvee.study.judge import FIRST_BLOCK
+from cuvee.study import transfer
+from cuvee.study.checks import check_larger
+from cuvee.study.judge import FIRST_BLOCK, FIRST_LARGE
+from cuvee.study.pilot import anchors
 
 Speed = Literal["measured", "assumed"]
 FLOP_RATE = 3e10
@@ -50,6 +53,59 @@ class DomainEpochs:
 
 
 @dataclass(frozen=True)
+class Price:
+    """One run: tokens trained on, FLOPs with its scoring, seconds of one worker, bytes of its trial and of a checkpoint."""
+
+    tokens: int
+    flops: float
+    seconds: float
+    record: int
+    checkpoint: int
+
+
+@dataclass(frozen=True)
+class Bill:
+    """Some runs: tokens, FLOPs, seconds of wall-clock time, bytes on disk."""
+
+    tokens: int
+    flops: float
+    seconds: float
+    disk: int
+
+    def __str__(self) -> str:
+        return f"{self.tokens:,} tokens, {self.flops:.2e} FLOPs, {duration(self.seconds)}, {self.disk / 1e6:.1f} MB"
+
+
+@dataclass(frozen=True)
+class Larger:
+    """What is meant to run at a larger scale: a verification of `seeds` fresh blocks, a check of `transfer` mixtures."""
+
+    proxy: Proxy
+    seeds: int
+    transfer: int
+
+
+@dataclass(frozen=True)
+class LargerCost:
+    """The larger runs: how many of either kind, what one takes (from the proxies' by their FLOPs), r/R, the smallest pool."""
+
+    proxy: Proxy
+    verify_runs: int
+    transfer_runs: int
+    each: Price
+    ratio: float
+    smallest_pool: tuple[str, int]
+
+    def __str__(self) -> str:
+        kinds = [(self.verify_runs, "for verification"), (self.transfer_runs, "for the transfer check")]
+        return (
+            f"larger runs, {self.proxy.size} parameters and {self.each.tokens:,} tokens: "
+            f"{', '.join(f'{n} {what}' for n, what in kinds if n)}; {self.each.flops:.2e} FLOPs and about "
+            f"{duration(self.each.seconds)} each; {_ratio(self.ratio, self.smallest_pool)}"
+        )
+
+
+@dataclass(frozen=True)
 class CostEstimate:
     """What is left to spend.
 
@@ -57,7 +113,11 @@ class CostEstimate:
         runs: Proxy runs left of the search: those planned, or all that the method says it will make.
         verify_runs: Runs left of the verification, five arms in every fresh block; fewer where arms coincide.
         finished: Runs of the search that have ended.
-        tokens, flops: Summed over the runs left.
+        blocks: Blocks of the search.
+        pilot_runs: Runs of the search that measure the noise (`Study.pilot`); 0 where none can.
+        each: What a proxy run takes.
+        large: The larger runs; None when none are meant.
+        tokens, flops: Summed over the runs left, the larger ones included.
         ratio: r/R.
         smallest_pool: The domain with the smallest pool, and that pool in sequences.
         seconds: Wall-clock time left with `workers` on this machine's cores.
@@ -68,6 +128,10 @@ class CostEstimate:
     runs: int
     verify_runs: int
     finished: int
+    blocks: int
+    pilot_runs: int
+    each: Price
+    large: LargerCost | None
     tokens: int
     flops: float
     ratio: float
@@ -81,11 +145,11 @@ class CostEstimate:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.runs} proxy runs to make ({self.finished} finished), then {self.verify_runs} for verification: "
-            f"{self.tokens:,} tokens, {self.flops:.2e} FLOPs",
-            f"about {_duration(self.seconds)} with {self.workers} workers ({self.rate:,.0f} tokens/s each, {self.rate_is}), "
-            f"{self.disk / 1e6:.1f} MB of disk",
-            f"r/R = {self.ratio:.4f}; smallest pool: {self.smallest_pool[0]}, {self.smallest_pool[1]:,} sequences",
+            f"{self.runs} proxy runs to make ({self.finished} finished), then {self.verify_runs} for verification",
+            *([str(self.large)] if self.large else []),
+            f"in all {self.tokens:,} tokens, {self.flops:.2e} FLOPs, about {duration(self.seconds)} with {self.workers} "
+            f"workers ({self.rate:,.0f} tokens/s each, {self.rate_is}), {self.disk / 1e6:.1f} MB of disk",
+            _ratio(self.ratio, self.smallest_pool),
             f"  {'epochs of':<20} {'natural':>8} {'uniform':>8} {'planned':>17} {'bound':>8}   in a proxy",
         ]
         for e in self.epochs:
@@ -108,9 +172,10 @@ def estimate(
     workers: int,
     verify_seeds: int,
     speed: Speed,
+    large: Larger | None = None,
     inputs: Path | None = None,
 ) -> CostEstimate:
-    """The cost of `plans` and a verification with `verify_seeds` fresh blocks.
+    """The cost of `plans`, a verification with `verify_seeds` fresh blocks, and larger runs.
 
     Args:
         plans: Runs of the search that are known, finished or not.
@@ -118,31 +183,97 @@ def estimate(
         budget: Runs in total that the method means to make, where it says so (a field `runs`); otherwise 0.
         speed: `measured` trains for seconds to learn it; `assumed` takes a FLOP rate for granted.
         inputs: Where the weights lie that proxies start from.
+
+    Raises:
+        UsageError: the larger runs are no larger.
+        InfeasibleError: a pool of theirs is under the floor.
     """
-    left = max(len(plans), budget) - finished
-    verify = (ARMS + (problem.present is not None)) * verify_seeds
+    left, verify = max(len(plans), budget) - finished, arms(problem) * verify_seeds
     probe = problem.plan(problem.natural, FIRST_BLOCK, "search")
-    per_token = probe.shape.flops_per_token(corpus.vocab_size, probe.seq_len)
-    flops = per_token * (probe.tokens + scored_tokens(probe) / 3)
     measured = measure(probe, corpus, inputs) if speed == "measured" else None
-    per_run = measured if measured is not None else flops / FLOP_RATE
-    streams = max(1, min(workers, os.cpu_count() or 1))
-    pool = min(range(len(problem.domains)), key=lambda i: problem.pools[i])
+    flops = _flops(probe, corpus.vocab_size)
+    rate = FLOP_RATE if measured is None else flops / measured
+    each = _price(probe, corpus.vocab_size, rate)
+    larger = _larger(problem, corpus, plans, large, rate) if large else None
+    bill = total(
+        [(left, each), (verify, each)]
+        + ([(larger.transfer_runs, larger.each), (larger.verify_runs, larger.each)] if larger else []),
+        workers,
+    )
     return CostEstimate(
         runs=left,
         verify_runs=verify,
         finished=finished,
-        tokens=(left + verify) * probe.tokens,
-        flops=(left + verify) * flops,
+        blocks=len({p.block for p in plans}),
+        pilot_runs=len(anchors(problem, plans)),
+        each=each,
+        large=larger,
+        tokens=bill.tokens,
+        flops=bill.flops,
         ratio=problem.proxy.tokens / problem.target_tokens,
-        smallest_pool=(problem.domains[pool], problem.pools[pool] // problem.proxy.seq_len),
+        smallest_pool=_smallest_pool(problem),
         epochs=_epochs(problem, plans),
         workers=workers,
-        seconds=(-(-left // streams) + -(-verify // streams)) * per_run,
-        rate=probe.tokens / per_run,
-        rate_is="measured" if measured is not None else "assumed",
-        disk=_disk(probe, corpus.vocab_size, left + verify, workers),
+        seconds=bill.seconds,
+        rate=each.tokens / each.seconds,
+        rate_is="assumed" if measured is None else "measured",
+        disk=bill.disk,
     )
+
+
+def arms(problem: Problem) -> int:
+    """Arms of a verification, at most."""
+    return ARMS + (problem.present is not None)
+
+
+def total(stages: Sequence[tuple[int, Price]], workers: int) -> Bill:
+    """Stages of so many runs of a price, one after the other, with `workers` on this machine's cores."""
+    streams = max(1, min(workers, os.cpu_count() or 1))
+    return Bill(
+        sum(n * price.tokens for n, price in stages),
+        sum(n * price.flops for n, price in stages),
+        sum(-(-n // streams) * price.seconds for n, price in stages),
+        sum(n * price.record for n, price in stages) + workers * max(p.checkpoint for _, p in stages),
+    )
+
+
+def _larger(problem: Problem, corpus: Corpus, plans: Sequence[Plan], large: Larger, rate: float) -> LargerCost:
+    check_larger(large.proxy, problem.proxy)
+    try:
+        at = replace(problem, proxy=large.proxy)
+    except InfeasibleError as error:  # a pool under the floor
+        raise InfeasibleError(f"the larger runs: {error.what}", wanted=error.wanted, fix=error.fix) from error
+    checked = transfer.plans(problem, plans, large.proxy, large.transfer) if large.transfer else ()
+    return LargerCost(
+        proxy=large.proxy,
+        verify_runs=arms(problem) * large.seeds,
+        transfer_runs=len(checked),
+        each=_price(at.plan(at.natural, FIRST_LARGE, "verify"), corpus.vocab_size, rate),
+        ratio=large.proxy.tokens / problem.target_tokens,
+        smallest_pool=_smallest_pool(at),
+    )
+
+
+def _flops(plan: Plan, vocab: int) -> float:
+    """FLOPs of a run with its scoring, whose forward passes are a third of a step's price per token."""
+    return plan.shape.flops_per_token(vocab, plan.seq_len) * (plan.tokens + scored_tokens(plan) / 3)
+
+
+def _price(plan: Plan, vocab: int, rate: float) -> Price:
+    flops, weights = _flops(plan, vocab), plan.shape.all_parameters(vocab)
+    record = 2 * len(dump_json(to_json(plan))) + 200 * plan.eval_points * len(plan.targets)
+    # the weights and the two moments of AdamW, 4 bytes each
+    return Price(plan.tokens, flops, flops / rate, record, weights * 4 * 3)
+
+
+def _smallest_pool(problem: Problem) -> tuple[str, int]:
+    """The domain with the smallest pool, and its sequences."""
+    i = min(range(len(problem.domains)), key=lambda i: problem.pools[i])
+    return problem.domains[i], problem.pools[i] // problem.proxy.seq_len
+
+
+def _ratio(ratio: float, pool: tuple[str, int]) -> str:
+    return f"r/R = {ratio:.4f}; smallest pool: {pool[0]}, {pool[1]:,} sequences"
 
 
 def measure(plan: Plan, corpus: Corpus, inputs: Path | None = None) -> float | None:
@@ -209,13 +340,8 @@ def _epochs(problem: Problem, plans: Sequence[Plan]) -> tuple[DomainEpochs, ...]
     return tuple(rows)
 
 
-def _disk(plan: Plan, vocab: int, runs: int, workers: int) -> int:
-    weights = plan.shape.all_parameters(vocab)
-    trial = 2 * len(dump_json(to_json(plan))) + 200 * plan.eval_points * len(plan.targets)
-    return runs * trial + workers * weights * 4 * 3  # weights and the two moments of AdamW, 4 bytes each
-
-
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A span of time as people read it."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

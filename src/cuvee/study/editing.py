@@ -13,9 +13,12 @@ from typing import Any, Literal
 
 from cuvee.base.codec import canonical, to_json
 from cuvee.base.errors import DataError, UsageError
+from cuvee.methods.contract import Method
 from cuvee.plan.problem import Problem
-from cuvee.study.layout import Change, Config
-from cuvee.study.store import FOLDERS, VERIFICATIONS, Store
+from cuvee.plan.trial import RECIPE
+from cuvee.shards.corpus import Corpus
+from cuvee.study.layout import Change, Config, CorpusRef, MethodRef
+from cuvee.study.store import FOLDERS, VERIFICATIONS, Store, portable
 
 Accept = Literal["refuse", "restart"]
 RESULTS = ("choice.json", *VERIFICATIONS.values(), "transfer.json")
@@ -29,6 +32,24 @@ class Changes:
 
     question: tuple[str, ...]
     evidence: tuple[str, ...]
+
+
+def resolve(store: Store, problem: Problem, corpus: Corpus, method: Method) -> Config:
+    """The config of a study in that folder.
+
+    Raises:
+        UsageError: the problem is about other domains than the corpus's.
+        DataError: a domain has no held-out text.
+    """
+    if problem.domains != corpus.domains:
+        raise UsageError(
+            f"the problem is about {', '.join(problem.domains)}", wanted=f"the corpus's: {', '.join(corpus.domains)}"
+        )
+    for domain in problem.domains:
+        for split in ("search", "verify"):
+            corpus.bytes_per_token(domain, split)  # a domain that cannot be scored would fail every run
+    ref = CorpusRef(corpus.fingerprint, portable(corpus.path, store.folder), corpus.vocab_size)
+    return Config(problem, MethodRef.of(method), ref, RECIPE)
 
 
 def changes(old: Config, new: Config) -> Changes:
@@ -87,6 +108,17 @@ def refuse_losses(store: Store, new: Config, changed_evidence: Accept) -> None:
         wanted=f"the evidence as it was ({'; '.join(was) or f'training code recipe {old.recipe}'})",
         fix=fix,
     )
+
+
+def check_unchanged(store: Store, config: Config) -> None:
+    """Refuse when the folder's config is not `config`: another process has edited the study."""
+    found = changes(store.config(), config)
+    if found != Changes((), ()):
+        raise UsageError(
+            f"{store.folder} was edited by another process: {', '.join((*found.question, *found.evidence))}",
+            wanted="one question at a time in one study",
+            fix="run again with the question you want; the runs are kept",
+        )
 
 
 def _note(store: Store, event: str, keys: tuple[str, ...], old: Config) -> None:

@@ -120,7 +120,10 @@ def detectable(sd: float, blocks: int) -> float:
     def missing(shift: float) -> float:
         return 1 - float(special.nctdtr(blocks - 1, shift, critical)) - POWER
 
-    shift = optimize.brentq(missing, 0.0, 10 * (critical + 3))
+    high = critical + 1  # not much more than needed: far out in the tail nctdtr is NaN for many degrees of freedom
+    while missing(high) < 0:
+        high *= 2
+    shift = optimize.brentq(missing, 0.0, high)
     return float(shift) * sd / math.sqrt(blocks)
 
 

@@ -17,17 +17,18 @@ from cuvee.base.rng import generator
 from cuvee.methods.contract import Method
 from cuvee.plan.choice import Choice, Verification
 from cuvee.plan.problem import Problem, Proxy
-from cuvee.plan.trial import RECIPE, Plan, Trial
+from cuvee.plan.trial import Plan, Trial
 from cuvee.proxies.start import Weights, save_start
 from cuvee.shards.corpus import Corpus
 from cuvee.shards.examples import Tokenised
-from cuvee.study import cost, judge, transfer
+from cuvee.study import cost, judge, pilot, transfer
 from cuvee.study.checks import check_input, check_larger, check_plan, check_some_done, check_start, power
-from cuvee.study.editing import Accept, Changes, changes, refuse_losses, settle
-from cuvee.study.layout import Change, Config, CorpusRef, Lineup, MethodRef, Planned, Round
+from cuvee.study.editing import Accept, changes, check_unchanged, refuse_losses, resolve, settle
+from cuvee.study.layout import Change, Config, Lineup, Planned, Round
+from cuvee.study.pilot import Noise
 from cuvee.study.runners.local import Local, Runner
 from cuvee.study.status import StudyStatus, status
-from cuvee.study.store import Store, VerifyScale, portable
+from cuvee.study.store import Store, VerifyScale
 from cuvee.study.transfer import Transfer
 from cuvee.study.worker import check_applies
 
@@ -74,7 +75,7 @@ class Study:
                 cannot be read or written.
         """
         store = Store(Path(path))
-        config = _config(store, problem, corpus, method)
+        config = resolve(store, problem, corpus, method)
         given = {examples.sha: examples for examples in inputs}
         for measure in problem.measures:
             for sha in filter(None, (measure.search, measure.verify)):
@@ -106,7 +107,7 @@ class Study:
             UsageError, DataError: as `open`.
         """
         store = Store(Path(path))
-        config = _config(store, problem, corpus, method)
+        config = resolve(store, problem, corpus, method)
         if store.exists() and changes(store.config(), config).evidence:
             refuse_losses(store, config, changed_evidence)
             store = Store(store.folder / ".restarted")  # no such folder: nothing is made yet
@@ -184,6 +185,27 @@ class Study:
             self._finish(round_.plans, workers, progress or Silent(), runner or Local())
             check_some_done(number, self._store.trials(round_.plans))
             number += 1
+
+    def pilot(self, workers: int = 1, progress: Progress | None = None, runner: Runner | None = None) -> Noise:
+        """Make only those runs of the first round that measure its paired noise. `run` goes on from there.
+
+        Raises:
+            UsageError: no mixture of the first round runs beside natural in two blocks.
+            DataError: of its runs too few ended well.
+            PartialError: as for `run`.
+        """
+        round_ = self._round(0)
+        first = round_.plans if round_ else ()
+        plans = pilot.anchors(self.problem, [p.plan for p in first])
+        pilot.check_plans(plans, self._config.method.name)
+        planned = [p for p in first if p.plan in plans]
+        self._finish(planned, workers, progress or Silent(), runner or Local())
+        return pilot.check_noise(self.noise(), self._store.trials(planned))
+
+    def noise(self) -> Noise | None:
+        """The paired noise as the search measured it, else as the verification did; None before either has."""
+        found = (pilot.measured(self.problem, trials) for trials in (self.trials(), self.verification_trials()))
+        return next(filter(None, found), None)
 
     def choose(self) -> Choice:
         """The method's choice from the runs that have ended, written to `choice.json`."""
@@ -303,9 +325,16 @@ class Study:
         """What is done and what is left."""
         return status(self._store)
 
-    def cost(self, workers: int = 1, verify_seeds: int = 4, speed: cost.Speed = "measured") -> cost.CostEstimate:
-        """What is left to spend, with a verification of `verify_seeds` fresh blocks. Trains for seconds to
-        learn the speed unless it is to be assumed."""
+    def cost(
+        self,
+        workers: int = 1,
+        verify_seeds: int = 4,
+        speed: cost.Speed = "measured",
+        *,
+        large: cost.Larger | None = None,
+    ) -> cost.CostEstimate:
+        """What is left to spend, with a verification of `verify_seeds` fresh blocks and what is meant to run larger.
+        Trains for seconds to learn the speed unless it is to be assumed."""
         rounds = self._store.rounds()
         planned = [p for r in rounds for p in r.plans]
         done = [p.plan for p in planned if self._store.has(p.id)]
@@ -322,6 +351,7 @@ class Study:
             verify_seeds=verify_seeds,
             speed=speed if left or verify_seeds else "assumed",
             inputs=self._store.inputs,
+            large=large,
         )
 
     # rounds
@@ -412,22 +442,4 @@ class Study:
 
     def _check_unchanged(self) -> None:
         """Refuse to write results of a question that another process has edited since."""
-        found = changes(self._store.config(), self._config)
-        if found != Changes((), ()):
-            raise UsageError(
-                f"{self.path} was edited by another process: {', '.join((*found.question, *found.evidence))}",
-                wanted="one question at a time in one study",
-                fix="run again with the question you want; the runs are kept",
-            )
-
-
-def _config(store: Store, problem: Problem, corpus: Corpus, method: Method) -> Config:
-    if problem.domains != corpus.domains:
-        raise UsageError(
-            f"the problem is about {', '.join(problem.domains)}", wanted=f"the corpus's: {', '.join(corpus.domains)}"
-        )
-    for domain in problem.domains:
-        for split in ("search", "verify"):
-            corpus.bytes_per_token(domain, split)  # a domain that cannot be scored would fail every run
-    ref = CorpusRef(corpus.fingerprint, portable(corpus.path, store.folder), corpus.vocab_size)
-    return Config(problem, MethodRef.of(method), ref, RECIPE)
+        check_unchanged(self._store, self._config)

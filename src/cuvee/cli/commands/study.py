@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -35,6 +36,16 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print runs, tokens, epochs, time and disk; spend nothing.")
     ] = False,
+    detect: Annotated[
+        str,
+        typer.Option(
+            help="With --dry-run: what it takes to find this gain with 80 % power, such as 0.5% or 0.004 (bits/byte).",
+            metavar="GAIN",
+        ),
+    ] = "",
+    pilot: Annotated[
+        bool, typer.Option("--pilot", help="Make only the first round's runs that measure the noise; run goes on.")
+    ] = False,
     workers: Annotated[
         int, typer.Option(help="Worker processes, one thread each; 0 for the file's number.", min=0)
     ] = 0,
@@ -45,17 +56,25 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Rounds of proposals, proxy runs, choice, verification, report. Again = resume."""
+    from cuvee.base.errors import UsageError
     from cuvee.cli.leaks import check_leaks
     from cuvee.cli.run import dry_run as estimate
-    from cuvee.cli.run import run_study
+    from cuvee.cli.run import run_pilot, run_study
     from cuvee.cli.studyfile import load
+    from cuvee.study.power import Gain
 
+    if (detect and not dry_run) or (pilot and dry_run):
+        raise UsageError("--detect plans and --pilot spends", wanted="--dry-run, --dry-run --detect GAIN, or --pilot")
+    gain = Gain.parse(detect) if detect else None
     question = load(study_file)
     check_leaks(question, allow_leak)
     count = workers or question.file.workers
     changed: Literal["refuse", "restart"] = "restart" if accept else "refuse"
+    again = f"cuvee run {shlex.quote(str(study_file))}"
     if dry_run:
-        text, value = estimate(question, count, changed)
+        text, value = estimate(question, count, changed, gain, again)
+    elif pilot:
+        text, value = run_pilot(question, count, changed, again)
     else:
         text, value = run_study(question, count, changed)
     show(text, value, as_json)
