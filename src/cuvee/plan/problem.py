@@ -364,6 +364,7 @@ class Problem:
             split=split,
             eval_points=self.proxy.eval_points,
             measures=tuple(m for m in self.measures if m.name in self.scored),
+            trainer=self.trainer,
         )
 
 

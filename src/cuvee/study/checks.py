@@ -9,18 +9,25 @@ from pathlib import Path
 from cuvee.base.errors import DataError, UsageError
 from cuvee.plan.problem import Problem, Proxy
 from cuvee.plan.sizes import size
-from cuvee.plan.trial import Measure, Plan, Trial
+from cuvee.plan.trial import Plan, Trial
+from cuvee.shards.examples import Tokenised
 from cuvee.study.judge import FIRST_BLOCK
 
 
-def check_input(measure: Measure, path: Path) -> None:
-    """Refuse a study whose runs would miss what they score."""
-    if not path.exists():
-        raise DataError(
-            f"the examples of {measure.name!r} are not in {path.parent}",
-            wanted=path.name,
-            fix="give them again: Study.open(..., inputs=(target.search, target.verify)), or run the study's file",
-        )
+def keep_inputs(problem: Problem, folder: Path, inputs: Sequence[Tokenised]) -> None:
+    """Write what the measures score into the study's folder, and refuse a study whose runs would miss some of it."""
+    given = {examples.sha: examples for examples in inputs}
+    for measure in problem.measures:
+        for sha in filter(None, (measure.search, measure.verify)):
+            path = folder / f"{sha}.npz"
+            if sha in given and not path.exists():
+                given[sha].save(path)
+            if not path.exists():
+                raise DataError(
+                    f"the examples of {measure.name!r} are not in {folder}",
+                    wanted=path.name,
+                    fix="give them again: Study.open(..., inputs=(target.search, target.verify)), or run the study's file",
+                )
 
 
 def check_larger(at: Proxy, proxy: Proxy) -> None:

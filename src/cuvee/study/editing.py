@@ -13,14 +13,35 @@ from typing import Any, Literal
 
 from cuvee.base.codec import canonical, to_json
 from cuvee.base.errors import DataError, UsageError
+from cuvee.methods.contract import Method
 from cuvee.plan.problem import Problem
-from cuvee.study.layout import Change, Config
-from cuvee.study.store import FOLDERS, VERIFICATIONS, Store
+from cuvee.plan.trial import RECIPE
+from cuvee.shards.corpus import Corpus
+from cuvee.study.layout import Change, Config, CorpusRef, MethodRef
+from cuvee.study.store import FOLDERS, VERIFICATIONS, Store, portable
 
 Accept = Literal["refuse", "restart"]
 RESULTS = ("choice.json", *VERIFICATIONS.values(), "transfer.json")
 MADE = ("rounds", *FOLDERS.values(), "jobs", *RESULTS)
 EVIDENCE = ("domains", "tokens", "target_tokens", "proxy", "seed", "measures", "trainer", "reference")
+
+
+def config_of(store: Store, problem: Problem, corpus: Corpus, method: Method) -> Config:
+    """The config of a study in that folder.
+
+    Raises:
+        UsageError: a problem about other domains.
+        DataError: a domain that is to be scored has no held-out text.
+    """
+    if problem.domains != corpus.domains:
+        raise UsageError(
+            f"the problem is about {', '.join(problem.domains)}", wanted=f"the corpus's: {', '.join(corpus.domains)}"
+        )
+    for domain in problem.domains:
+        for split in ("search", "verify") if domain in problem.scored else ():
+            corpus.bytes_per_token(domain, split)  # a domain that cannot be scored would fail every run
+    ref = CorpusRef(corpus.fingerprint, portable(corpus.path, store.folder), corpus.vocab_size)
+    return Config(problem, MethodRef.of(method), ref, RECIPE)
 
 
 @dataclass(frozen=True)
@@ -65,6 +86,17 @@ def settle(store: Store, config: Config, changed_evidence: Accept) -> None:
         store.retire(RESULTS)
     if old != config:
         store.edit(config)
+
+
+def check_unchanged(store: Store, config: Config) -> None:
+    """Refuse to write results of a question that another process has edited since."""
+    found = changes(store.config(), config)
+    if found != Changes((), ()):
+        raise UsageError(
+            f"{store.folder} was edited by another process: {', '.join((*found.question, *found.evidence))}",
+            wanted="one question at a time in one study",
+            fix="run again with the question you want; the runs are kept",
+        )
 
 
 def refuse_losses(store: Store, new: Config, changed_evidence: Accept) -> None:
