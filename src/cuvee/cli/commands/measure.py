@@ -56,15 +56,22 @@ def infer(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="hparams, infer or worlds.")],
+    name: Annotated[str, typer.Argument(help="hparams, infer, truth or worlds.")],
     corpus: Annotated[Path | None, typer.Option(help="The corpus that `hparams` trains on.")] = None,
     samples: Annotated[
         Path | None, typer.Option(help="Categories for `infer`; else text found on this machine.")
     ] = None,
+    corpora: Annotated[
+        Path | None, typer.Option(help="The folder of the ten domains that `truth` is about, as JSONL.gz.")
+    ] = None,
+    work: Annotated[Path, typer.Option(help="Where `truth` keeps corpora and studies; again = resume.")] = Path(
+        "truth"
+    ),
+    workers: Annotated[int, typer.Option(help="Worker processes of `truth`.", min=1)] = 2,
     as_json: Json = False,
 ) -> None:
-    """The project's own benchmarks: `hparams` (learning-rate rule), `infer` (tokenizers of known mixtures), `worlds`
-    (methods against best-of-n random)."""
+    """The project's own benchmarks: `hparams` (learning-rate rule), `infer` (tokenizers of known mixtures), `truth`
+    (predicted gains against verified ones), `worlds` (methods against best-of-n random)."""
     from cuvee.cli.render import table
     from cuvee.shards.corpus import Corpus
 
@@ -87,6 +94,16 @@ def bench(
         from cuvee.cli.audit import bench_infer
 
         tables = bench_infer(samples)
+    elif name == "truth":
+        from cuvee.bench import truth
+
+        if corpora is None:
+            raise UsageError("`bench truth` needs texts and got none", fix="cuvee bench truth --corpora DIR")
+        found = truth.run(corpora, work, workers)
+        shares = {key: value for key, value in found.items() if not isinstance(value, list)}
+        tables = {key: value for key, value in found.items() if isinstance(value, list)}
+        show("\n\n".join(table(rows) for rows in [*tables.values(), [shares]]), found, as_json)
+        return
     else:
-        raise UsageError(f"no benchmark {name!r}", wanted="hparams, infer or worlds")
+        raise UsageError(f"no benchmark {name!r}", wanted="hparams, infer, truth or worlds")
     show("\n\n".join(table(rows) for rows in tables.values()), tables, as_json)
