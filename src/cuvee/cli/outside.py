@@ -7,10 +7,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from cuvee.base.codec import SchemaError, from_json, nearest, to_json
-from cuvee.base.errors import CuveeError, DataError, UsageError
+from cuvee.base.codec import SchemaError, from_json, nearest
+from cuvee.base.errors import DataError, UsageError
 from cuvee.base.files import load_json
 from cuvee.base.progress import Silent
 from cuvee.cli.run import Result, finish, open_study
@@ -95,9 +95,7 @@ def run_tell(question: Question, given: Given) -> Result:
     for run, e in told:
         place = f"{given.file.name}: " if given.file else ""
         try:
-            left = study.tell(
-                run, e.metrics, realised=e.realised, status=e.status, message=e.message, source=e.source
-            )
+            left = study.tell(run, e.metrics, realised=e.realised, status=e.status, message=e.message, source=e.source)
         except UsageError as error:
             raise UsageError(f"{place}{error.what}", wanted=error.wanted, fix=error.fix) from error
         found[left.stage] = left
@@ -279,8 +277,7 @@ def _by_run(runs: Sequence[RunMetrics], given: Given) -> dict[str, tuple[Metric,
     named = [r for r in runs if r.run == given.run] or list(runs)
     if len(named) > 1:
         raise UsageError(
-            f"{given.file.name} holds {len(runs)} runs, none called {given.run}: "
-            f"{', '.join(r.run for r in runs[:6])}",
+            f"{given.file.name} holds {len(runs)} runs, none called {given.run}: {', '.join(r.run for r in runs[:6])}",
             wanted="a file of one run, or one that calls runs by their ids",
         )
     return {given.run: named[0].metrics}

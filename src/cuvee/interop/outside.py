@@ -22,12 +22,14 @@ from cuvee.base.errors import DataError, UsageError
 from cuvee.base.files import FORMAT, dump_json, load_json, replace, slug
 from cuvee.corpus.examples import Example, Examples
 from cuvee.interop.shardwriters import decoder, write_shard
-from cuvee.plan.trial import Measure, Plan
+from cuvee.plan.trial import Measure, Plan, Split
 from cuvee.shards.corpus import Corpus
 from cuvee.shards.pools import pool_of
 
 Form = Literal["megatron", "jsonl", "none"]
-ENDINGS: dict[str, str] = {"megatron": ".bin", "jsonl": ".jsonl"}
+ENDINGS = {"megatron": ".bin", "jsonl": ".jsonl"}
+LAST = {"megatron": ".idx", "jsonl": ".jsonl"}
+"""The file that is there when all of a shard is."""
 Halves = Mapping[str, tuple[Examples, Examples]]
 """Measure -> the search and the verify half of its file."""
 
@@ -52,13 +54,16 @@ class TargetFile:
     Args:
         kind: `domain`, or the kind of the measure.
         unit, direction: Of the value to be told.
-        file: The held-out text, if the metric has one; with its documents, and for domains tokens and bytes.
+        file: The held-out text as JSONL, if the metric has one and the corpus can make text.
+        shard: The same as a Megatron shard (`.bin`), for domains where pools are such shards.
+        documents, tokens, bytes: Of it; tokens and bytes of domains only.
     """
 
     kind: Literal["domain", "text", "continuation", "choice", "outside"]
     unit: str
     direction: Literal["minimise", "maximise"]
     file: str | None = None
+    shard: str | None = None
     documents: int | None = None
     tokens: int | None = None
     bytes: int | None = None
@@ -166,7 +171,7 @@ def _plan_file(
     tokenizer: TokenizerFile,
 ) -> PlanFile:
     domains, mean = plan.schedule.domains, plan.schedule.mean(plan.tokens)
-    targets = {d: _domain(folder, d, plan, corpus) for d in plan.targets}
+    targets = {d: _domain(folder, d, plan, corpus, form) for d in plan.targets}
     targets |= {m.name: _measure(folder, m, plan, halves) for m in plan.measures}
     return PlanFile(
         run=run,
@@ -221,20 +226,27 @@ def _pool(folder: Path, place: str, domain: str, tokens: int, plan: Plan, corpus
 # held-out text
 
 
-def _domain(folder: Path, domain: str, plan: Plan, corpus: Corpus) -> TargetFile:
-    """A domain's held-out split as JSONL, or as token shards where the corpus has no tokenizer."""
-    info, source = corpus.domain(domain), corpus.source(domain, plan.split)
-    tokenizer = corpus.inventory.tokenizer
-    textless = tokenizer.kind != "bytes" and tokenizer.path is None
-    form: Literal["megatron", "jsonl"] = "megatron" if textless else "jsonl"
-    prefix = f"held-out/{plan.split}/{info.slug}"
-    last = folder / f"{prefix}{'.idx' if form == 'megatron' else '.jsonl'}"
-    if not last.exists():
-        write_shard(folder / prefix, form, ((domain, source.document(i)) for i in range(source.documents)), corpus)
-    held = info.split(plan.split)
+def _domain(folder: Path, domain: str, plan: Plan, corpus: Corpus, form: Form) -> TargetFile:
+    """A domain's held-out split as JSONL if the corpus can make text, as token shards too if pools are."""
+    tokenizer, held = corpus.inventory.tokenizer, corpus.domain(domain).split(plan.split)
+    text = tokenizer.kind == "bytes" or tokenizer.path is not None
     return TargetFile(
-        "domain", "bits/byte", "minimise", f"../{prefix}{ENDINGS[form]}", held.documents, held.tokens, held.bytes
+        kind="domain",
+        unit="bits/byte",
+        direction="minimise",
+        file=_held_out(folder, domain, plan.split, corpus, "jsonl") if text else None,
+        shard=_held_out(folder, domain, plan.split, corpus, "megatron") if form == "megatron" or not text else None,
+        documents=held.documents,
+        tokens=held.tokens,
+        bytes=held.bytes,
     )
+
+
+def _held_out(folder: Path, domain: str, split: Split, corpus: Corpus, form: Literal["megatron", "jsonl"]) -> str:
+    prefix, source = f"held-out/{split}/{corpus.domain(domain).slug}", corpus.source(domain, split)
+    if not (folder / f"{prefix}{LAST[form]}").exists():
+        write_shard(folder / prefix, form, ((domain, source.document(i)) for i in range(source.documents)), corpus)
+    return f"../{prefix}{ENDINGS[form]}"
 
 
 def _measure(folder: Path, measure: Measure, plan: Plan, halves: Halves) -> TargetFile:
@@ -245,7 +257,7 @@ def _measure(folder: Path, measure: Measure, plan: Plan, halves: Halves) -> Targ
     if not (folder / path).exists():
         rows = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(half))
         replace(folder / path, rows.encode("utf-8"))
-    return TargetFile(measure.kind, measure.unit, measure.direction, f"../{path}", len(half.examples))
+    return TargetFile(measure.kind, measure.unit, measure.direction, f"../{path}", documents=len(half.examples))
 
 
 def _rows(half: Examples) -> Iterator[dict[str, Any]]:

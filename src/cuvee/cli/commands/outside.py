@@ -42,11 +42,14 @@ def tell(
         list[str] | None, typer.Option(help="The unit of the values, or NAME=UNIT; checked against the study's.")
     ] = None,
     realised: Annotated[
-        list[str] | None, typer.Option(help="DOMAIN=TOKENS trained on, of every domain; repeat. As planned if left out.")
+        list[str] | None,
+        typer.Option(help="DOMAIN=TOKENS trained on, of every domain; repeat. As planned if left out."),
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option("--from", help="A results file, or metrics of lm-evaluation-harness, W&B, MLflow, TensorBoard, a table."),
+        typer.Option(
+            "--from", help="A results file, or metrics of lm-evaluation-harness, W&B, MLflow, TensorBoard, a table."
+        ),
     ] = None,
     source: Annotated[str, typer.Option(help="What wrote the file, where that is not recognised.")] = "",
     mapped: Annotated[
