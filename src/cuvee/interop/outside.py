@@ -35,7 +35,7 @@ Halves = Mapping[str, tuple[Examples, Examples]]
 
 
 @dataclass(frozen=True)
-class PoolFile:
+class PoolEntry:
     """A domain's pool: the only text of the domain that the run may read, as often as the mixture asks.
 
     Args:
@@ -48,7 +48,7 @@ class PoolFile:
 
 
 @dataclass(frozen=True)
-class TargetFile:
+class TargetEntry:
     """What the run is scored on by the end.
 
     Args:
@@ -70,7 +70,7 @@ class TargetFile:
 
 
 @dataclass(frozen=True)
-class PhaseFile:
+class PhaseEntry:
     """From `start` tokens on, these shares of tokens hold."""
 
     start: int
@@ -78,7 +78,7 @@ class PhaseFile:
 
 
 @dataclass(frozen=True)
-class TokenizerFile:
+class TokenizerEntry:
     """The corpus's tokenizer, which `tokens` counts in; `eos` ends every document. `file` is None for bytes and shards of others."""
 
     kind: str
@@ -106,7 +106,7 @@ class PlanFile:
     run: str
     stage: str
     mixture: Mapping[str, float]
-    schedule: tuple[PhaseFile, ...]
+    schedule: tuple[PhaseEntry, ...]
     tokens: int
     domain_tokens: Mapping[str, int]
     steps: int
@@ -117,9 +117,9 @@ class PlanFile:
     seed: int
     block: int
     split: str
-    targets: Mapping[str, TargetFile]
-    pools: Mapping[str, PoolFile]
-    tokenizer: TokenizerFile
+    targets: Mapping[str, TargetEntry]
+    pools: Mapping[str, PoolEntry]
+    tokenizer: TokenizerEntry
     format: int = FORMAT
 
 
@@ -168,7 +168,7 @@ def _plan_file(
     corpus: Corpus,
     form: Form,
     halves: Halves,
-    tokenizer: TokenizerFile,
+    tokenizer: TokenizerEntry,
 ) -> PlanFile:
     domains, mean = plan.schedule.domains, plan.schedule.mean(plan.tokens)
     targets = {d: _domain(folder, d, plan, corpus, form) for d in plan.targets}
@@ -177,7 +177,7 @@ def _plan_file(
         run=run,
         stage=stage,
         mixture=mean.as_dict(),
-        schedule=tuple(PhaseFile(p.start, p.mixture.as_dict()) for p in plan.schedule.phases),
+        schedule=tuple(PhaseEntry(p.start, p.mixture.as_dict()) for p in plan.schedule.phases),
         tokens=plan.tokens,
         domain_tokens=dict(zip(domains, mean.tokens(plan.tokens), strict=True)),
         steps=plan.steps,
@@ -197,7 +197,7 @@ def _plan_file(
 # pools
 
 
-def _pools(folder: Path, plan: Plan, corpus: Corpus, form: Form) -> dict[str, PoolFile]:
+def _pools(folder: Path, plan: Plan, corpus: Corpus, form: Form) -> dict[str, PoolEntry]:
     """The pools of the plan's block and scale, written now unless their record says that they are."""
     place = f"pools/block-{plan.block:04d}-{sum(plan.pools)}"
     record = folder / place / f"{form}.json"
@@ -208,29 +208,29 @@ def _pools(folder: Path, plan: Plan, corpus: Corpus, form: Form) -> dict[str, Po
         }
         replace(record, dump_json({"format": FORMAT, "pools": to_json(pools)}))
     try:
-        return {d: from_json(PoolFile, p) for d, p in load_json(record)["pools"].items()}
+        return {d: from_json(PoolEntry, p) for d, p in load_json(record)["pools"].items()}
     except (SchemaError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{record} is no record of pools: {error}", fix="remove it to have the pools remade") from error
 
 
-def _pool(folder: Path, place: str, domain: str, tokens: int, plan: Plan, corpus: Corpus, form: Form) -> PoolFile:
+def _pool(folder: Path, place: str, domain: str, tokens: int, plan: Plan, corpus: Corpus, form: Form) -> PoolEntry:
     pool = pool_of(corpus, domain, tokens, seed=plan.seed, block=plan.block)
     if form == "none":
-        return PoolFile(pool.tokens, pool.documents, ())
+        return PoolEntry(pool.tokens, pool.documents, ())
     prefix = f"{place}/{corpus.domain(domain).slug}"
     documents = ((domain, pool.document(i)) for i in range(pool.documents))
     write_shard(folder / prefix, form, documents, corpus)
-    return PoolFile(pool.tokens, pool.documents, (f"../{prefix}{ENDINGS[form]}",))
+    return PoolEntry(pool.tokens, pool.documents, (f"../{prefix}{ENDINGS[form]}",))
 
 
 # held-out text
 
 
-def _domain(folder: Path, domain: str, plan: Plan, corpus: Corpus, form: Form) -> TargetFile:
+def _domain(folder: Path, domain: str, plan: Plan, corpus: Corpus, form: Form) -> TargetEntry:
     """A domain's held-out split as JSONL if the corpus can make text, as token shards too if pools are."""
     tokenizer, held = corpus.inventory.tokenizer, corpus.domain(domain).split(plan.split)
     text = tokenizer.kind == "bytes" or tokenizer.path is not None
-    return TargetFile(
+    return TargetEntry(
         kind="domain",
         unit="bits/byte",
         direction="minimise",
@@ -249,15 +249,15 @@ def _held_out(folder: Path, domain: str, split: Split, corpus: Corpus, form: Lit
     return f"../{prefix}{ENDINGS[form]}"
 
 
-def _measure(folder: Path, measure: Measure, plan: Plan, halves: Halves) -> TargetFile:
+def _measure(folder: Path, measure: Measure, plan: Plan, halves: Halves) -> TargetEntry:
     if measure.name not in halves:
-        return TargetFile(measure.kind, measure.unit, measure.direction)
+        return TargetEntry(measure.kind, measure.unit, measure.direction)
     half = halves[measure.name][plan.split == "verify"]
     path = f"held-out/{plan.split}/{slug(measure.name)}.jsonl"
     if not (folder / path).exists():
         rows = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(half))
         replace(folder / path, rows.encode("utf-8"))
-    return TargetFile(measure.kind, measure.unit, measure.direction, f"../{path}", documents=len(half.examples))
+    return TargetEntry(measure.kind, measure.unit, measure.direction, f"../{path}", documents=len(half.examples))
 
 
 def _rows(half: Examples) -> Iterator[dict[str, Any]]:
@@ -273,12 +273,12 @@ def _rows(half: Examples) -> Iterator[dict[str, Any]]:
     return map(row, half.examples)
 
 
-def _tokenizer(folder: Path, corpus: Corpus) -> TokenizerFile:
+def _tokenizer(folder: Path, corpus: Corpus) -> TokenizerEntry:
     info = corpus.inventory.tokenizer
     if info.path is not None and not (folder / "tokenizer.json").exists():
         replace(folder / "tokenizer.json", (corpus.path / info.path).read_bytes())
     file = "../tokenizer.json" if info.path is not None else None
-    return TokenizerFile(info.kind, info.vocab_size, info.eos, file)
+    return TokenizerEntry(info.kind, info.vocab_size, info.eos, file)
 
 
 def finished(folder: Path) -> None:
