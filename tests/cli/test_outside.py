@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import cuvee
+from cuvee.base.codec import from_json
+from cuvee.cli.outside import MetricEntry, ResultsFile, RunEntry
 from cuvee.corpus.prepare import prepare
+from cuvee.interop.outside import PhaseEntry, PlanFile, PoolEntry, TargetEntry, TokenizerEntry
+from cuvee.plan.trial import Plan
+from cuvee.shards.corpus import Corpus
 from cuvee.testing.corpora import synthetic
 from tests.cli.test_cli import call
+from tests.study.fakes import Grid
+from tests.study.fakes import problem as small
 
 TRAINER = Path(__file__).parents[2] / "examples" / "outside_trainer.py"
 STUDY = """\
@@ -40,7 +49,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def study(root: Path, request: pytest.FixtureRequest) -> Path:
     """The study file, in a folder of its own beside the corpus."""
-    path = root / request.node.name.replace("[", "-").strip("]")[:60] / "study.yaml"
+    path: Path = root / request.node.name.replace("[", "-").strip("]")[:60] / "study.yaml"
     path.parent.mkdir()
     path.write_text(STUDY, encoding="utf-8")
     return path
@@ -108,7 +117,7 @@ def test_metrics_by_hand(quiz: tuple[Path, list[str]], capsys: pytest.CaptureFix
     assert call(capsys, "tell", study, runs[2], "--failed", "out of memory")[0] == 0
     assert call(capsys, "tell", study, runs[3], "--metric", "quiz=nan", "--diverged")[0] == 0
     realised = [word for n, d in enumerate("abc", 1) for word in ("--realised", f"{d}={n}000")]
-    code, value, _ = call(capsys, "tell", study, runs[4], "--metric", "quiz=0.5", *realised)
+    _, value, _ = call(capsys, "tell", study, runs[4], "--metric", "quiz=0.5", *realised)
     assert value["stages"] == [{"stage": "round 0", "left": len(runs) - 5, "finished": 5}]
     assert [(c["bits_per_byte"], c["errors"]) for r in runs[:2] for c in curves(study, r)] == [
         ([-0.41], [0.02]),
@@ -197,7 +206,8 @@ def test_a_file_of_examples_for_another_trainer(
     rows = [json.dumps({"prompt": f"{i} + {i} =", "choices": [str(2 * i), "no"], "answer": 0}) for i in range(60)]
     (study.parent / "sums.jsonl").write_text("\n".join(rows), encoding="utf-8")
     text = STUDY.replace("{a: 1, c: 1}", "{sums: 1}\nmeasures: {sums: {file: sums.jsonl}}")
-    study.write_text(text.replace("../corpus", str(tmp_path / "corpus")), encoding="utf-8")
+    text = text.replace("../corpus", str(tmp_path / "corpus")).replace("60_000", "30_000")
+    study.write_text(text, encoding="utf-8")
     out = study.parent / "out"
     code, value, err = call(capsys, "suggest", study, "--out", out, "--pools", "jsonl")
     assert code == 0, err
@@ -247,3 +257,50 @@ def test_before_the_first_suggestion_and_for_proxies(study: Path, capsys: pytest
     code, _, err = call(capsys, "suggest", study, "--out", study.parent / "out", "--pools", "parquet")
     assert code == 2
     assert "megatron, jsonl, none" in err
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "outside-trainers.md"
+
+
+def block(language: str, holds: str) -> str:
+    """The block of the page that holds those words."""
+    found = [b for b in PAGE.read_text(encoding="utf-8").split("```") if b.startswith(language) and holds in b]
+    return found[0].removeprefix(language)
+
+
+def test_the_page_names_every_key() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    entries = (PlanFile, PoolEntry, TargetEntry, PhaseEntry, TokenizerEntry, RunEntry, MetricEntry)
+    assert not [f"{cls.__name__}.{f.name}" for cls in entries for f in fields(cls) if f"`{f.name}`" not in text]
+    results = json.loads(block("json", "runs"))
+    assert from_json(ResultsFile, results).runs[2].status == "failed"
+
+
+@pytest.mark.slow
+def test_the_loop_of_the_page_in_a_shell(study: Path) -> None:
+    here = study.parent
+    (here / "outside_trainer.py").write_bytes(TRAINER.read_bytes())
+    package = Path(cuvee.__file__).parents[1]
+    cuvee_is = (
+        f"cuvee() {{ PYTHONPATH='{package}' '{sys.executable}' -c 'from cuvee.cli.app import main; main()' \"$@\"; }}"
+    )
+    script = f"{cuvee_is}\npython() {{ '{sys.executable}' \"$@\"; }}\n"
+    loop = block("bash", "xargs").replace("xargs python", f"xargs '{sys.executable}'")
+    subprocess.run(["bash", "-c", script + loop], check=True, cwd=here, capture_output=True)
+    assert (here / "study" / "report.html").stat().st_size > 100_000
+
+
+def test_the_loop_of_the_page_in_python(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    corpus = Corpus.open(root / "corpus")
+    problem = replace(small(corpus), trainer="outside")
+
+    def train(plan: Plan) -> dict[str, float]:
+        shares = plan.schedule.phases[0].mixture.as_dict()
+        return {t: 2 - shares[t] + 0.01 * plan.block % 0.05 for t in plan.targets}
+
+    exec(
+        block("python", "suggest"),
+        {"cuvee": cuvee, "problem": problem, "corpus": corpus, "method": Grid(), "train": train},
+    )
+    assert cuvee.Study.load("study").verification() is not None

@@ -16,7 +16,7 @@ from cuvee.interop.outside import Form, finished, write_plans
 from cuvee.mixture.schedule import Phase, Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.plan.problem import Problem, Proxy
-from cuvee.plan.trial import Measure, Plan
+from cuvee.plan.trial import Measure, Plan, Split
 from cuvee.shards.corpus import Corpus
 from cuvee.shards.indexed import IndexedDataset
 from cuvee.shards.pools import draw
@@ -170,7 +170,8 @@ def test_examples_of_measures_by_half(corpus: Corpus, tmp_path: Path, kind: Any)
     halves = (Examples.of("f", kind, examples), Examples.of("f", kind, examples[:1]))
     metric = Measure("metric/1", "outside", unit="accuracy", direction="maximise")
     measures = (Measure("of file", kind, "00", "11"), metric)
-    for split, count in (("search", 3), ("verify", 1)):
+    counts: dict[Split, int] = {"search": 3, "verify": 1}
+    for split, count in counts.items():
         plan = replace(plan_of(corpus), measures=measures, split=split)
         (path,) = write_plans(tmp_path, "verify", {"1f": plan}, corpus, "none", {"of file": halves})
         targets = json.loads(path.read_text(encoding="utf-8"))["targets"]
