@@ -11,7 +11,15 @@ import yaml
 
 import cuvee
 from cuvee.cli.reference import markdown
-from cuvee.cli.studyfile import GroupEntry, GuardEntry, LimitEntry, StudyFile, VerifyEntry
+from cuvee.cli.studyfile import (
+    GroupEntry,
+    GuardEntry,
+    LargeEntry,
+    LimitEntry,
+    MeasureEntry,
+    StudyFile,
+    VerifyEntry,
+)
 from cuvee.interop.registry import EXPORTERS
 from cuvee.methods.registry import METHODS
 from cuvee.methods.registry import load as load_method
@@ -29,7 +37,9 @@ def test_the_command_reference_is_what_the_commands_say() -> None:
     assert page("reference/cli.md") == markdown(), "python -m cuvee.cli.reference > docs/reference/cli.md"
 
 
-@pytest.mark.parametrize("cls", [StudyFile, LimitEntry, GroupEntry, GuardEntry, VerifyEntry, Proxy])
+@pytest.mark.parametrize(
+    "cls", [StudyFile, LimitEntry, GroupEntry, GuardEntry, MeasureEntry, VerifyEntry, LargeEntry, Proxy]
+)
 def test_every_key_of_the_study_file_is_documented(cls: type) -> None:
     text = page("study-file.md")
     assert not [f.name for f in dataclasses.fields(cls) if f"| `{f.name}` |" not in text]

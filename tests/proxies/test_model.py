@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,7 @@ from cuvee.proxies.model import Decoder
 
 VOCAB = 50
 SMALL = Size("small", layers=2, dim=32, heads=2, hidden=48)
+SHARED = Size("shared", layers=2, dim=32, heads=4, hidden=48, kv_heads=2)
 
 
 def decoder(members: int = 1, *, seed: int = 0, block: int = 0, size: Size = SMALL) -> Decoder:
@@ -42,6 +45,53 @@ def test_loss_is_the_mean_of_nats_is_cross_entropy_of_logits() -> None:
 
 def test_untrained_models_know_nothing() -> None:
     assert decoder().loss(tokens(batch=50)).item() == pytest.approx(torch.tensor(VOCAB).log().item(), abs=0.05)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("kv_heads", [None, 1, 2, 4])
+def test_parameters_with_shared_heads_and_tables(kv_heads: int | None, tied: bool) -> None:
+    size = replace(SHARED, kv_heads=kv_heads, tied=tied)
+    assert sum(w.numel() for w in decoder(size=size).parameters()) == size.all_parameters(VOCAB)
+
+
+def test_shared_heads_are_heads_with_equal_keys_and_values() -> None:
+    shared, whole, x = decoder(2, size=SHARED), decoder(2, size=replace(SHARED, kv_heads=None)), tokens(2)
+    for name, weight in whole.named_parameters():
+        given = shared.get_parameter(name).detach()
+        if name.endswith("qkv"):
+            q, k, v = given.tensor_split((32, 48), -1)
+            given = torch.cat([q, *(part.view(2, 32, 2, 8).repeat_interleave(2, 2).flatten(2) for part in (k, v))], -1)
+        weight.data.copy_(given)
+    torch.testing.assert_close(shared(x), whole(x))
+    loss = shared.loss(x)
+    torch.testing.assert_close(loss, whole.loss(x))
+    loss.sum().backward()  # type: ignore[no-untyped-call]
+    assert all(w.grad is not None and w.grad.abs().sum() > 0 for w in shared.parameters())
+
+
+def test_a_tied_table_learns_from_both_of_its_uses() -> None:
+    tied, untied, x = decoder(2, size=replace(SMALL, tied=True)), decoder(2), tokens(2)
+    with torch.no_grad():
+        for name, weight in untied.named_parameters():
+            weight.copy_(tied.get_parameter(name))
+    for model in (tied, untied):
+        model.loss(x).sum().backward()  # type: ignore[no-untyped-call]
+    assert tied.table.grad is not None
+    assert untied.table.grad is not None
+    assert untied.head.grad is not None
+    torch.testing.assert_close(tied.table.grad, untied.table.grad + untied.head.grad)
+
+
+@pytest.mark.parametrize("size", [replace(SMALL, rotary_base=100.0), replace(SMALL, epsilon=0.1)])
+def test_base_and_epsilon_count(size: Size) -> None:
+    assert (decoder(size=size).loss(tokens()) - decoder().loss(tokens())).abs() > 1e-6
+
+
+def test_every_model_begins_with_the_given_weights() -> None:
+    model, source = decoder(3), decoder(block=1)
+    model.begin({name: weight[0].detach().numpy() for name, weight in source.named_parameters()})
+    for name, weight in model.named_parameters():
+        assert torch.equal(weight, source.get_parameter(name).expand_as(weight)), name
 
 
 @torch.no_grad()

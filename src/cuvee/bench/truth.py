@@ -37,6 +37,8 @@ SEEDS, CHEAP_SEEDS = 5, 3
 PROXY = Proxy(tokens=300_000, size="0.1M", seq_len=128, eval_points=1)
 LARGE = Proxy(tokens=500_000, size="0.3M", seq_len=128, eval_points=1)
 CHEAP = Proxy(tokens=100_000, size="0.1M", seq_len=128, eval_points=1)
+TARGETS_TOKENS, RUNS = (4_800_000, 1_600_000), (48, 20)
+"""R and proxies of the search, of the main and of the cheap studies."""
 SMALL = ("math", "code_c", "dialogue", "medical", "scripture", "encyclopedia")
 """Domains of the cheap studies."""
 GUARDED = ("code_ts", "dialogue", "encyclopedia", "literature", "medical", "scripture", "spanish", "tech_docs")
@@ -213,15 +215,19 @@ def _write(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
 
 
 def _main(question: Question, corpus: Corpus, target: TargetFile, work: Path) -> Study:
-    problem = _problem(question, corpus, PROXY, 4_800_000, seed=0, measures=(target.measure,))
+    problem = _problem(question, corpus, PROXY, TARGETS_TOKENS[0], seed=0, measures=(target.measure,))
     names = [q.name for q in MAIN]
-    return _opened(question.name, names, work, problem, corpus, Regression(runs=48), (target.search, target.verify))
+    return _opened(
+        question.name, names, work, problem, corpus, Regression(runs=RUNS[0]), (target.search, target.verify)
+    )
 
 
 def _cheap(question: Question, seed: int, corpus: Corpus, work: Path) -> Study:
-    problem = _problem(question, corpus, CHEAP, 1_600_000, seed=seed)
+    problem = _problem(question, corpus, CHEAP, TARGETS_TOKENS[1], seed=seed)
     names = [f"{q.name}, seed {seed}" for q in QUESTIONS]
-    return _opened(f"{question.name}, seed {seed}", names, work, problem, corpus, Regression(runs=20, rounds=1), ())
+    return _opened(
+        f"{question.name}, seed {seed}", names, work, problem, corpus, Regression(runs=RUNS[1], rounds=1), ()
+    )
 
 
 def _problem(

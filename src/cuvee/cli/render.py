@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cuvee.base.codec import to_json
 from cuvee.cli.studyfile import Question
+from cuvee.corpus.report import PrepareReport
 from cuvee.interop.registry import EXPORTERS, exporter
 from cuvee.methods.registry import METHODS
 from cuvee.methods.registry import load as load_method
@@ -58,6 +60,17 @@ def corpus_text(corpus: Corpus, out: Path) -> str:
     ]
     notes = [f"{key}: {value}" for key, value in corpus.inventory.notes.items()]
     return "\n".join([table(rows), "", *notes, f"corpus: {out} ({corpus.fingerprint})"])
+
+
+def corpus_value(corpus: Corpus, out: Path) -> dict[str, Any]:
+    """What `prepare --json` says."""
+    report = PrepareReport.load(out)
+    return {
+        "corpus": str(out),
+        "fingerprint": corpus.fingerprint,
+        "inventory": to_json(corpus.inventory),
+        "decontamination": to_json(report.decontamination),
+    }
 
 
 def problem_text(question: Question) -> str:

@@ -252,19 +252,17 @@ def _spaced(context: str, continuation: str) -> str:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Pieces of at least 2,000 characters that end at a line end, or at 8,000 characters; the last may be short."""
-    piece = ""
+    """Pieces of at least 2,000 characters that end at a line end, or inside a line of more than 8,000; the last may be short."""
+    piece: list[str] = []
+    size = 0
     for line in text.splitlines(keepends=True):
-        while len(line) > 4 * PIECE:
-            line, head = line[PIECE:], line[:PIECE]
-            yield piece + head
-            piece = ""
-        piece += line
-        if len(piece) >= PIECE and piece.strip():
-            yield piece
-            piece = ""
-    if piece.strip():
-        yield piece
+        for start in range(0, len(line), 4 * PIECE):
+            piece.append(line[start : start + 4 * PIECE])
+            size += len(piece[-1])
+            if size >= PIECE:
+                yield "".join(piece)
+                piece, size = [], 0
+    yield "".join(piece)
 
 
 def _clusters(examples: Sequence[Example]) -> tuple[I64, NDArray[np.uint64]]:

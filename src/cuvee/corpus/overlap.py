@@ -1,4 +1,4 @@
-"""Stage 6, leakage: what share of the held-out 13-word shingles also occurs in the train split of any domain.
+"""Stage 7, leakage: what share of the held-out 13-word shingles also occurs in the train split of any domain.
 
 Memory is bounded: of each domain and split at most some hundred thousand shingles are kept, chosen by their hash.
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cuvee.base.progress import Progress
 from cuvee.corpus.documents import Documents
-from cuvee.corpus.split import SEARCH, TRAIN, VERIFY
+from cuvee.corpus.split import LEFT_OUT, SEARCH, TRAIN, VERIFY
 from cuvee.corpus.words import I64, U64
 
 KEPT = 4_000_000
@@ -48,7 +48,7 @@ def measure(documents: Documents, side_N: NDArray[np.uint8], progress: Progress,
     step = share / (2 * max(len(documents.chunks), 1))
     for hashes_S, numbers_S in _shingles(documents):
         key_S = documents.domain_N[numbers_S].astype(np.int64) * 3 + side_N[numbers_S]
-        held = np.flatnonzero(side_N[numbers_S] != TRAIN)
+        held = np.flatnonzero((side_N[numbers_S] != TRAIN) & (side_N[numbers_S] != LEFT_OUT))
         for key in np.unique(key_S[held]).tolist():
             samples[divmod(key, 3)].add(hashes_S[held[key_S[held] == key]])
         progress.advance(step)

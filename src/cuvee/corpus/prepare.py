@@ -1,4 +1,5 @@
-"""`prepare`: texts in, a corpus out. Stages that each can be killed and go on: read, split, tokenizer, tokens, leakage.
+"""`prepare`: texts in, a corpus out. Stages that each can be killed and go on: read, split, decontaminate,
+tokenizer, tokens, leakage.
 
 Only `inventory.json`, written last, makes the folder a corpus; until then everything is in `.prepare` and `shards`.
 Memory holds some 100 bytes a document and a few chunks of 16 MiB a worker, whatever the size of the texts.
@@ -25,8 +26,10 @@ from cuvee.corpus import duplicates, overlap
 from cuvee.corpus import split as splitting
 from cuvee.corpus import tokenizer as tokenizers_
 from cuvee.corpus.chunks import save_array
+from cuvee.corpus.decontaminate import Decontamination, Targets, leave_out, match_jobs
 from cuvee.corpus.documents import Documents, gather
 from cuvee.corpus.duplicates import DuplicateReport
+from cuvee.corpus.leaks import Runs
 from cuvee.corpus.readers import Fields
 from cuvee.corpus.report import PrepareReport, ReadFile, load_or_none, notes
 from cuvee.corpus.scan import SHOWN, ScanJob, ScanResult, jobs_for
@@ -40,7 +43,7 @@ from cuvee.shards.inventory import FILE as INVENTORY
 from cuvee.shards.inventory import DomainInfo, Inventory, Shard, SplitInfo, TokenizerInfo
 from cuvee.shards.splits import SPLITS
 
-_COST = {"scan": 0.5, "split": 0.05, "tokenizer": 0.15, "tokenise": 0.2, "overlap": 0.1}
+_COST = {"scan": 0.45, "split": 0.05, "decontaminate": 0.05, "tokenizer": 0.15, "tokenise": 0.2, "overlap": 0.1}
 """What part of the whole time a stage is expected to take; progress reports sum to 1."""
 _VERSION = 1
 """Of the stages' results; raise it when the same inputs give another corpus."""
@@ -58,6 +61,7 @@ def prepare(
     search: float = 0.05,
     verify: float = 0.05,
     min_held_out_bytes: int = 60_000,
+    decontaminate: Sequence[Path | str] = (),
     workers: int = 1,
     seed: int = 0,
     progress: Progress | None = None,
@@ -77,13 +81,15 @@ def prepare(
         search: Share of near-duplicate clusters held out for scoring proxies.
         verify: Share held out for verification, never read by a search.
         min_held_out_bytes: Least text of each held-out split of each domain, as far as 15 % of the domain allow.
+        decontaminate: Target files (`corpus.examples`); train documents that share 13 words in a row with them are left out.
         workers: Processes.
         seed: Of the split and of the tokenizer's sample.
         progress: Reports of work done, summing to 1, and lines to show.
 
     Raises:
         UsageError: arguments that make no sense, or an `out` that holds something else.
-        DataError: nothing to read, a domain without documents or without held-out text, a bad line under "fail".
+        DataError: nothing to read, a domain without documents or without held-out text, a bad line under "fail", a
+            target file that cannot be used.
         PartialError: the disk is full or a worker was killed; the same call goes on.
     """
     given = [sources] if isinstance(sources, Path | str) else list(sources)
@@ -95,8 +101,9 @@ def prepare(
     shares = splitting.Shares(search, verify, min_held_out_bytes)
     listing = find_files([Path(source) for source in given], domains, leave_out=Path(out), text_field=text_field)
     fields = Fields(text_field, domains.removeprefix("field:") if domains.startswith("field:") else None)
+    targets = Targets.of([Path(path) for path in decontaminate], text_field)
     job = _Preparation(
-        Path(out), listing, fields, on_bad_line == "fail", shares, wish, workers, seed, progress or Silent()
+        Path(out), listing, fields, on_bad_line == "fail", shares, wish, targets, workers, seed, progress or Silent()
     )
     return job.run()
 
@@ -111,6 +118,7 @@ class _Preparation:
     fatal: bool
     shares: splitting.Shares
     wish: TokenizerWish
+    targets: Targets
     workers: int
     seed: int
     progress: Progress
@@ -121,12 +129,24 @@ class _Preparation:
         files = [(f.path, f.label, f.domain, f.kind, f.unit) for f in self.listing.files]
         question = [_VERSION, files, self.fields, self.fatal, self.shares, self.wish, self.seed]
         times = [(f.size, f.mtime_ns) for f in self.listing.files]
+        targets = [self.targets.hashes] if self.targets.hashes else []
         # labels and domains, not paths: a corpus and its texts may be moved
-        self.options = content_id([_VERSION, [f[1:] for f in files], *question[2:5], _identity(self.wish), self.seed])
+        self.options = content_id(
+            [_VERSION, [f[1:] for f in files], *question[2:5], _identity(self.wish), self.seed, *targets]
+        )
         scan = content_id([_VERSION, files, times, self.fields, self.fatal])
         split = content_id([scan, self.shares, self.seed])
-        tokens = content_id([split, self.wish])
-        stages = (("scan", scan), ("split", split), ("tokenizer", tokens), ("tokenise", tokens), ("overlap", split))
+        clean = content_id([split, *targets]) if targets else split
+        tokens = content_id([clean, self.wish])
+        cleaning = [("decontaminate", clean)] if targets else []
+        stages = (
+            ("scan", scan),
+            ("split", split),
+            *cleaning,
+            ("tokenizer", tokens),
+            ("tokenise", tokens),
+            ("overlap", clean),
+        )
         self.staging = Staging(self.out, stages)
 
     def run(self) -> Corpus:
@@ -144,13 +164,15 @@ class _Preparation:
                 documents, results = self._scan()
             with self._stage("split"):
                 side_N, twice = self._split(documents)
+            with self._stage("decontaminate"):
+                side_N, left_out = self._decontaminate(documents, side_N)
             with self._stage("tokenizer"):
                 info = self._tokenizer(documents, side_N)
             with self._stage("tokenise"):
                 shards = self._tokenise(documents, side_N, info)
             with self._stage("overlap"):
                 overlap_DS = self._overlap(documents, side_N)
-            self._publish(documents, results, twice, info, shards, overlap_DS)
+            self._publish(documents, self._report(results, twice, left_out), info, shards, overlap_DS)
         shutil.rmtree(self.staging.root, ignore_errors=True)
         return Corpus.open(self.out)
 
@@ -219,6 +241,24 @@ class _Preparation:
         self.progress.advance(_COST["split"], "split")
         return np.load(side), from_json(DuplicateReport, load_json(found))
 
+    def _decontaminate(
+        self, documents: Documents, side_N: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint8], Decontamination | None]:
+        if not self.targets.hashes:
+            self.progress.advance(_COST["decontaminate"], "decontaminate")
+            return side_N, None
+        folder = self.staging.folder("decontaminate")
+        side, found = folder / "sides.npy", folder / "decontamination.json"
+        if not found.exists():
+            runs = Runs.of(self.targets.texts)
+            jobs = match_jobs(folder, documents, runs)
+            self._jobs([job for job in jobs if not Path(job.out).exists()], lambda job: 1.0)
+            cluster_N = duplicates.cluster(documents).of_N
+            new_N, report = leave_out(documents, cluster_N, side_N, runs, self.targets.examples, jobs)
+            save_array(side, new_N)
+            replace(found, dump_json(to_json(report)))
+        return np.load(side), from_json(Decontamination, load_json(found))
+
     def _tokenizer(self, documents: Documents, side_N: NDArray[np.uint8]) -> TokenizerInfo:
         folder = self.staging.folder("tokenizer")
         record = folder / "info.json"
@@ -266,8 +306,7 @@ class _Preparation:
     def _publish(
         self,
         documents: Documents,
-        results: tuple[ScanResult, ...],
-        twice: DuplicateReport,
+        report: PrepareReport,
         info: TokenizerInfo,
         shards: list[tuple[Part, Shard]],
         overlap_DS: NDArray[np.float64],
@@ -280,13 +319,14 @@ class _Preparation:
             train, search, verify = (SplitInfo(tuple(of[i, side])) for side in range(len(SPLITS)))
             leaks = overlap_DS[i].tolist()
             found.append(DomainInfo(name, slug(name), train, search, verify, *leaks))
-        report = self._report(results, twice)
         if info.path is not None:
             replace(self.out / info.path, (self.staging.folder("tokenizer") / info.path).read_bytes())
         report.save(self.out)
         Inventory(tuple(found), info, notes(report)).save(self.out)
 
-    def _report(self, results: tuple[ScanResult, ...], twice: DuplicateReport) -> PrepareReport:
+    def _report(
+        self, results: tuple[ScanResult, ...], twice: DuplicateReport, left_out: Decontamination | None
+    ) -> PrepareReport:
         hashes = [value for result in results for value in result.hashes]
         files = tuple(
             ReadFile(file.label, file.size, file.mtime_ns, value)
@@ -301,6 +341,7 @@ class _Preparation:
             self.listing.ignored,
             twice,
             self.seconds,
+            left_out,
         )
 
 

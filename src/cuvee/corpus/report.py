@@ -8,6 +8,7 @@ from pathlib import Path
 from cuvee.base.codec import SchemaError, from_json, to_json
 from cuvee.base.errors import DataError
 from cuvee.base.files import FORMAT, dump_json, hash_file, load_json, replace
+from cuvee.corpus.decontaminate import Decontamination
 from cuvee.corpus.duplicates import DuplicateReport
 from cuvee.corpus.scan import BadLine
 from cuvee.corpus.sources import InputFile
@@ -35,6 +36,7 @@ class PrepareReport:
         empty: Documents without text, left out.
         ignored_files: Files in the sources that are no data.
         seconds: Time of each stage in the last run; less where a stage resumed.
+        decontamination: What target files made leave train; None where none were given.
     """
 
     options: str
@@ -45,6 +47,7 @@ class PrepareReport:
     ignored_files: int
     duplicates: DuplicateReport
     seconds: dict[str, float]
+    decontamination: Decontamination | None = None
     format: int = FORMAT
 
     def save(self, out: Path) -> None:
@@ -81,6 +84,8 @@ def notes(report: PrepareReport) -> dict[str, str]:
         "duplicates": f"{twice.exact:,} exact copies inside a domain (kept), {twice.near_documents:,} near-duplicates in"
         f" {twice.near_clusters:,} clusters, {twice.across_domains:,} clusters across domains; clusters are never split",
     }
+    if report.decontamination:
+        result["decontaminated"] = str(report.decontamination)
     if report.bad_lines:
         first = "; ".join(map(str, report.shown[:3]))
         result["bad lines"] = f"{report.bad_lines:,} left out, the first: {first}"

@@ -21,6 +21,8 @@ from cuvee.shards.splits import SPLITS, split_of
 MOST = 0.15
 """At most this share of a domain's bytes goes to one held-out split."""
 TRAIN, SEARCH, VERIFY = 0, 1, 2
+LEFT_OUT = 3
+"""Of no split: what decontamination takes from train."""
 
 
 @dataclass(frozen=True)

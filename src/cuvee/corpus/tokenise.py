@@ -1,4 +1,4 @@
-"""Stage 5, text to tokens: each job writes one shard, a run of documents of one domain and split."""
+"""Stage 6, text to tokens: each job writes one shard, a run of documents of one domain and split."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from cuvee.base.codec import from_json, to_json
 from cuvee.base.files import dump_json, load_json, replace, slug
 from cuvee.corpus.chunks import Chunk, save_array
 from cuvee.corpus.documents import Documents
+from cuvee.corpus.split import LEFT_OUT
 from cuvee.corpus.tokenizer import encoder
 from cuvee.shards.indexed import IndexedWriter, token_dtype
 from cuvee.shards.inventory import Shard, TokenizerInfo
@@ -63,7 +64,8 @@ class Part:
 def plan_parts(documents: Documents, side_N: NDArray[np.uint8], plan: Path) -> list[Part]:
     """Sort the documents by domain, split and order of reading, note that in the folder `plan`, cut them into shards."""
     order = np.lexsort((np.arange(documents.count), side_N, documents.domain_N))
-    table = np.zeros(documents.count, PLACE)
+    order = order[side_N[order] != LEFT_OUT]
+    table = np.zeros(len(order), PLACE)
     table["chunk"] = documents.chunk_of(order)
     table["offset"] = documents.rows_N["offset"][order]
     table["bytes"] = documents.bytes_N[order]

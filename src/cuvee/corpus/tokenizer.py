@@ -1,8 +1,9 @@
-"""Stage 4, the tokenizer: given as a `tokenizer.json`, trained as byte-level BPE on the train split, or plain bytes."""
+"""Stage 5, the tokenizer: given as a `tokenizer.json`, trained as byte-level BPE on the train split, or plain bytes."""
 
 from __future__ import annotations
 
 import gzip
+import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -108,6 +109,16 @@ def encoder(info: TokenizerInfo, folder: Path) -> Encode:
         return [np.array([*encoding.ids, info.eos], np.int64) for encoding in encodings]
 
     return encode
+
+
+def definition(path: Path) -> dict[str, Any]:
+    """The content of a tokenizer.json, in the form that the tokenizers library here gives it.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    found: dict[str, Any] = json.loads(_load(_unpacked(path), str(path)).to_str())
+    return found
 
 
 def decoder(info: TokenizerInfo, folder: Path) -> Decode:

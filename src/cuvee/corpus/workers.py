@@ -21,10 +21,11 @@ from typing import IO, Any
 from cuvee.base import errors
 from cuvee.base.codec import from_json, to_json
 from cuvee.base.processes import environment, how, tail
+from cuvee.corpus.decontaminate import MatchJob, match
 from cuvee.corpus.scan import ScanJob, scan
 from cuvee.corpus.tokenise import TokeniseJob, tokenise
 
-DO: dict[type[Any], Callable[[Any], None]] = {ScanJob: scan, TokeniseJob: tokenise}
+DO: dict[type[Any], Callable[[Any], None]] = {ScanJob: scan, MatchJob: match, TokeniseJob: tokenise}
 """Class of a job -> the function that does it."""
 _KNOWN = {c.__name__: c for c in (errors.UsageError, errors.DataError, errors.InfeasibleError, errors.PartialError)}
 

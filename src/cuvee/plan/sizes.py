@@ -17,18 +17,50 @@ HELD_OUT_TOKENS = 32_768
 
 @dataclass(frozen=True)
 class Size:
-    """The shape of a LLaMA-style decoder; `hidden` is the width of the SwiGLU layer."""
+    """The shape of a LLaMA-style decoder.
+
+    Args:
+        hidden: Width of the SwiGLU layer.
+        kv_heads: Heads of keys and values, each shared by as many heads of queries (Ainslie et al. 2023); None for one each.
+        rotary_base: Of the rotary positions.
+        epsilon: Added to the mean square in RMSNorm.
+        tied: Whether the embedding is the output table too.
+    """
 
     name: str
     layers: int
     dim: int
     heads: int
     hidden: int
+    kv_heads: int | None = None
+    rotary_base: float = 10_000.0
+    epsilon: float = 1e-5
+    tied: bool = False
+
+    @property
+    def head_dim(self) -> int:
+        """Width of a head."""
+        return self.dim // self.heads
+
+    @property
+    def key_value_heads(self) -> int:
+        """Heads of keys and values."""
+        return self.kv_heads or self.heads
+
+    @property
+    def attention_width(self) -> int:
+        """Queries, keys and values of a token together; 3 dim without shared heads."""
+        return self.head_dim * (self.heads + 2 * self.key_value_heads)
 
     @property
     def parameters(self) -> int:
-        """Parameters without embeddings: attention 4 dim^2, SwiGLU 3 dim x hidden, two norms a layer, one at the end."""
-        return self.layers * (4 * self.dim**2 + 3 * self.dim * self.hidden + 2 * self.dim) + self.dim
+        """Parameters without embeddings: attention 4 dim^2 (fewer with shared heads), SwiGLU 3 dim x hidden, norms."""
+        attention = self.dim * (self.attention_width + self.dim)
+        return self.layers * (attention + 3 * self.dim * self.hidden + 2 * self.dim) + self.dim
+
+    def all_parameters(self, vocab: int) -> int:
+        """Parameters with the embedding and, unless it is the same table, the output projection."""
+        return self.parameters + (1 if self.tied else 2) * vocab * self.dim
 
     def flops_per_token(self, vocab: int, seq_len: int) -> float:
         """Training FLOPs per token: 6 per matrix parameter, the output projection and attention included."""

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from cuvee.base.codec import canonical, content_id
 from cuvee.base.errors import UsageError
 from cuvee.mixture.schedule import Schedule
+from cuvee.plan.sizes import Size, size
 
 Split = Literal["search", "verify"]
 Status = Literal["done", "diverged", "failed"]
@@ -21,7 +22,7 @@ RECIPE = 1
 """Bumped by hand when the training code changes its numbers; guarded by a golden-loss test."""
 
 
-LATER = ("measures", "trainer")
+LATER = ("measures", "start", "trainer")
 """Fields of a plan that came after format 1: left out of its id while they say nothing, so that older ids stay."""
 Kind = Literal["text", "continuation", "choice", "outside"]
 
@@ -52,12 +53,27 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class Start:
+    """The checkpoint that a run goes on from, instead of weights drawn from (seed, block).
+
+    Args:
+        sha: Hash of its shape and weights (`proxies.start`), by which its file is named.
+        size: Its shape.
+        vocab_size: Rows of its embedding; at least the entries of the corpus's tokenizer.
+    """
+
+    sha: str
+    size: Size
+    vocab_size: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """One run, self-contained.
 
     Args:
         schedule: The mixture over training; its domains are the corpus's.
-        size: A named size of `plan.sizes`.
+        size: A named size of `plan.sizes`, or the name of the start's.
         steps: Optimiser steps of `batch` sequences of `seq_len` tokens.
         seed: The study's seed.
         block: Trials of one (seed, block) share initial weights, data order and pools.
@@ -68,6 +84,7 @@ class Plan:
         kind, requires, wants: What does not fit "mixture -> loss": kinds of run, ids of trials needed first, arrays to record.
         measures: What is scored besides domains.
         trainer: Who makes the run. Part of what it is: the losses of two trainers do not compare.
+        start: The checkpoint that training goes on from; its loss before training is then the first of the curves.
     """
 
     schedule: Schedule
@@ -88,17 +105,25 @@ class Plan:
     wants: tuple[str, ...] = ()
     measures: tuple[Measure, ...] = ()
     trainer: Literal["proxies", "outside"] = "proxies"
+    start: Start | None = None
 
     def __post_init__(self) -> None:
         if len(self.pools) != len(self.schedule.domains):
             raise UsageError(
                 f"got {len(self.pools)} pools for {len(self.schedule.domains)} domains", wanted="one a domain"
             )
+        if self.start is not None and self.size != self.start.size.name:
+            raise UsageError(f"a plan of size {self.size!r} with a start", wanted=f"size {self.start.size.name!r}")
 
     @property
     def tokens(self) -> int:
         """Tokens trained on."""
         return self.steps * self.batch * self.seq_len
+
+    @property
+    def shape(self) -> Size:
+        """The shape of the model."""
+        return size(self.size) if self.start is None else self.start.size
 
     def id(self, fingerprint: str) -> str:
         """The trial id on the corpus with that fingerprint: blake2b-128 of canonical JSON."""

@@ -4,25 +4,28 @@ RMSNorm before attention and SwiGLU, rotary positions, causal attention, no bias
 K, one slice a model; no operation mixes them. The output projection is a table of its own: tied to the embedding it
 cost 0.03 (0.1M parameters) to 0.14 bits/byte (0.6M), mean of ten domains, at the better learning rate (`docs/benchmarks.md`).
 
-Letters: K models, B sequences, L tokens of a sequence, T = BL, H heads, c width of a head, d width, h hidden width,
-V vocabulary.
+A checkpoint of the same architecture (`Size` says what may differ) takes the place of the initial weights by `begin`.
+
+Letters: K models, B sequences, L tokens of a sequence, T = BL, H heads, G heads of keys and of values, A = H + 2G,
+c width of a head, d width, h hidden width, V vocabulary, n = KB.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cuvee.base.rng import generator
 from cuvee.plan.sizes import Size
 from cuvee.proxies.loss import cross_entropy, token_nats
 
-ROTARY_BASE = 10_000.0
 EMBEDDING_STD = 0.5
 HEAD_STD = 0.02
-EPSILON = 1e-5
 
 
 class Layer(nn.Module):
@@ -30,11 +33,11 @@ class Layer(nn.Module):
 
     def __init__(self, size: Size, members: int, rng: np.random.Generator) -> None:
         super().__init__()
-        self.heads = size.heads
+        self.size = size
         # widths of 64 to 320 want their own scale: a flat 0.02 starts every layer too small and cost 0.1 to 0.2 bits/byte.
         # The two that write to the stream start smaller, so that its variance does not grow with depth (GPT-2).
         std, hidden_std, quiet = size.dim**-0.5, size.hidden**-0.5, (2 * size.layers) ** -0.5
-        self.qkv = _matrix(members, (size.dim, 3 * size.dim), std, rng)
+        self.qkv = _matrix(members, (size.dim, size.attention_width), std, rng)
         self.out = _matrix(members, (size.dim, size.dim), std * quiet, rng)
         self.gate = _matrix(members, (size.dim, size.hidden), std, rng)
         self.up = _matrix(members, (size.dim, size.hidden), std, rng)
@@ -44,19 +47,20 @@ class Layer(nn.Module):
 
     def forward(self, x_KTd: Tensor, turn_Lc: Tensor) -> Tensor:
         """The stream after this layer."""
-        x_KTd = x_KTd + self._attend(_rms_norm(x_KTd, self.attention_norm) @ self.qkv, turn_Lc) @ self.out
-        y_KTd = _rms_norm(x_KTd, self.mlp_norm)
+        y_KTd = _rms_norm(x_KTd, self.attention_norm, self.size.epsilon)
+        x_KTd = x_KTd + self._attend(y_KTd @ self.qkv, turn_Lc) @ self.out
+        y_KTd = _rms_norm(x_KTd, self.mlp_norm, self.size.epsilon)
         return x_KTd + (F.silu(y_KTd @ self.gate) * (y_KTd @ self.up)) @ self.down
 
-    def _attend(self, qkv_KT3d: Tensor, turn_Lc: Tensor) -> Tensor:
-        members, tokens, _ = qkv_KT3d.shape
+    def _attend(self, qkv_KTAc: Tensor, turn_Lc: Tensor) -> Tensor:
+        members, tokens, _ = qkv_KTAc.shape
         length = turn_Lc.shape[0]
         n = members * tokens // length  # K and B are one dimension here: attention has no weights
-        qkv_nL3Hc = qkv_KT3d.view(n, length, 3, self.heads, -1)
-        qk_nL2Hc = _rotate(qkv_nL3Hc[:, :, :2], turn_Lc)
-        q_nHLc, k_nHLc = qk_nL2Hc[:, :, 0].transpose(1, 2), qk_nL2Hc[:, :, 1].transpose(1, 2)
-        v_nHLc = qkv_nL3Hc[:, :, 2].transpose(1, 2)
-        y_nHLc = F.scaled_dot_product_attention(q_nHLc, k_nHLc, v_nHLc, is_causal=True)
+        heads, shared = self.size.heads, self.size.key_value_heads
+        qkv_nLAc = qkv_KTAc.view(n, length, heads + 2 * shared, -1)
+        qk_nLAc, v_nGLc = _rotate(qkv_nLAc[:, :, :-shared], turn_Lc), qkv_nLAc[:, :, -shared:].transpose(1, 2)
+        q_nHLc, k_nGLc = qk_nLAc[:, :, :heads].transpose(1, 2), qk_nLAc[:, :, heads:].transpose(1, 2)
+        y_nHLc = F.scaled_dot_product_attention(q_nHLc, k_nGLc, v_nGLc, is_causal=True, enable_gqa=shared < heads)
         return y_nHLc.transpose(1, 2).reshape(members, tokens, -1)
 
 
@@ -68,6 +72,10 @@ class Decoder(nn.Module):
         vocab: V.
         members: K.
         seed, block: Initial weights are a function of these and the shapes only.
+
+    Parameters are named `table`, `head` (the table itself if they are tied), `norm` and `layers.0.qkv` and so on. A matrix maps
+    rows to columns; `qkv` holds the queries of all heads, then keys, then values; a head's numbers 2i and 2i + 1 are
+    one rotary pair.
     """
 
     def __init__(self, size: Size, vocab: int, members: int, *, seed: int, block: int) -> None:
@@ -75,19 +83,25 @@ class Decoder(nn.Module):
         rng = generator(seed, "initial weights", block)
         self.size, self.vocab, self.members = size, vocab, members
         self.table = _matrix(members, (vocab, size.dim), EMBEDDING_STD, rng)
-        self.head = _matrix(members, (vocab, size.dim), HEAD_STD, rng)
+        self.head = self.table if size.tied else _matrix(members, (vocab, size.dim), HEAD_STD, rng)
         self.layers = nn.ModuleList(Layer(size, members, rng) for _ in range(size.layers))
         self.norm = _gain(members, size.dim)
+
+    @torch.no_grad()
+    def begin(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
+        """Give every model these weights: every parameter by its name, without the leading K."""
+        for name, parameter in self.named_parameters():
+            parameter.copy_(torch.from_numpy(weights[name]).expand_as(parameter))
 
     def hidden(self, tokens_KBL: Tensor) -> Tensor:
         """The normed stream after the last layer, shape KTd."""
         members, batch, length = tokens_KBL.shape
         offset_K11 = torch.arange(members, device=tokens_KBL.device)[:, None, None] * self.vocab
         x_KTd = F.embedding(tokens_KBL + offset_K11, self.table.flatten(0, 1)).view(members, batch * length, -1)
-        turn_Lc = _turns(length, self.size.dim // self.size.heads).to(tokens_KBL.device)
+        turn_Lc = _turns(length, self.size.head_dim, self.size.rotary_base).to(tokens_KBL.device)
         for layer in self.layers:
             x_KTd = layer(x_KTd, turn_Lc)
-        return _rms_norm(x_KTd, self.norm)
+        return _rms_norm(x_KTd, self.norm, self.size.epsilon)
 
     def forward(self, tokens_KBL: Tensor) -> Tensor:
         """Logits of each next token, shape KBLV. Training does not come here: `loss` never holds them all."""
@@ -116,17 +130,17 @@ def _gain(members: int, dim: int) -> nn.Parameter:
     return nn.Parameter(torch.ones(members, 1, dim))
 
 
-def _rms_norm(x_KTd: Tensor, gain_K1d: Tensor) -> Tensor:
-    return F.rms_norm(x_KTd, x_KTd.shape[-1:], eps=EPSILON) * gain_K1d
+def _rms_norm(x_KTd: Tensor, gain_K1d: Tensor, epsilon: float) -> Tensor:
+    return F.rms_norm(x_KTd, x_KTd.shape[-1:], eps=epsilon) * gain_K1d
 
 
-def _turns(length: int, width: int) -> Tensor:
+def _turns(length: int, width: int, base: float) -> Tensor:
     """Rotary positions as unit complex numbers, shape L x c/2 (Su et al. 2021)."""
-    rate = ROTARY_BASE ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    rate = base ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
     angle = torch.arange(length, dtype=torch.float64)[:, None] * rate
     return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
 
 
-def _rotate(x_nL2Hc: Tensor, turn_Lc: Tensor) -> Tensor:
-    pairs = torch.view_as_complex(x_nL2Hc.view(*x_nL2Hc.shape[:-1], -1, 2))
-    return torch.view_as_real(pairs * turn_Lc[:, None, None]).flatten(-2)
+def _rotate(x_nLAc: Tensor, turn_Lc: Tensor) -> Tensor:
+    pairs = torch.view_as_complex(x_nLAc.view(*x_nLAc.shape[:-1], -1, 2))
+    return torch.view_as_real(pairs * turn_Lc[:, None]).flatten(-2)

@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cuvee.plan.sizes import size
+from cuvee.base.errors import DataError
 from cuvee.plan.trial import Cost, Curve, Plan, Trial
 from cuvee.proxies.checkpoint import Saved, load, save
 from cuvee.proxies.evaluate import HeldOut, Prompts, Reading, held_out, prompts, score
 from cuvee.proxies.model import Decoder
 from cuvee.proxies.provenance import provenance
+from cuvee.proxies.start import load_start
 from cuvee.shards.corpus import Corpus
 from cuvee.shards.pools import pool_of
 from cuvee.stream.mixer import Mixer
@@ -56,17 +57,20 @@ def train(
     Args:
         checkpoint: Where an interrupted run goes on from and how far it got is kept. A file that is not whole, or of
             other plans, is ignored and written over. Removing it is the caller's, once the trials are safe.
-        inputs: The folder of the arrays that plans name by their hash: what measures score.
+        inputs: The folder of the arrays that plans name by their hash: what measures score, the weights that plans start from.
         checkpoint_seconds: Seconds between checkpoints.
         on_step: Called with (steps done, steps in all) after every step and what belongs to it.
 
     Raises:
-        DataError: a target without held-out text, a pool with a weight that is shorter than one sequence.
+        DataError: a target without held-out text, a pool with a weight that is shorter than one sequence, a start that is
+            missing, not what it was, or of too small a vocabulary.
         UsageError: the schedules name domains that the corpus lacks.
     """
     run = _Run(plans, corpus, inputs)
     if checkpoint is not None and (saved := load(checkpoint, run.ids)) is not None:
         run.restore(saved)
+    elif 0 in run.evaluations:
+        run.evaluate()
     last_save = time.monotonic()
     while run.step < run.plan.steps and run.alive:
         run.advance()
@@ -96,8 +100,7 @@ class _Run:
             assert plan == replace(self.plan, schedule=plan.schedule, learning_rate=plan.learning_rate), "plans differ"
         assert self.plan.kind == "train", f"cannot make a run of kind {self.plan.kind!r}"
         self.ids = tuple(p.id(corpus.fingerprint) for p in plans)
-        shape = size(self.plan.size)
-        self.model = Decoder(shape, corpus.vocab_size, len(plans), seed=self.plan.seed, block=self.plan.block)
+        self.model = _model(self.plan, corpus, len(plans), inputs)
         self.optimiser = _Optimiser(self.model, [p.learning_rate for p in plans])
         self.mixers = _mixers(self.plans, corpus)
         self.texts: tuple[HeldOut | Prompts, ...] = (
@@ -105,7 +108,7 @@ class _Run:
             *(prompts(m, inputs, self.plan.split, self.plan.seq_len) for m in self.plan.measures),
         )
         self.evaluations = evaluation_steps(self.plan)
-        self.flops_per_token = shape.flops_per_token(corpus.vocab_size, self.plan.seq_len)
+        self.flops_per_token = self.plan.shape.flops_per_token(self.model.vocab, self.plan.seq_len)
         self.step, self.nats_STK, self.falls = 0, list[list[list[float]]](), dict[int, _Fall]()
         self.last_TK: list[list[Reading]] = []
         self._spent = (0.0, 0.0)
@@ -233,6 +236,22 @@ class _Optimiser:
         return norm_K
 
 
+def _model(plan: Plan, corpus: Corpus, members: int, inputs: Path | None) -> Decoder:
+    """The models before training."""
+    vocab = corpus.vocab_size if plan.start is None else plan.start.vocab_size
+    if vocab < corpus.vocab_size:
+        raise DataError(
+            f"a checkpoint with {vocab:,} embeddings for a corpus of {corpus.vocab_size:,} different tokens",
+            wanted="a corpus of the checkpoint's tokenizer",
+            fix="cuvee prepare --tokenizer CHECKPOINT/tokenizer.json",
+        )
+    model = Decoder(plan.shape, vocab, members, seed=plan.seed, block=plan.block)
+    if plan.start is not None:
+        assert inputs is not None, "a plan with a start needs the folder of its weights"
+        model.begin(load_start(inputs, plan.start))
+    return model
+
+
 def _mixers(plans: tuple[Plan, ...], corpus: Corpus) -> tuple[Mixer, ...]:
     plan = plans[0]
     pools = {
@@ -252,9 +271,10 @@ def learning_rate_factor(step: int, steps: int) -> float:
 
 
 def evaluation_steps(plan: Plan) -> tuple[int, ...]:
-    """Steps after which targets are scored: evenly spaced, the last step among them."""
+    """Steps after which targets are scored: evenly spaced, the last step among them; 0 too when there is a start."""
     points = min(plan.eval_points, plan.steps)
-    return tuple(round(plan.steps * (i + 1) / points) for i in range(points))
+    before = () if plan.start is None else (0,)
+    return before + tuple(round(plan.steps * (i + 1) / points) for i in range(points))
 
 
 def _now() -> tuple[float, float]:

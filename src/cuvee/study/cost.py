@@ -17,7 +17,7 @@ from cuvee.base.files import dump_json
 from cuvee.mixture import closed_form
 from cuvee.mixture.weights import Mixture
 from cuvee.plan.problem import TRANSFER_FLOOR, Problem
-from cuvee.plan.sizes import HELD_OUT_TOKENS, size
+from cuvee.plan.sizes import HELD_OUT_TOKENS
 from cuvee.plan.trial import Plan
 from cuvee.shards.corpus import Corpus
 from cuvee.study.judge import FIRST_BLOCK
@@ -119,7 +119,7 @@ def estimate(
     left = max(len(plans), budget) - finished
     verify = (ARMS + (problem.present is not None)) * verify_seeds
     probe = problem.plan(problem.natural, FIRST_BLOCK, "search")
-    per_token = size(probe.size).flops_per_token(corpus.vocab_size, probe.seq_len)
+    per_token = probe.shape.flops_per_token(corpus.vocab_size, probe.seq_len)
     flops = per_token * (probe.tokens + scored_tokens(probe) / 3)
     measured = measure(probe, corpus) if speed == "measured" else None
     per_run = measured if measured is not None else flops / FLOP_RATE
@@ -164,7 +164,7 @@ def measure(plan: Plan, corpus: Corpus) -> float | None:
         return time.perf_counter() - started
 
     per_step = plan.batch * plan.seq_len
-    flops = size(plan.size).flops_per_token(corpus.vocab_size, plan.seq_len) * per_step
+    flops = plan.shape.flops_per_token(corpus.vocab_size, plan.seq_len) * per_step
     more = min(max(2, round(CALIBRATION * FLOP_RATE / flops)), 50)
     try:
         base = seconds(1)
@@ -178,7 +178,8 @@ def measure(plan: Plan, corpus: Corpus) -> float | None:
 
 def scored_tokens(plan: Plan) -> int:
     """Tokens that a run of `plan` scores, at most."""
-    return plan.eval_points * (len(plan.targets) * HELD_OUT_TOKENS + sum(m.tokens for m in plan.measures))
+    scorings = plan.eval_points + (plan.start is not None)
+    return scorings * (len(plan.targets) * HELD_OUT_TOKENS + sum(m.tokens for m in plan.measures))
 
 
 def _epochs(problem: Problem, plans: Sequence[Plan]) -> tuple[DomainEpochs, ...]:
@@ -206,8 +207,7 @@ def _epochs(problem: Problem, plans: Sequence[Plan]) -> tuple[DomainEpochs, ...]
 
 
 def _disk(plan: Plan, vocab: int, runs: int, workers: int) -> int:
-    shape = size(plan.size)
-    weights = shape.parameters + 2 * vocab * shape.dim
+    weights = plan.shape.all_parameters(vocab)
     trial = 2 * len(dump_json(to_json(plan))) + 200 * plan.eval_points * len(plan.targets)
     return runs * trial + workers * weights * 4 * 3  # weights and the two moments of AdamW, 4 bytes each
 

@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from cuvee.base.codec import to_json
 from cuvee.base.progress import Bar
 from cuvee.cli.command import Json, app, show
 
@@ -46,6 +45,10 @@ def prepare(
     min_held_out_bytes: Annotated[
         int, typer.Option(help="Least text a domain holds out, per held-out split.")
     ] = 60_000,
+    decontaminate: Annotated[
+        list[Path],
+        typer.Option(help="A target file; train documents with 13 words in a row of it are left out. Repeat."),
+    ] = [],  # noqa: B006  typer reads the default and never changes it
     workers: Annotated[int, typer.Option(help="Worker processes; 0 for one a core.", min=0)] = 0,
     seed: Annotated[int, typer.Option(help="Seeds the split and the tokenizer's sample.")] = 0,
     as_json: Json = False,
@@ -53,7 +56,7 @@ def prepare(
     """Text -> corpus: token shards, three splits that do not leak, inventory.json. Again = resume."""
     import os
 
-    from cuvee.cli.render import corpus_text
+    from cuvee.cli.render import corpus_text, corpus_value
     from cuvee.corpus.prepare import prepare as prepare_corpus
 
     with Bar("prepare", 1) as bar:
@@ -68,9 +71,9 @@ def prepare(
             search=search,
             verify=verify,
             min_held_out_bytes=min_held_out_bytes,
+            decontaminate=decontaminate,
             workers=workers or os.cpu_count() or 1,
             seed=seed,
             progress=bar,
         )
-    value = {"corpus": str(out), "fingerprint": corpus.fingerprint, "inventory": to_json(corpus.inventory)}
-    show(corpus_text(corpus, out), value, as_json)
+    show(corpus_text(corpus, out), corpus_value(corpus, out), as_json)

@@ -10,17 +10,21 @@ import typer
 from cuvee.base.codec import to_json
 from cuvee.cli.command import Json, StudyFolder, StudyYaml, app, show
 
+AllowLeak = Annotated[bool, typer.Option("--allow-leak", help="Go on where a target file is in the training text.")]
+
 
 @app.command()
-def check(study_file: StudyYaml, as_json: Json = False) -> None:
+def check(study_file: StudyYaml, allow_leak: AllowLeak = False, as_json: Json = False) -> None:
     """Read a study file and its corpus, and say what would be asked. Spends nothing."""
+    from cuvee.cli.leaks import check_leaks
     from cuvee.cli.render import problem_text
     from cuvee.cli.studyfile import load
 
     question = load(study_file)
+    leaks = check_leaks(question, allow_leak)
     show(
         problem_text(question),
-        {"problem": to_json(question.problem), "fingerprint": question.corpus.fingerprint},
+        {"problem": to_json(question.problem), "fingerprint": question.corpus.fingerprint, "leaks": to_json(leaks)},
         as_json,
     )
 
@@ -37,14 +41,17 @@ def run(
     accept: Annotated[
         bool, typer.Option("--accept", help="Restart a study whose evidence changed; its runs are kept aside.")
     ] = False,
+    allow_leak: AllowLeak = False,
     as_json: Json = False,
 ) -> None:
     """Rounds of proposals, proxy runs, choice, verification, report. Again = resume."""
+    from cuvee.cli.leaks import check_leaks
     from cuvee.cli.run import dry_run as estimate
     from cuvee.cli.run import run_study
     from cuvee.cli.studyfile import load
 
     question = load(study_file)
+    check_leaks(question, allow_leak)
     count = workers or question.file.workers
     changed: Literal["refuse", "restart"] = "restart" if accept else "refuse"
     if dry_run:
