@@ -91,6 +91,12 @@ def _larger(question: Question) -> Larger | None:
 
 def run_study(question: Question, workers: int, accept: Accept) -> Result:
     """Search, choose, verify, report; every step resumes."""
+    if question.problem.trainer == "outside":
+        raise UsageError(
+            "the runs of this study are made by an outside trainer",
+            wanted="cuvee suggest and cuvee tell",
+            fix="cuvee suggest STUDY.yaml --out DIR; or trainer: proxies, in a study folder of its own",
+        )
     study = open_study(question, accept)
     # a resume should not train for seconds to learn the speed again; the bar soon has an ETA of its own
     seeds = question.file.verify.seeds
@@ -107,7 +113,7 @@ def run_study(question: Question, workers: int, accept: Accept) -> Result:
                 bar.say(str(study.check_transfer(question.large, verify.large.transfer, workers, bar)))
         if verify.large.seeds:
             found.append(_verify(study, choice, verify.large.seeds, workers, question.large))
-    return _finish(question, study, choice, found)
+    return finish(question, study, choice, found)
 
 
 def verify_study(question: Question, seeds: int, workers: int, scale: VerifyScale) -> Result:
@@ -119,7 +125,7 @@ def verify_study(question: Question, seeds: int, workers: int, scale: VerifyScal
         raise UsageError(
             "the study file names no larger runs", fix="verify: {large: {size: 0.6M, tokens: 2M}}, with yours"
         )
-    return _finish(question, study, choice, [_verify(study, choice, seeds, workers, large)])
+    return finish(question, study, choice, [_verify(study, choice, seeds, workers, large)])
 
 
 def _seeds_so_far(study: Study, choice: Choice, at: Proxy | None) -> int:
@@ -138,7 +144,8 @@ def _verify(study: Study, choice: Choice, seeds: int, workers: int, at: Proxy | 
         return study.verify(choice, seeds=count, workers=workers, progress=bar, at=at)
 
 
-def _finish(question: Question, study: Study, choice: Choice, found: Sequence[Verification]) -> Result:
+def finish(question: Question, study: Study, choice: Choice, found: Sequence[Verification]) -> Result:
+    """Write the report; the results as text and as JSON."""
     path = write_report(study, question.report)
     text = "\n".join([choice.summary(), *map(str, found), f"report: {path}"])
     value = {

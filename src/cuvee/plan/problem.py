@@ -387,6 +387,7 @@ class Problem:
             eval_points=self.proxy.eval_points,
             measures=tuple(m for m in self.measures if m.name in self.scored),
             start=self.proxy.start,
+            trainer=self.trainer,
         )
 
 

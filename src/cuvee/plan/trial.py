@@ -22,7 +22,7 @@ RECIPE = 1
 """Bumped by hand when the training code changes its numbers; guarded by a golden-loss test."""
 
 
-LATER = ("measures", "start")
+LATER = ("measures", "start", "trainer")
 """Fields of a plan that came after format 1: left out of its id while they say nothing, so that older ids stay."""
 Kind = Literal["text", "continuation", "choice", "outside"]
 
@@ -83,6 +83,7 @@ class Plan:
         eval_points: Evaluations, evenly spaced, the last one at the end.
         kind, requires, wants: What does not fit "mixture -> loss": kinds of run, ids of trials needed first, arrays to record.
         measures: What is scored besides domains.
+        trainer: Who makes the run. Part of what it is: the losses of two trainers do not compare.
         start: The checkpoint that training goes on from; its loss before training is then the first of the curves.
     """
 
@@ -103,6 +104,7 @@ class Plan:
     requires: tuple[str, ...] = ()
     wants: tuple[str, ...] = ()
     measures: tuple[Measure, ...] = ()
+    trainer: Literal["proxies", "outside"] = "proxies"
     start: Start | None = None
 
     def __post_init__(self) -> None:

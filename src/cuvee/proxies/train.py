@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 
 from cuvee.base.errors import DataError
-from cuvee.base.rng import key64
 from cuvee.plan.trial import Cost, Curve, Plan, Trial
 from cuvee.proxies.checkpoint import Saved, load, save
 from cuvee.proxies.evaluate import HeldOut, Prompts, Reading, held_out, prompts, score
@@ -27,7 +26,7 @@ from cuvee.proxies.model import Decoder
 from cuvee.proxies.provenance import provenance
 from cuvee.proxies.start import load_start
 from cuvee.shards.corpus import Corpus
-from cuvee.shards.pools import draw
+from cuvee.shards.pools import pool_of
 from cuvee.stream.mixer import Mixer
 
 BETAS = (0.9, 0.95)
@@ -256,7 +255,7 @@ def _model(plan: Plan, corpus: Corpus, members: int, inputs: Path | None) -> Dec
 def _mixers(plans: tuple[Plan, ...], corpus: Corpus) -> tuple[Mixer, ...]:
     plan = plans[0]
     pools = {
-        domain: draw(corpus.source(domain, "train"), tokens, key64(plan.seed, f"pool/{domain}", plan.block))
+        domain: pool_of(corpus, domain, tokens, seed=plan.seed, block=plan.block)
         for domain, tokens in zip(plan.schedule.domains, plan.pools, strict=True)
     }
     return tuple(Mixer(pools, p.schedule, seq_len=p.seq_len, seed=p.seed, batch=p.batch, block=p.block) for p in plans)

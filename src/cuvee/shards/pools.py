@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from cuvee.base.errors import UsageError
 from cuvee.base.permutation import permute
+from cuvee.base.rng import key64
+from cuvee.shards.corpus import Corpus
 from cuvee.shards.indexed import Tokens
 from cuvee.shards.sources import Source
 
@@ -44,6 +46,15 @@ class Pool:
     def flat(self, start: int, stop: int) -> Tokens:
         """Tokens `start` to `stop` of the documents laid end to end."""
         return self.data[start:stop]
+
+
+def pool_of(corpus: Corpus, domain: str, tokens: int, *, seed: int, block: int) -> Pool:
+    """The pool of a domain in a block of a study: the same for every trainer that reads it.
+
+    Raises:
+        UsageError: no such domain, or more tokens than it has.
+    """
+    return draw(corpus.source(domain, "train"), tokens, key64(seed, f"pool/{domain}", block))
 
 
 def draw(source: Source, tokens: int, key: int) -> Pool:

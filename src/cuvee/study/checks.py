@@ -8,23 +8,33 @@ from pathlib import Path
 
 from cuvee.base.errors import DataError, UsageError
 from cuvee.plan.problem import Problem, Proxy
-from cuvee.plan.trial import Measure, Plan, Start, Trial
-from cuvee.proxies.start import path_of
+from cuvee.plan.trial import Plan, Trial
+from cuvee.proxies.start import Weights, path_of, save_start
+from cuvee.shards.examples import Tokenised
 from cuvee.study.judge import FIRST_BLOCK
 
 
-def check_input(measure: Measure, path: Path) -> None:
-    """Refuse a study whose runs would miss what they score."""
-    if not path.exists():
-        raise DataError(
-            f"the examples of {measure.name!r} are not in {path.parent}",
-            wanted=path.name,
-            fix="give them again: Study.open(..., inputs=(target.search, target.verify)), or run the study's file",
-        )
+def keep_inputs(problem: Problem, folder: Path, inputs: Sequence[Tokenised], weights: Weights | None) -> None:
+    """Write what the measures score and what proxies start from into the study's folder, and refuse a study whose runs
+    would miss some of it."""
+    given = {examples.sha: examples for examples in inputs}
+    for measure in problem.measures:
+        for sha in filter(None, (measure.search, measure.verify)):
+            path = folder / f"{sha}.npz"
+            if sha in given and not path.exists():
+                given[sha].save(path)
+            if not path.exists():
+                raise DataError(
+                    f"the examples of {measure.name!r} are not in {folder}",
+                    wanted=path.name,
+                    fix="give them again: Study.open(..., inputs=(target.search, target.verify)), or run the study's file",
+                )
 
-
-def check_start(start: Start, folder: Path) -> None:
-    """Refuse a study whose runs would miss the weights that they start from."""
+    start = problem.proxy.start
+    if start is None:
+        return
+    if weights is not None:
+        save_start(folder, start, weights)
     if not path_of(folder, start).exists():
         raise DataError(
             f"the weights of the checkpoint are not in {folder}",

@@ -26,30 +26,30 @@ MADE = ("rounds", *FOLDERS.values(), "jobs", *RESULTS)
 EVIDENCE = ("domains", "tokens", "target_tokens", "proxy", "seed", "measures", "trainer", "reference")
 
 
-@dataclass(frozen=True)
-class Changes:
-    """Names of the keys that differ, of the question and of the evidence."""
-
-    question: tuple[str, ...]
-    evidence: tuple[str, ...]
-
-
-def resolve(store: Store, problem: Problem, corpus: Corpus, method: Method) -> Config:
+def config_of(store: Store, problem: Problem, corpus: Corpus, method: Method) -> Config:
     """The config of a study in that folder.
 
     Raises:
-        UsageError: the problem is about other domains than the corpus's.
-        DataError: a domain has no held-out text.
+        UsageError: a problem about other domains.
+        DataError: a domain that is to be scored has no held-out text.
     """
     if problem.domains != corpus.domains:
         raise UsageError(
             f"the problem is about {', '.join(problem.domains)}", wanted=f"the corpus's: {', '.join(corpus.domains)}"
         )
     for domain in problem.domains:
-        for split in ("search", "verify"):
+        for split in ("search", "verify") if domain in problem.scored else ():
             corpus.bytes_per_token(domain, split)  # a domain that cannot be scored would fail every run
     ref = CorpusRef(corpus.fingerprint, portable(corpus.path, store.folder), corpus.vocab_size)
     return Config(problem, MethodRef.of(method), ref, RECIPE)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Names of the keys that differ, of the question and of the evidence."""
+
+    question: tuple[str, ...]
+    evidence: tuple[str, ...]
 
 
 def changes(old: Config, new: Config) -> Changes:
@@ -88,6 +88,17 @@ def settle(store: Store, config: Config, changed_evidence: Accept) -> None:
         store.edit(config)
 
 
+def check_unchanged(store: Store, config: Config) -> None:
+    """Refuse to write results of a question that another process has edited since."""
+    found = changes(store.config(), config)
+    if found != Changes((), ()):
+        raise UsageError(
+            f"{store.folder} was edited by another process: {', '.join((*found.question, *found.evidence))}",
+            wanted="one question at a time in one study",
+            fix="run again with the question you want; the runs are kept",
+        )
+
+
 def refuse_losses(store: Store, new: Config, changed_evidence: Accept) -> None:
     """Refuse evidence that changed, unless nothing is lost by it or the loss is accepted."""
     old, lost = store.config(), len(store.trials(store.planned().values()))
@@ -108,17 +119,6 @@ def refuse_losses(store: Store, new: Config, changed_evidence: Accept) -> None:
         wanted=f"the evidence as it was ({'; '.join(was) or f'training code recipe {old.recipe}'})",
         fix=fix,
     )
-
-
-def check_unchanged(store: Store, config: Config) -> None:
-    """Refuse when the folder's config is not `config`: another process has edited the study."""
-    found = changes(store.config(), config)
-    if found != Changes((), ()):
-        raise UsageError(
-            f"{store.folder} was edited by another process: {', '.join((*found.question, *found.evidence))}",
-            wanted="one question at a time in one study",
-            fix="run again with the question you want; the runs are kept",
-        )
 
 
 def _note(store: Store, event: str, keys: tuple[str, ...], old: Config) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -155,6 +155,17 @@ class Store:
     def unreadable(self) -> tuple[str, ...]:
         """Ids of trial files met so far that no one can read: cut short or damaged by a disk."""
         return tuple(sorted(self._unreadable))
+
+    def take_stock(self, planned: Sequence[Planned], others: Sequence[Store]) -> list[tuple[str, Path]]:
+        """Set aside the trials of those runs that cannot be read (id and where to), and copy those that other studies have
+        made: the same id is the same run."""
+        self.trials(planned)
+        aside = [(trial, self.set_aside(trial)) for trial in self.unreadable()]
+        for run in planned:
+            for other in others:
+                if not self.has(run.id) and (trial := other.trial(run.id)) is not None:
+                    self.publish_trial(trial)
+        return aside
 
     def set_aside(self, trial: str) -> Path:
         """Rename an unreadable trial file to `.bad`, so that the run is made again."""

@@ -8,29 +8,30 @@ proposed, and any number of processes may work on one study at a time.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from cuvee.base.errors import DataError, PartialError, UsageError
+from cuvee.base.errors import DataError, UsageError
 from cuvee.base.progress import Progress, Silent
 from cuvee.base.rng import generator
 from cuvee.methods.contract import Method
 from cuvee.plan.choice import Choice, Verification
 from cuvee.plan.problem import Problem, Proxy
-from cuvee.plan.trial import Plan, Trial
-from cuvee.proxies.start import Weights, save_start
+from cuvee.plan.trial import Plan, Status, Trial
+from cuvee.proxies.start import Weights
 from cuvee.shards.corpus import Corpus
 from cuvee.shards.examples import Tokenised
 from cuvee.study import cost, judge, pilot, transfer
-from cuvee.study.checks import check_input, check_larger, check_plan, check_some_done, check_start, power
-from cuvee.study.editing import Accept, changes, check_unchanged, refuse_losses, resolve, settle
+from cuvee.study.checks import check_larger, check_plan, check_some_done, keep_inputs, power
+from cuvee.study.editing import Accept, changes, check_unchanged, config_of, refuse_losses, settle
 from cuvee.study.layout import Change, Config, Lineup, Planned, Round
+from cuvee.study.making import make
+from cuvee.study.outside import Ended, Suggestion, Told, plain, suggest, tell
 from cuvee.study.pilot import Noise
 from cuvee.study.runners.local import Local, Runner
 from cuvee.study.status import StudyStatus, status
 from cuvee.study.store import Store, VerifyScale
 from cuvee.study.transfer import Transfer
-from cuvee.study.worker import check_applies
 
 
 class Study:
@@ -75,18 +76,8 @@ class Study:
                 cannot be read or written.
         """
         store = Store(Path(path))
-        config = resolve(store, problem, corpus, method)
-        given = {examples.sha: examples for examples in inputs}
-        for measure in problem.measures:
-            for sha in filter(None, (measure.search, measure.verify)):
-                path = store.inputs / f"{sha}.npz"
-                if sha in given and not path.exists():
-                    given[sha].save(path)
-                check_input(measure, path)
-        if (start := problem.proxy.start) is not None:
-            if weights is not None:
-                save_start(store.inputs, start, weights)
-            check_start(start, store.inputs)
+        config = config_of(store, problem, corpus, method)
+        keep_inputs(problem, store.inputs, inputs, weights)
         store.create(config)
         settle(store, config, changed_evidence)
         return cls(store, config, corpus, method, tuple(Store(Path(other)) for other in reuse))
@@ -107,7 +98,7 @@ class Study:
             UsageError, DataError: as `open`.
         """
         store = Store(Path(path))
-        config = resolve(store, problem, corpus, method)
+        config = config_of(store, problem, corpus, method)
         if store.exists() and changes(store.config(), config).evidence:
             refuse_losses(store, config, changed_evidence)
             store = Store(store.folder / ".restarted")  # no such folder: nothing is made yet
@@ -210,7 +201,7 @@ class Study:
     def choose(self) -> Choice:
         """The method's choice from the runs that have ended, written to `choice.json`."""
         choice = self._method_in_hand().choose(self.problem, self.trials(), generator(self.problem.seed, "choose", 0))
-        self._check_unchanged()
+        check_unchanged(self._store, self._config)
         self._store.write_choice(choice)
         return choice
 
@@ -249,7 +240,7 @@ class Study:
             check_larger(at, self.problem.proxy)
         scale: VerifyScale = "proxy" if at is None else "large"
         lineup = judge.lineup(self.problem, choice, self.trials(), seeds, corpus.fingerprint, at)
-        self._check_unchanged()
+        check_unchanged(self._store, self._config)
         self._store.write_lineup(lineup, scale)
         which = "" if at is None else f" of {at.size} parameters and {at.tokens:,} tokens"
         progress.say(
@@ -257,7 +248,7 @@ class Study:
         )
         self._finish(lineup.plans, workers, progress, runner or Local())
         verification = judge.verdict(self.problem, lineup, self._store.trials(lineup.plans), at)
-        self._check_unchanged()  # the runs may have taken hours
+        check_unchanged(self._store, self._config)  # the runs may have taken hours
         self._store.write_verification(verification, scale)
         return verification
 
@@ -299,13 +290,14 @@ class Study:
         pairs = transfer.plans(self.problem, [p.plan for p in rounds[0].plans], at, mixtures)
         fingerprint = corpus.fingerprint
         small, large = (tuple(Planned(p[i].id(fingerprint), p[i]) for p in pairs) for i in (0, 1))
-        self._check_unchanged()
-        self._store.write_lineup(Lineup(math.nan, {"small": small, "large": large}), "transfer")
+        check_unchanged(self._store, self._config)
+        lineup = Lineup(math.nan, {"small": small, "large": large})
+        self._store.write_lineup(lineup, "transfer")
         progress.say(f"transfer check: {len(large)} runs of {at.size} parameters and {at.tokens:,} tokens")
-        self._finish((*small, *large), workers, progress, runner or Local())
+        self._finish(lineup.plans, workers, progress, runner or Local())
         ids = [(a.id, b.id) for a, b in zip(small, large, strict=True)]
-        found = transfer.check(self.problem, ids, self._store.trials((*small, *large)), at)
-        self._check_unchanged()
+        found = transfer.check(self.problem, ids, self._store.trials(lineup.plans), at)
+        check_unchanged(self._store, self._config)
         self._store.write_transfer(found)
         return found
 
@@ -354,6 +346,59 @@ class Study:
             large=large,
         )
 
+    # runs of an outside trainer
+
+    def suggest(
+        self,
+        seeds: int = 4,
+        *,
+        large: Proxy | None = None,
+        large_seeds: int = 4,
+        transfer: int = 16,
+        progress: Progress | None = None,
+    ) -> Suggestion:
+        """What an outside trainer is to run next: the round, then the runs of the verification and at a larger scale.
+        Proposes, chooses and judges when the runs before have been told; again gives the same.
+
+        Args:
+            seeds, large_seeds: Fresh blocks to verify the choice in, at the proxies' scale and at `large`; 0: none.
+            large, transfer: The larger runs if wanted, and for how many mixtures their order is checked; 0: not.
+            progress: What is worth knowing is said there.
+
+        Raises:
+            UsageError: the runs of this study are proxies of its own, or as for `run` and `verify`.
+            DataError: no run of a round ended well.
+        """
+        return suggest(self, seeds, large, large_seeds, transfer, progress or Silent())
+
+    def tell(
+        self,
+        run: str,
+        metrics: Mapping[str, float | Told],
+        *,
+        realised: Mapping[str, int] | None = None,
+        status: Status = "done",
+        message: str = "",
+        source: str = "",
+    ) -> Suggestion:
+        """Take the result of a suggested run. Telling it again changes nothing, telling something else is refused.
+
+        Args:
+            run: Its id.
+            metrics: All targets of the run: final values in their unit, or `Told` with a curve, errors, unit.
+            realised: Domain -> tokens trained on; the plan's when left out.
+            status, message: `diverged` (metrics are optional) or `failed` (with a message).
+            source: Where the metrics come from, for the record.
+
+        Returns:
+            What is left of the run's round or verification.
+
+        Raises:
+            UsageError: an unknown run or target, one missing, another unit or direction, a value that is not finite, a
+                curve that does not ascend or ends elsewhere, or what contradicts an earlier telling.
+        """
+        return tell(self, self._store, run, Ended(plain(metrics), realised, status, message, source))
+
     # rounds
 
     def _round(self, number: int) -> Round | None:
@@ -371,7 +416,7 @@ class Study:
                 f"method {self._config.method.name!r} proposes only runs that earlier rounds have",
                 wanted="new runs, or none when it has seen enough",
             )
-        self._check_unchanged()
+        check_unchanged(self._store, self._config)
         self._store.write_round(number, Round(planned))
         return self._store.rounds()[number]
 
@@ -384,42 +429,7 @@ class Study:
 
     def _finish(self, planned: Sequence[Planned], workers: int, progress: Progress, runner: Runner) -> None:
         """Make the runs that are missing, and return when all have ended."""
-        store, corpus = self._store, self._corpus_in_hand()
-        store.trials(planned)
-        for trial in store.unreadable():
-            progress.say(
-                f"trial {trial} could not be read; set aside as {store.set_aside(trial).name}, running it again"
-            )
-        self._take_over(planned)
-        left = {p.id for p in planned if not store.has(p.id)}
-        for run in planned:
-            if run.id in left:
-                check_applies(run, corpus.fingerprint)
-
-        def poll() -> None:
-            landed = {i for i in left if store.has(i)}
-            left.difference_update(landed)
-            if landed:
-                progress.advance(len(landed))
-
-        if left:
-            count = max(1, min(workers, len(left)))
-            ids = [p.id for p in planned]
-            starts = [len(ids) * k // count for k in range(count)]
-            runner.run([store.write_job(corpus.path, (*ids[s:], *ids[:s])) for s in starts], poll)
-            poll()
-        if left:
-            raise PartialError(
-                f"{len(left)} of {len(planned)} runs have not ended", fix="run the same command again; it goes on"
-            )
-        store.sweep(planned)
-
-    def _take_over(self, planned: Sequence[Planned]) -> None:
-        """Copy runs that another study has made: the same id is the same run."""
-        for run in planned:
-            for other in self._reuse:
-                if not self._store.has(run.id) and (trial := other.trial(run.id)) is not None:
-                    self._store.publish_trial(trial)
+        make(self._store, self._corpus_in_hand(), self._reuse, planned, workers, progress, runner)
 
     # what must be in hand
 
@@ -439,7 +449,3 @@ class Study:
                 fix="move it back beside the study, or give it to Study.load",
             )
         return corpus
-
-    def _check_unchanged(self) -> None:
-        """Refuse to write results of a question that another process has edited since."""
-        check_unchanged(self._store, self._config)
