@@ -13,7 +13,8 @@ import pytest
 from cuvee.plan.choice import Estimate
 from cuvee.report.assemble import assemble
 from cuvee.report.data import ReportData
-from cuvee.report.render import POLICY, render
+from cuvee.report.html import POLICY
+from cuvee.report.render import render
 from cuvee.report.text import interval, percent, signed
 from tests.report import fakes
 
@@ -73,7 +74,7 @@ def test_says_the_figures(data: ReportData) -> None:
     for gain in data.gains:
         assert gain.predicted is not None
         assert interval(gain.predicted) in text
-    for arm in data.arms:
+    for arm in data.verifications[0].arms:
         assert arm.name == "natural" or signed(arm.estimate.mean) in text
     for words in (data.verdict.headline, *data.warnings, *data.why, "Rank correlation", "diverged: loss is not finite"):
         assert words in text
@@ -88,15 +89,17 @@ def test_names_are_escaped_everywhere(data: ReportData) -> None:
     found = Page(source)
     assert "<script>alert(1)</script>" in found.text
     assert "failed: <b>killed</b> & gone" in found.text
-    # five charts and their data, plotly, the drawing
-    assert len(found.scripts) == 6 + 2
+    # the charts and their data, plotly, the drawing
+    assert len(found.scripts) == 7 + 2
     ticks = json.loads(found.scripts[0][1])["layout"]["yaxis"]["ticktext"]
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in ticks
 
 
 def test_charts_carry_the_figures(data: ReportData) -> None:
     figures = {a["id"]: json.loads(s) for a, s in page(data).scripts if a.get("type") == "application/json"}
-    assert set(figures) == {f"{name}-data" for name in ("weights", "arms", "gains", "checks", "runs", "curves")}
+    assert set(figures) == {
+        f"{name}-data" for name in ("weights", "arms-proxy", "gains", "checks", "transfer", "runs", "curves")
+    }
     traces = {t["name"]: t for t in figures["weights-data"]["data"]}
     assert traces["choice"]["x"] == [r.share for r in data.weights]
     assert traces["natural"]["x"] == [r.natural for r in data.weights]
@@ -113,7 +116,7 @@ def test_opens_offline(data: ReportData) -> None:
 
 
 @pytest.mark.parametrize("domains", [2, 6, 40])
-@pytest.mark.parametrize("stage", ["empty", "search", "chosen", "verified"])
+@pytest.mark.parametrize("stage", ["empty", "search", "chosen", "verified", "larger"])
 def test_every_stage(domains: int, stage: str) -> None:
     text = page(assemble(fakes.study(domains, stage=stage))).text
     assert ("There is no recommendation yet" in text) == (stage in ("empty", "search"))
@@ -132,8 +135,13 @@ def test_infinite_and_missing_figures(data: ReportData) -> None:
     odd = replace(
         data,
         gains=(replace(data.gains[0], predicted=unknown, verified=endless),),
-        arms=(replace(data.arms[0], estimate=endless),),
-        detectable=None,
+        verifications=(
+            replace(
+                data.verifications[0],
+                arms=(replace(data.verifications[0].arms[0], estimate=endless),),
+                detectable=None,
+            ),
+        ),
     )
     assert "−∞ to +∞" in page(odd).text
 

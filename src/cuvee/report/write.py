@@ -38,6 +38,7 @@ def report_data(study: Study) -> ReportData:
 
 
 def _evidence(study: Study) -> Evidence:
+    corpus = study.corpus
     return Evidence(
         name=study.path.resolve().name,
         folder=study.path.as_posix(),
@@ -49,5 +50,10 @@ def _evidence(study: Study) -> Evidence:
         verification_trials=study.verification_trials(),
         choice=study.choice(),
         verification=study.verification(),
+        larger=study.verification("large"),
+        larger_trials=study.verification_trials("large"),
+        transfer=study.transfer(),
+        transfer_trials=study.transfer_trials(),
+        tokenizer=corpus.inventory.tokenizer.sha if corpus is not None else "",
         edits=tuple(f"{c.time}: {c.event}, {', '.join(c.keys)}" for c in study.history()),
     )
