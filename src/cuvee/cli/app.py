@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from cuvee.base.errors import CuveeError
 from cuvee.cli.command import app
-from cuvee.cli.commands import corpus, measure, mixtures, study
+from cuvee.cli.commands import answer, corpus, measure, mixtures, study
 
-__all__ = ["app", "corpus", "main", "measure", "mixtures", "study"]
+__all__ = ["answer", "app", "corpus", "main", "measure", "mixtures", "study"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -15,7 +15,7 @@ class Provenance:
         tokens, target_tokens: r of a run and R of the target run.
         smallest_pool: Sequences of the smallest domain's pool; 100 are sound.
         smallest_pool_domain: Whose it is.
-        paired_noise: Standard deviation between blocks of the objective's difference to natural, bits/byte; NaN where no
+        paired_noise: Standard deviation between blocks of the objective's difference to natural, bits/byte; None where no
             mixture ran in two blocks.
         blocks: Their numbers; runs of one share initial weights, data order and pools.
         runs: How many ended well.
@@ -31,7 +31,7 @@ class Provenance:
     target_tokens: int
     smallest_pool: int
     smallest_pool_domain: str
-    paired_noise: float
+    paired_noise: float | None
     blocks: tuple[int, ...]
     runs: int
     seed: int

@@ -54,9 +54,12 @@ def assemble(evidence: Evidence) -> ReportData:
         weights=_weights(problem, choice) if choice else (),
         phases=tuple(PhaseRow(p.start, p.mixture.as_dict()) for p in choice.schedule.phases) if choice else (),
         tolerance=choice.near_optimal[0].tolerance if choice and choice.near_optimal else None,
+        simplified=choice.simplified if choice else None,
         gains=gains(evidence),
         guards=guard_rows,
         aggregations=aggregations(evidence),
+        alternatives=evidence.alternatives.choices if evidence.alternatives else (),
+        front=evidence.front,
         verifications=_verifications(evidence),
         transfer=_transfer(evidence),
         checks=choice.checks if choice else (),
@@ -68,6 +71,7 @@ def assemble(evidence: Evidence) -> ReportData:
         usage=_usage(evidence, choice) if choice else None,
         provenance=facts(evidence),
         basis=basis(standing(evidence, evidence.trials)),
+        citation=evidence.citation,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -26,7 +25,7 @@ def basis(found: Provenance) -> str:
     """The line beside a figure: scale, smallest pool, noise, blocks and seed."""
     noise = (
         "not measured: no mixture ran in two blocks"
-        if math.isnan(found.paired_noise)
+        if found.paired_noise is None
         else f"{found.paired_noise:.4f} bits/byte"
     )
     return "; ".join(
@@ -58,7 +57,7 @@ def facts(evidence: Evidence) -> tuple[Fact, ...]:
         *_larger(evidence, problem),
         Fact(
             "Paired noise",
-            "not known" if math.isnan(noise) else f"{noise:.4f} bits/byte between blocks (standard deviation)",
+            "not known" if noise is None else f"{noise:.4f} bits/byte between blocks (standard deviation)",
         ),
         Fact("Blocks", f"{fresh[0]} in the search, {fresh[2]} fresh in the verification" + _more(fresh[3])),
         Fact("Seed", str(problem.seed)),

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from cuvee.plan.choice import Check, Choice, Estimate, Verification
+from cuvee.plan.choice import Check, Choice, Estimate, Simplified, Verification
 from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Status, Trial
+from cuvee.study.alternatives import Alternative, Alternatives, Front
 from cuvee.study.transfer import Pair, Transfer
 
 
@@ -38,6 +39,9 @@ class Evidence:
     larger_trials: tuple[Trial, ...] = ()
     transfer: Transfer | None = None
     transfer_trials: tuple[Trial, ...] = ()
+    alternatives: Alternatives | None = None
+    front: Front | None = None
+    citation: tuple[str, ...] = ()
     tokenizer: str = ""
     edits: tuple[str, ...] = ()
     stale: bool = False
@@ -269,9 +273,12 @@ class ReportData:
     weights: tuple[WeightRow, ...]
     phases: tuple[PhaseRow, ...]
     tolerance: float | None
+    simplified: Simplified | None
     gains: tuple[GainRow, ...]
     guards: tuple[GuardRow, ...]
     aggregations: tuple[AggregationRow, ...]
+    alternatives: tuple[Alternative, ...]
+    front: Front | None
     verifications: tuple[ScaleRows, ...]
     transfer: TransferRows | None
     checks: tuple[Check, ...]
@@ -283,4 +290,5 @@ class ReportData:
     usage: Usage | None
     provenance: tuple[Fact, ...]
     basis: str
+    citation: tuple[str, ...]
     format: int = 1

@@ -30,7 +30,7 @@ class Markup:
 Cell = str | Markup
 
 
-def page(title: str, body: str, foot: str, plotly_js: str) -> str:
+def page(title: str, body: str, foot: str, plotly_js: str = "", css: str = CSS) -> str:
     """A whole page of our style that makes no requests; without `plotly_js` one without charts."""
     script = f"<script>{_script_safe(plotly_js)}</script>\n<script>{SCRIPT}</script>" if plotly_js else ""
     return f"""<!DOCTYPE html>
@@ -40,7 +40,7 @@ def page(title: str, body: str, foot: str, plotly_js: str) -> str:
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title>
-<style>{CSS}</style>
+<style>{css}</style>
 </head>
 <body>
 {body}

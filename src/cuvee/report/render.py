@@ -15,7 +15,7 @@ from cuvee.report.scatters import scatters
 def render(data: ReportData, plotly_js: str) -> str:
     """The page. `plotly_js` is the source of plotly.js; empty leaves the charts out and keeps their tables."""
     drawn = charts(data) | scatters(data) if plotly_js else {}
-    found = (tables.gains, tables.verifications, tables.transfer, tables.prediction)
+    found = (tables.gains, tables.verifications, tables.transfer, tables.prediction, tables.otherwise)
     sections = (_weights, *found, _runs, _cost, _usage, _provenance)
     body = "\n".join([_header(data), *(part for s in sections if (part := s(data, drawn)))])
     return page(f"{data.study}: {data.title}", body, FOOT, plotly_js if drawn else "")
@@ -77,9 +77,21 @@ def _weights(data: ReportData, drawn: dict[str, Chart]) -> str:
             "bits/byte: wide ranges are freedom, not doubt.</p>"
         )
     epochs = "<p>An epoch is one pass over all that there is of a domain; at the target run, not at the proxies.</p>"
+    note += _simplified(data)
     chart = figure(drawn.get("weights"), basis)
     table = table_of(heads, rows, basis=basis)
     return f"<h2>The mixture</h2>{paragraphs(data.why)}{chart}{note}{table}{epochs}{_phases(data)}"
+
+
+def _simplified(data: ReportData) -> str:
+    found = data.simplified
+    if found is None:
+        return ""
+    dropped = ", ".join(f"{d} ({text.percent(s)})" for d, s in found.dropped.items()) or "none"
+    return (
+        f"<p>Left out for their tiny shares: {escape(dropped)}. The others are rounded to {text.percent(found.step)}. "
+        f"Predicted cost of both: {found.cost:.5f} bits/byte.</p>"
+    )
 
 
 def _weight_cells(row: WeightRow, with_range: bool) -> list[Cell]:
@@ -163,4 +175,6 @@ def _usage(data: ReportData, drawn: dict[str, Chart]) -> str:
 
 
 def _provenance(data: ReportData, drawn: dict[str, Chart]) -> str:
-    return f"<h2>Provenance</h2>{facts_html(data.provenance)}"
+    cite = "".join(f"<li>{escape(line)}</li>" for line in data.citation)
+    cite = f"<h3>To cite</h3><ul>{cite}</ul>" if cite else ""
+    return f"<h2>Provenance</h2>{facts_html(data.provenance)}{cite}"

@@ -1,19 +1,22 @@
-"""Charts of one figure against another: predicted and measured, small and larger runs."""
+"""Charts of one figure against another: predicted and measured, small and larger runs, one objective and another."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from cuvee.report.charts import NATURAL, Chart, Trace, axis_title, chart_layout, points
+from cuvee.plan.choice import Estimate
+from cuvee.report.charts import INK, NATURAL, WINE, Chart, Trace, axis_title, chart_layout, points, words
 from cuvee.report.data import ReportData
-from cuvee.report.text import signed
+from cuvee.report.text import interval, signed
+from cuvee.study.alternatives import FrontPoint
 
 POINT = {"size": 9, "color": "rgba(139, 30, 63, 0.65)", "line": {"width": 1, "color": "#ffffff"}}
 
 
 def scatters(data: ReportData) -> dict[str, Chart]:
     """Those for which there are numbers, by id."""
-    return {c.id: c for c in (_checks(data), _transfer(data)) if c is not None}
+    return {c.id: c for c in (_checks(data), _transfer(data), _front(data)) if c is not None}
 
 
 def _checks(data: ReportData) -> Chart | None:
@@ -64,6 +67,37 @@ def _transfer(data: ReportData) -> Chart | None:
     layout["shapes"] = zero_lines()
     caption = f"The same mixtures at both sizes; left of and below the lines is better than natural.{agreement}"
     return Chart("transfer", caption, (points(x, y, POINT, "mixtures", hover),), layout)
+
+
+def _front(data: ReportData) -> Chart | None:
+    front = data.front
+    if front is None:
+        return None
+
+    def error(e: Sequence[Estimate]) -> dict[str, object]:
+        above, below = [x.high - x.mean for x in e], [x.mean - x.low for x in e]
+        return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1, "width": 0}
+
+    def trace(found: Sequence[FrontPoint], name: str, marker: Trace) -> Trace:
+        hover = [
+            f"{words(name)}<br>{words(front.a)} {interval(p.a)}<br>{words(front.b)} {interval(p.b)}" for p in found
+        ]
+        made = points([p.a.mean for p in found], [p.b.mean for p in found], marker, words(name), hover)
+        bars = {"error_x": error([p.a for p in found]), "error_y": error([p.b for p in found])}
+        return made | {key: bar | {"color": "rgba(139, 30, 63, 0.25)"} for key, bar in bars.items()}
+
+    line = {"mode": "lines+markers", "line": {"color": WINE, "width": 1.4}}
+    traces = [trace(front.points, "front", POINT) | line]
+    looks = {"choice": {"size": 13, "color": WINE}, "present blend": {"size": 12, "color": INK, "symbol": "square"}}
+    traces += [trace([p], name, looks.get(name, POINT)) for name, p in front.marks.items()]
+    traces.append(points([0.0], [0.0], {"size": 12, "color": NATURAL, "symbol": "diamond"}, "natural", ["natural"]))
+    x, y = (axis_title(f"{words(n)}: predicted, bits/byte against natural") for n in (front.a, front.b))
+    layout = chart_layout(480, x=x, y=y)
+    layout["shapes"] = zero_lines()
+    caption = (
+        f"What {front.a} costs in {front.b}: the best mixtures for weighted sums of both; left and down is better."
+    )
+    return Chart("front", caption, tuple(traces), layout)
 
 
 def zero_lines() -> list[Trace]:

@@ -117,6 +117,48 @@ def _aggregations(data: ReportData) -> str:
     )
 
 
+def otherwise(data: ReportData, drawn: Drawn) -> str:
+    """What the choice would be under other objectives, and the front of two of them."""
+    parts = (_alternatives(data), _front(data, drawn))
+    return f"<h2>Asked otherwise</h2>{''.join(parts)}" if any(parts) else ""
+
+
+def _alternatives(data: ReportData) -> str:
+    rows = data.alternatives
+    if len({a.mixture for a in rows}) < 2:
+        return ""
+    heads = ["Domain", *(f"#{a.name}" for a in rows)]
+    by_share = sorted(rows[0].mixture.domains, key=lambda d: -rows[0].mixture.share(d))
+    shares: list[list[Cell]] = [[d, *(text.percent(a.mixture.share(d)) for a in rows)] for d in by_share]
+    values = [("Predicted, declared objective", [a.declared for a in rows]), ("Predicted, own", [a.own for a in rows])]
+    shares += [[n, *(two_lines(text.interval(e)) if e else "" for e in found)] for n, found in values if any(found)]
+    return (
+        "<h3>Other objectives</h3><p>What the same method would choose from the same runs for other averages, and what that "
+        "is worth under the declared objective, in bits/byte against natural. Nothing of it is verified.</p>"
+        f"{table_of(heads, shares, basis=basis_of(data))}"
+    )
+
+
+def _front(data: ReportData, drawn: Drawn) -> str:
+    front = data.front
+    if front is None:
+        return ""
+    heads = ["Mixture", f"#{front.a}", f"#{front.b}", "Largest shares"]
+    named = [(f"{1 - p.weight:.0%} {front.a}, {p.weight:.0%} {front.b}", p) for p in front.points]
+    rows: list[list[Cell]] = []
+    for name, p in (*named, *front.marks.items()):
+        largest = sorted(p.mixture.as_dict().items(), key=lambda item: -item[1])[:4]
+        shares = ", ".join(f"{d} {text.percent(s)}" for d, s in largest)
+        rows.append([name, two_lines(text.interval(p.a)), two_lines(text.interval(p.b)), shares])
+    left_out = f"Left out: {text.plural(front.duplicates, 'point')} with a mixture that is there already, "
+    left_out += f"{front.dominated} that another point beats in both."
+    basis = basis_of(data)
+    return (
+        f"<h3>{escape(front.a)} against {escape(front.b)}</h3><p>Predicted from the search, in bits/byte against natural; "
+        f"nothing of it is verified. {left_out}</p>{figure(drawn.get('front'), basis)}{table_of(heads, rows, basis=basis)}"
+    )
+
+
 def verifications(data: ReportData, drawn: Drawn) -> str:
     """Fresh runs of every mixture, at both scales."""
     if not data.verifications:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from cuvee.plan.problem import Problem
@@ -15,6 +16,7 @@ def provenance(
 ) -> Provenance:
     """What a figure from `trials` rests on; the problem's proxy is the scale that they ran at."""
     proxy, done = problem.proxy, [t for t in trials if t.status == "done"]
+    noise = judge.noise(problem, done)
     pool, domain = min(zip(problem.pools, problem.domains, strict=True))
     return Provenance(
         size=proxy.size,
@@ -22,7 +24,7 @@ def provenance(
         target_tokens=problem.target_tokens,
         smallest_pool=pool // proxy.seq_len,
         smallest_pool_domain=domain,
-        paired_noise=judge.noise(problem, done),
+        paired_noise=None if math.isnan(noise) else noise,
         blocks=tuple(sorted({t.plan.block for t in done})),
         runs=len(done),
         seed=problem.seed,

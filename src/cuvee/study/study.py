@@ -19,7 +19,8 @@ from cuvee.plan.choice import Choice, Verification
 from cuvee.plan.problem import Problem, Proxy
 from cuvee.plan.trial import RECIPE, Plan, Trial
 from cuvee.shards.corpus import Corpus
-from cuvee.study import cost, judge, transfer
+from cuvee.study import answer, cost, judge, transfer
+from cuvee.study.alternatives import Alternatives, Front, pareto
 from cuvee.study.checks import check_larger, check_plan, check_some_done, power
 from cuvee.study.editing import Accept, Changes, changes, refuse_losses, settle
 from cuvee.study.layout import Change, Config, CorpusRef, Lineup, MethodRef, Planned, Round
@@ -168,11 +169,29 @@ class Study:
             number += 1
 
     def choose(self) -> Choice:
-        """The method's choice from the runs that have ended, written to `choice.json`."""
-        choice = self._method_in_hand().choose(self.problem, self.trials(), generator(self.problem.seed, "choose", 0))
+        """The method's choice from the runs that have ended, written to `choice.json`, and beside it what other objectives
+        would choose, to `alternatives.json`."""
+        method, trials = self._method_in_hand(), self.trials()
+        chosen = method.choose(self.problem, trials, generator(self.problem.seed, "choose", 0))
+        choice = answer.complete(chosen, self._config, self.corpus, method, trials)
         self._check_unchanged()
         self._store.write_choice(choice)
+        answer.ask_otherwise(self._store, self.problem, trials, method, choice)
         return choice
+
+    def alternatives(self) -> Alternatives | None:
+        """What the choice would be under other objectives; None before there is a choice."""
+        return self._store.alternatives()
+
+    def pareto(self, a: str, b: str, points: int = 9) -> Front:
+        """The front of two objectives (`study.alternatives.pareto`), written to `pareto.json`; trains nothing."""
+        front = pareto(self.problem, self.trials(), self._method_in_hand(), self.choose(), a, b, points)
+        self._store.write_front(front)
+        return front
+
+    def front(self) -> Front | None:
+        """The latest front of two objectives; None before there is one."""
+        return self._store.front()
 
     def choice(self) -> Choice | None:
         """The choice as written; None before there is one."""
