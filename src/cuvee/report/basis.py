@@ -33,7 +33,7 @@ def basis(found: Provenance) -> str:
             f"r/R {ratio(found.ratio)} ({count(found.tokens)} of {count(found.target_tokens)} tokens, {found.size} parameters)",
             f"smallest pool {found.smallest_pool:,} sequences ({found.smallest_pool_domain})",
             f"paired noise {noise}",
-            f"{plural(found.runs, 'run')} in {plural(len(found.blocks), 'block')} ({runs_of(found.blocks)}) of seed {found.seed}",
+            f"{plural(found.runs, 'run')}, blocks {runs_of(found.blocks)}, seed {found.seed}",
         )
     )
 

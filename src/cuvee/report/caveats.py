@@ -27,7 +27,7 @@ def warnings(evidence: Evidence, guards: tuple[GuardRow, ...]) -> tuple[str, ...
     for status in ("failed", "diverged"):
         number = sum(t.status == status for t in evidence.all_trials)
         if number:
-            found.append(f"{plural(number, 'run')} {status}; see the runs below.")
+            found.append(f"{plural(number, 'run')} {status}; the report lists them.")
     if evidence.stale:
         found.append("There is a verification, but of an earlier choice: verify again.")
     found += _missing("verification", evidence.verification)

@@ -10,15 +10,15 @@ from cuvee.report.data import ReportData, ScaleRows, WeightRow
 from cuvee.report.html import Cell, Markup, escape, facts_html, page, table_of
 from cuvee.report.tables import basis_of
 
-SHOWN, WARNED = 16, 5
+SHOWN, WARNED = 12, 5
 """Domains and caveats that have room; the others are counted."""
 
 CSS = """
-@page { size: A4; margin: 11mm 13mm; }
+@page { size: A4; margin: 10mm 12mm; }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 20px 26px; max-width: 794px; color: #23262b; background: #fff; font: 12px/1.4 system-ui, -apple-system,
   "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", Arial, sans-serif; overflow-wrap: anywhere; }
-@media print { body { padding: 0; max-width: none; font-size: 9pt; } }
+@media print { body { padding: 0; max-width: none; zoom: .86; } }
 .eyebrow { color: #8b1e3f; font-weight: 600; font-size: 11px; }
 h1 { font-size: 20px; line-height: 1.2; margin: 2px 0 6px; }
 h2 { font-size: 12.5px; margin: 11px 0 3px; border-bottom: 1px solid #c9cdd3; padding-bottom: 2px; }
@@ -75,7 +75,8 @@ def _shares(data: ReportData) -> str:
     cells = [_share(r, largest) for r in shown]
     if rest:
         total, natural = sum(r.share for r in rest), sum(r.natural for r in rest)
-        cells.append([f"{len(rest)} more", text.percent(natural), text.percent(total), "", ""])
+        track = Markup(f'{text.percent(total)}<span class="track"></span>')
+        cells.append([f"{len(rest)} more", text.percent(natural), track, "", ""])
     heads = ["Domain", "#Natural", "#Use", "#Near-optimal range", "#Epochs (at most)"]
     note = ""
     if data.tolerance is not None:

@@ -24,9 +24,7 @@ def _checks(data: ReportData) -> Chart | None:
     if not checks:
         return None
     x, y = [c.predicted for c in checks], [c.measured for c in checks]
-    low, high = min(*x, *y, 0.0), max(*x, *y, 0.0)
-    pad = 0.06 * (high - low or 1)
-    ends = [low - pad, high + pad]
+    ends = _span([*x, *y])
     hover = [f"trial {c.trial[:8]}<br>predicted {signed(c.predicted)}, measured {signed(c.measured)}" for c in checks]
     line = {
         "type": "scatter",
@@ -91,13 +89,25 @@ def _front(data: ReportData) -> Chart | None:
     looks = {"choice": {"size": 13, "color": WINE}, "present blend": {"size": 12, "color": INK, "symbol": "square"}}
     traces += [trace([p], name, looks.get(name, POINT)) for name, p in front.marks.items()]
     traces.append(points([0.0], [0.0], {"size": 12, "color": NATURAL, "symbol": "diamond"}, "natural", ["natural"]))
-    x, y = (axis_title(f"{words(n)}: predicted, bits/byte against natural") for n in (front.a, front.b))
+    every = (*front.points, *front.marks.values())
+    ends = (_span([p.a.mean for p in every]), _span([p.b.mean for p in every]))
+    # at the ends of a front the intervals may be far wider than the front: they run out of the picture
+    x, y = (
+        axis_title(f"{words(n)}: predicted, bits/byte against natural") | {"range": span}
+        for n, span in zip((front.a, front.b), ends, strict=True)
+    )
     layout = chart_layout(480, x=x, y=y)
     layout["shapes"] = zero_lines()
     caption = (
         f"What {front.a} costs in {front.b}: the best mixtures for weighted sums of both; left and down is better."
     )
     return Chart("front", caption, tuple(traces), layout)
+
+
+def _span(values: Sequence[float]) -> list[float]:
+    low, high = min(*values, 0.0), max(*values, 0.0)
+    pad = 0.08 * (high - low or 1)
+    return [low - pad, high + pad]
 
 
 def zero_lines() -> list[Trace]:

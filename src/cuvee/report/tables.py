@@ -15,7 +15,7 @@ Drawn = dict[str, Chart]
 
 def basis_of(data: ReportData, *scales: ScaleRows) -> list[str]:
     """What figures of the search, and of verifications if given, rest on: a line each."""
-    return [f"Search: {data.basis}", *(f"{s.title}: {s.basis}" for s in scales)]
+    return [f"Search: {data.basis}", *(f"{s.title.partition(':')[0]}: {s.basis}" for s in scales)]
 
 
 def gains(data: ReportData, drawn: Drawn) -> str:
