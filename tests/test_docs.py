@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import cuvee
-from cuvee.cli.reference import markdown
+from cuvee.cli.reference import choice_schema, markdown
 from cuvee.cli.studyfile import (
     GroupEntry,
     GuardEntry,
@@ -34,7 +34,11 @@ def page(name: str) -> str:
 
 
 def test_the_command_reference_is_what_the_commands_say() -> None:
-    assert page("reference/cli.md") == markdown(), "python -m cuvee.cli.reference > docs/reference/cli.md"
+    assert page("reference/cli.md") == markdown(), "python -m cuvee.cli.reference docs/reference"
+
+
+def test_the_published_schema_is_that_of_the_code() -> None:
+    assert page("reference/choice.schema.json") == choice_schema(), "python -m cuvee.cli.reference docs/reference"
 
 
 @pytest.mark.parametrize(

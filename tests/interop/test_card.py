@@ -35,6 +35,7 @@ def test_a_card_with_everything(corpus: Corpus) -> None:
         (Range("a", 0.4, 0.6, 0.002),),
         ("The cap of b binds.",),
         ("x", "y"),
+        citation=("Liu et al. 2024, arXiv:2407.01492",),
     )
     verified = Verification((arm("choice", -0.08), arm("natural", 0.0), arm("uniform", -0.09)), 0.02, ())
     text = card(

@@ -4,7 +4,7 @@ import pytest
 
 import cuvee.methods
 from cuvee.base.errors import UsageError
-from cuvee.methods.registry import METHODS, load
+from cuvee.methods.registry import METHODS, citation, load
 
 
 def test_every_listed_method_loads_under_its_name() -> None:
@@ -34,3 +34,10 @@ def test_errors_name_the_next_move(name: str, words: str) -> None:
 def test_the_package_exports_what_it_lists_and_nothing_else() -> None:
     assert all(hasattr(cuvee.methods, name) for name in cuvee.methods.__all__)
     assert not hasattr(cuvee.methods, "Nothing")
+
+
+def test_methods_say_what_to_cite() -> None:
+    assert any("2407.01492" in line for line in citation("regression"))
+    assert any("2304.09151" in line for line in citation("unimax"))
+    assert citation("natural") == ()
+    assert citation("nothing of that name") == ()

@@ -13,6 +13,8 @@ from cuvee.plan.choice import Arm, Check, Choice, Estimate, Range, Verification
 from cuvee.plan.problem import Guard, Problem, Proxy, Target
 from cuvee.plan.trial import Cost, Curve, Plan, Trial
 from cuvee.report.data import Evidence
+from cuvee.study.layout import Lineup, Planned
+from cuvee.study.transfer import Transfer, check
 
 NAMES = (
     "math",
@@ -111,8 +113,28 @@ def verification(question: Problem, chosen: Choice, mean: float = -0.055, half: 
     return Verification(arms, 0.0081, ("a", "b"))
 
 
+LARGER = Proxy(tokens=7_500_000, size="3M")
+
+
+def larger(question: Problem, chosen: Choice, mean: float = -0.04, half: float = 0.01) -> Verification:
+    """The same at a larger scale, in blocks of its own."""
+    found = verification(question, chosen, mean, half)
+    arms = tuple(replace(a, blocks=tuple(b + 1000 for b in a.blocks)) for a in found.arms)
+    return replace(found, arms=arms, proxy=LARGER)
+
+
+def transferred(question: Problem, trials: tuple[Trial, ...]) -> tuple[Transfer, tuple[Trial, ...]]:
+    """The transfer check of the mixtures of the search, and its larger runs."""
+    rng, done = np.random.default_rng(7), [t for t in trials if t.status == "done"]
+    at = replace(question, proxy=LARGER)
+    large = tuple(trial(at, t.plan.schedule.at(0), t.plan.block, rng) for t in done)
+    arms = {"small": done, "large": list(large)}
+    lineup = Lineup(math.nan, {name: tuple(Planned(t.id, t.plan) for t in arm) for name, arm in arms.items()})
+    return check(question, lineup, (*done, *large), LARGER), large
+
+
 def study(domains: int = 6, *, stage: str = "verified", target: int = 30_000_000) -> Evidence:
-    """A study at the stage `empty`, `search`, `chosen` or `verified`."""
+    """A study at the stage `empty`, `search`, `chosen`, `verified` or `larger`; all but the first two checked transfer."""
     question = problem(domains, target=target)
     evidence = Evidence("a study", "work/a study", question, "regression", "f" * 32, 1, ())
     if stage == "empty":
@@ -130,10 +152,21 @@ def study(domains: int = 6, *, stage: str = "verified", target: int = 30_000_000
     searched = replace(evidence, trials=tuple(sorted(trials, key=lambda t: t.id)))
     if stage == "search":
         return searched
-    done = replace(searched, choice=choice(question, searched.trials))
+    transfer, large = transferred(question, searched.trials)
+    chosen = choice(question, searched.trials)
+    done = replace(searched, choice=chosen, transfer=transfer, transfer_trials=large)
     assert done.choice is not None
     if stage == "chosen":
         return done
     verified = verification(question, done.choice)
-    fresh = tuple(trial(question, question.natural, b, rng, "verify") for b in verified.arms[0].blocks)
-    return replace(done, verification=verified, verification_trials=fresh)
+    proxies = replace(done, verification=verified, verification_trials=_fresh(question, verified, rng))
+    if stage == "verified":
+        return proxies
+    above = larger(question, done.choice)
+    return replace(proxies, larger=above, larger_trials=_fresh(replace(question, proxy=LARGER), above, rng))
+
+
+def _fresh(question: Problem, found: Verification, rng: np.random.Generator) -> tuple[Trial, ...]:
+    """The runs of natural and the choice in the blocks of a verification."""
+    arms = [a for a in found.arms if a.name in ("natural", "choice", "present")]
+    return tuple(trial(question, a.schedule.at(0), b, rng, "verify") for a in arms for b in a.blocks)

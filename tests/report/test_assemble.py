@@ -85,9 +85,9 @@ def test_runs_and_curves(data: ReportData) -> None:
 
 
 def test_costs(data: ReportData) -> None:
-    assert [c.stage for c in data.costs] == ["Search", "Verification", "Together"]
-    assert [c.runs for c in data.costs] == [48, 4, 52]
-    assert data.costs[2].flops == pytest.approx(52 * 2.1e13)
+    assert [c.stage for c in data.costs] == ["Search", "Transfer check", "Verification", "Together"]
+    assert [c.runs for c in data.costs] == [48, 46, 8, 102]
+    assert data.costs[3].flops == pytest.approx(102 * 2.1e13)
 
 
 def test_usage_survives_yaml_and_json(data: ReportData) -> None:
@@ -123,7 +123,7 @@ def test_provenance(data: ReportData) -> None:
     assert "bits/byte between blocks" in facts["Paired noise"]
 
 
-@pytest.mark.parametrize("stage", ["empty", "search", "chosen", "verified"])
+@pytest.mark.parametrize("stage", ["empty", "search", "chosen", "verified", "larger"])
 def test_survives_json(stage: str) -> None:
     data = assemble(fakes.study(6, stage=stage))
     assert from_json(ReportData, json.loads(json.dumps(to_json(data), allow_nan=False))) == data

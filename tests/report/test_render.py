@@ -10,11 +10,13 @@ from html.parser import HTMLParser
 
 import pytest
 
-from cuvee.plan.choice import Estimate
+from cuvee.plan.choice import Estimate, Simplified
 from cuvee.report.assemble import assemble
 from cuvee.report.data import ReportData
-from cuvee.report.render import POLICY, render
+from cuvee.report.html import POLICY
+from cuvee.report.render import render
 from cuvee.report.text import interval, percent, signed
+from cuvee.study.alternatives import Alternative, Alternatives, Front, FrontPoint
 from tests.report import fakes
 
 VOID = {"meta", "br"}
@@ -73,7 +75,7 @@ def test_says_the_figures(data: ReportData) -> None:
     for gain in data.gains:
         assert gain.predicted is not None
         assert interval(gain.predicted) in text
-    for arm in data.arms:
+    for arm in data.verifications[0].arms:
         assert arm.name == "natural" or signed(arm.estimate.mean) in text
     for words in (data.verdict.headline, *data.warnings, *data.why, "Rank correlation", "diverged: loss is not finite"):
         assert words in text
@@ -88,15 +90,17 @@ def test_names_are_escaped_everywhere(data: ReportData) -> None:
     found = Page(source)
     assert "<script>alert(1)</script>" in found.text
     assert "failed: <b>killed</b> & gone" in found.text
-    # five charts and their data, plotly, the drawing
-    assert len(found.scripts) == 6 + 2
+    # the charts and their data, plotly, the drawing
+    assert len(found.scripts) == 7 + 2
     ticks = json.loads(found.scripts[0][1])["layout"]["yaxis"]["ticktext"]
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in ticks
 
 
 def test_charts_carry_the_figures(data: ReportData) -> None:
     figures = {a["id"]: json.loads(s) for a, s in page(data).scripts if a.get("type") == "application/json"}
-    assert set(figures) == {f"{name}-data" for name in ("weights", "arms", "gains", "checks", "runs", "curves")}
+    assert set(figures) == {
+        f"{name}-data" for name in ("weights", "arms-proxy", "gains", "checks", "transfer", "runs", "curves")
+    }
     traces = {t["name"]: t for t in figures["weights-data"]["data"]}
     assert traces["choice"]["x"] == [r.share for r in data.weights]
     assert traces["natural"]["x"] == [r.natural for r in data.weights]
@@ -113,7 +117,7 @@ def test_opens_offline(data: ReportData) -> None:
 
 
 @pytest.mark.parametrize("domains", [2, 6, 40])
-@pytest.mark.parametrize("stage", ["empty", "search", "chosen", "verified"])
+@pytest.mark.parametrize("stage", ["empty", "search", "chosen", "verified", "larger"])
 def test_every_stage(domains: int, stage: str) -> None:
     text = page(assemble(fakes.study(domains, stage=stage))).text
     assert ("There is no recommendation yet" in text) == (stage in ("empty", "search"))
@@ -132,8 +136,13 @@ def test_infinite_and_missing_figures(data: ReportData) -> None:
     odd = replace(
         data,
         gains=(replace(data.gains[0], predicted=unknown, verified=endless),),
-        arms=(replace(data.arms[0], estimate=endless),),
-        detectable=None,
+        verifications=(
+            replace(
+                data.verifications[0],
+                arms=(replace(data.verifications[0].arms[0], estimate=endless),),
+                detectable=None,
+            ),
+        ),
     )
     assert "−∞ to +∞" in page(odd).text
 
@@ -146,3 +155,44 @@ def test_without_charts_the_tables_stay(data: ReportData) -> None:
 
 def test_is_a_function_of_its_data(data: ReportData) -> None:
     assert render(data, PLOTLY) == render(assemble(fakes.study(10)), PLOTLY)
+
+
+def test_what_other_objectives_would_choose_and_the_front() -> None:
+    evidence = fakes.study(6)
+    assert evidence.choice is not None
+    declared, own = evidence.choice.schedule.at(0), Estimate("objective", -0.0321, -0.05, -0.01, 0.98)
+    rows = (
+        Alternative("The declared objective", declared, own, own),
+        Alternative("Mean over <all> domains", evidence.problem.natural, None, own),
+    )
+    points = tuple(FrontPoint(w, declared, replace(own, mean=-0.04 * w), own) for w in (0.0, 1.0))
+    front = Front("", "math", "<b>rest", points, 2, 1, {"choice": points[0]})
+    found = replace(evidence, alternatives=Alternatives("", rows), front=front, citation=("Someone <2024>",))
+    shown = page(assemble(found))
+    for words in ("Asked otherwise", "Mean over <all> domains", "−0.0321 (", "math against <b>rest", "Someone <2024>"):
+        assert words in shown.text
+    assert "2 points with a mixture that is there already, 1 that another point beats" in shown.text
+    drawn = next(json.loads(s) for a, s in shown.scripts if a.get("id") == "front-data")
+    assert [t["name"] for t in drawn["data"]] == ["front", "choice", "natural"]
+    assert "<b>rest" not in drawn["layout"]["yaxis"]["title"]["text"]
+
+
+def test_tiny_weights_that_were_dropped_are_figures() -> None:
+    evidence = fakes.study(6, stage="chosen")
+    assert evidence.choice is not None
+    simple = replace(evidence.choice, simplified=Simplified({"law & order": 0.0012}, 0.001, 0.00004))
+    text = page(assemble(replace(evidence, choice=simple))).text
+    assert "Left out for their tiny shares: law & order (0.12 %)" in text
+    assert "Predicted cost of both: 0.00004 bits/byte" in text
+
+
+@pytest.mark.parametrize("stage", ["chosen", "verified", "larger"])
+def test_every_figure_says_what_it_rests_on(stage: str) -> None:
+    """After every chart and every table of results stands a line with scale, pool, noise, blocks and seed."""
+    source = render(assemble(fakes.study(6, stage=stage)), PLOTLY)
+    figures = re.findall(r"<figcaption>.*?</figcaption>", source, re.S)
+    tables = re.findall(r"</table></div>(.{0,400})", source, re.S)
+    assert figures
+    for found in (*figures, *tables[:-1]):  # the last is the table of costs
+        for words in ("r/R 1/", "smallest pool", "paired noise", "blocks ", "seed 0"):
+            assert words in found

@@ -151,7 +151,7 @@ def test_a_verification_of_another_choice_is_not_shown() -> None:
     other = replace(evidence.choice, schedule=evidence.trials[0].plan.schedule)
     data = assemble(replace(evidence, choice=other))
     assert data.verdict.level == "unverified"
-    assert not data.arms
+    assert not data.verifications
     assert any("earlier choice" in w for w in data.warnings)
 
 
@@ -182,3 +182,91 @@ def test_few_blocks() -> None:
     evidence = fakes.study()
     few = tuple(t for t in evidence.trials if t.plan.block < 2 and t.status == "done")
     assert any("2 blocks only" in w for w in assemble(replace(evidence, trials=few)).warnings)
+
+
+def at_both(proxy: tuple[float, float], large: tuple[float, float]) -> Evidence:
+    """Verifications at both scales with these objectives (mean, half width)."""
+    evidence = fakes.study(stage="larger")
+    assert evidence.choice is not None
+    small = fakes.verification(evidence.problem, evidence.choice, *proxy)
+    return replace(evidence, verification=small, larger=fakes.larger(evidence.problem, evidence.choice, *large))
+
+
+@pytest.mark.parametrize(
+    ("proxy", "large", "level", "badge", "words"),
+    [
+        ((-0.05, 0.01), (-0.04, 0.01), "gain", "Gain verified at both scales", "0.0400 bits/byte"),
+        (
+            (-0.05, 0.01),
+            (-0.004, 0.01),
+            "scale",
+            "Verified at proxy scale, not at the larger",
+            "of 3M parameters cannot tell",
+        ),
+        ((-0.05, 0.01), (0.03, 0.01), "worse", "Verified worse", "larger runs of 3M parameters found it worse"),
+        ((-0.004, 0.01), (-0.04, 0.01), "gain", "Gain verified at the larger scale", "0.0400 bits/byte"),
+        ((0.03, 0.01), (-0.04, 0.01), "scale", "The scales disagree", "in proxies of 0.6M parameters"),
+        ((-0.004, 0.01), (0.004, 0.01), "none", "No significant gain", "cannot tell"),
+        ((0.03, 0.01), (0.004, 0.01), "worse", "Verified worse", "proxies of 0.6M parameters found it worse"),
+    ],
+)
+def test_both_scales(
+    proxy: tuple[float, float], large: tuple[float, float], level: str, badge: str, words: str
+) -> None:
+    found = verdict(at_both(proxy, large))
+    assert (found.level, found.badge) == (level, badge)
+    assert words in found.headline
+    assert any("Measured in larger runs of 3M parameters" in s for s in found.sentences)
+
+
+def test_a_gain_in_proxies_alone_says_so() -> None:
+    found = verdict(verified(-0.055, 0.01))
+    assert found.badge == "Gain verified at proxy scale"
+    assert any("The largest runs behind this have 0.6M parameters" in s for s in found.sentences)
+
+
+def test_one_larger_block_does_not_undo_the_proxies() -> None:
+    evidence = at_both((-0.05, 0.01), (-0.04, math.inf))
+    found = verdict(evidence)
+    assert (found.level, "0.0500 bits/byte" in found.headline) == ("gain", True)
+    assert found.badge == "Gain verified at proxy scale"
+
+
+def test_a_guard_that_breaks_at_the_larger_scale_decides() -> None:
+    evidence = at_both((-0.05, 0.01), (-0.04, 0.01))
+    assert evidence.larger is not None
+    arm = evidence.larger.arms[0]
+    broken = replace(arm, estimates=(*arm.estimates[:-1], Estimate("guard:the rest", 0.05, 0.04, 0.06, 0.01)))
+    larger = replace(evidence.larger, arms=(broken, *evidence.larger.arms[1:]))
+    found = verdict(replace(evidence, larger=larger))
+    assert (found.level, found.badge) == ("worse", "Guard broken")
+
+
+def test_a_larger_verification_of_another_choice_is_not_shown() -> None:
+    evidence = fakes.study(stage="larger")
+    assert evidence.larger is not None
+    other = replace(evidence.larger.arms[0], schedule=evidence.trials[0].plan.schedule)
+    data = assemble(replace(evidence, larger=replace(evidence.larger, arms=(other, *evidence.larger.arms[1:]))))
+    assert [v.scale for v in data.verifications] == ["proxy"]
+    assert any("earlier choice" in w for w in data.warnings)
+
+
+def test_transfer_is_warned_of() -> None:
+    evidence = fakes.study()
+    assert evidence.transfer is not None
+    assert any("Transfer not checked" in w for w in assemble(replace(evidence, transfer=None)).warnings)
+    vague = replace(evidence.transfer, spearman=0.3, low=-0.2, high=0.7)
+    assert any("includes 0 (-0.20 to 0.70)" in w for w in assemble(replace(evidence, transfer=vague)).warnings)
+    few = replace(evidence.transfer, spearman=math.nan, low=math.nan, high=math.nan, missing=("a",))
+    found = " ".join(assemble(replace(evidence, transfer=few)).warnings)
+    assert "Transfer not known" in found
+    assert "1 run missing from the transfer check" in found
+    sure = [w for w in assemble(evidence).warnings if "ransfer" in w]
+    assert sure == []
+
+
+def test_a_rule_without_a_search_needs_no_transfer() -> None:
+    evidence = fakes.study(stage="chosen")
+    assert evidence.choice is not None
+    rule = replace(evidence, choice=replace(evidence.choice, predicted=(), checks=()), transfer=None)
+    assert not any("ransfer not" in w for w in assemble(rule).warnings)

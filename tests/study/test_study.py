@@ -16,6 +16,7 @@ from cuvee.plan.choice import Choice
 from cuvee.plan.problem import Problem, Target
 from cuvee.plan.trial import Plan, Trial
 from cuvee.shards.corpus import Corpus
+from cuvee.study.alternatives import about
 from cuvee.study.judge import FIRST_BLOCK
 from cuvee.study.study import Study
 from cuvee.testing.corpora import synthetic
@@ -70,6 +71,15 @@ def test_rounds_until_the_method_has_seen_enough(folder: Path, corpus: Corpus) -
     choice = study.choose()
     assert study.choice() == choice
     assert set(choice.evidence) == set(train.made)
+    assert choice.provenance is not None
+    assert (choice.provenance.runs, choice.provenance.blocks) == (14, (0, 1))
+    assert choice.provenance.fingerprint == corpus.fingerprint
+    assert choice.provenance.tokenizer == corpus.inventory.tokenizer.sha
+    assert choice.provenance.versions == {"trainer": "formula"}
+    others = study.alternatives()
+    assert others is not None
+    assert others.about == about(choice)
+    assert study.front() is None
     study.run(runner=Inline(train))
     assert len(train.made) == 14
 

@@ -14,6 +14,7 @@ from cuvee.plan.problem import Proxy
 from cuvee.plan.trial import Trial
 from cuvee.shards.corpus import Corpus
 from cuvee.study import judge, transfer
+from cuvee.study.layout import Lineup, Planned
 from cuvee.study.status import status
 from cuvee.study.store import Store
 from cuvee.study.study import Study
@@ -52,6 +53,11 @@ def run(m: int, block: int, loss: float) -> Trial:
     return trial(mixture(m / 40, 0.5 - m / 40, 0.5), block, loss, 1.0, 0.0)
 
 
+def lineup(small: list[Trial], large: list[Trial]) -> Lineup:
+    arms = {"small": small, "large": large}
+    return Lineup(math.nan, {name: tuple(Planned(t.id, t.plan) for t in arm) for name, arm in arms.items()})
+
+
 def test_agreement_is_of_differences_within_blocks() -> None:
     """Blocks with offsets of their own must not be taken for agreement or the lack of it."""
     small: list[Trial] = []
@@ -64,8 +70,7 @@ def test_agreement_is_of_differences_within_blocks() -> None:
             small.append(run(m, block, 2 + lift_small - 0.1 * m))
             large.append(run(m, block, 2 + lift_large - 0.05 * m))
     large = [replace(t, id=f"L{t.id}") for t in large]
-    pairs = [(a.id, b.id) for a, b in zip(small, large, strict=True)]
-    found = transfer.check(QUESTION, pairs, [*small, *large], LARGE)
+    found = transfer.check(QUESTION, lineup(small, large), [*small, *large], LARGE)
     assert len(found.pairs) == 8
     assert found.spearman == pytest.approx(1.0)
     assert found.sign == 1.0
@@ -82,7 +87,7 @@ def test_runs_that_failed_are_named_and_left_out() -> None:
     small = [trial(QUESTION.natural, 0, 2, 1, 0), run(1, 0, 1.9), run(2, 0, 1.8)]
     large = [replace(t, id=f"L{t.id}") for t in small]
     large[2] = replace(large[2], status="diverged")
-    found = transfer.check(QUESTION, [(a.id, b.id) for a, b in zip(small, large, strict=True)], [*small, *large], LARGE)
+    found = transfer.check(QUESTION, lineup(small, large), [*small, *large], LARGE)
     assert len(found.pairs) == 1
     assert found.missing == (large[2].id,)
     assert math.isnan(found.spearman), "one mixture has no order"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as replace_fields
 from pathlib import Path
 
 from cuvee.base.errors import DataError, UsageError
@@ -14,6 +15,7 @@ from cuvee.interop.mixturefile import ordered, read_mixture, written_for
 from cuvee.mixture.schedule import Schedule
 from cuvee.plan.choice import Choice
 from cuvee.shards.corpus import Corpus
+from cuvee.study.answer import cited
 from cuvee.study.study import Study
 
 
@@ -106,9 +108,9 @@ def write_card(mix: Mix, out: Path, licences: Sequence[str], name: str) -> None:
         raise UsageError(
             f"--licence names {', '.join(unknown)}", wanted=f"domains of the corpus: {', '.join(mix.corpus.domains)}"
         )
-    study = mix.study
+    study, choice = mix.study, mix.choice
     text = card(
-        mix.choice,
+        replace_fields(choice, citation=cited(choice)) if isinstance(choice, Choice) else choice,
         mix.corpus,
         target_tokens=mix.tokens,
         problem=study.problem if study else None,

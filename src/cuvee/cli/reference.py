@@ -1,15 +1,21 @@
-"""The command reference, made from the commands' signatures: `python -m cuvee.cli.reference > docs/reference/cli.md`."""
+"""Reference pages made from the code: `python -m cuvee.cli.reference docs/reference` writes the commands (`cli.md`) and the
+schema of `choice.json` (`choice.schema.json`)."""
 
 from __future__ import annotations
 
 import inspect
+import json
+import sys
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from typer.models import ArgumentInfo, OptionInfo
 
+from cuvee.base.schema import file_schema
 from cuvee.cli.app import app
+from cuvee.plan.choice import Choice
 
 HEAD = """# Commands
 
@@ -49,5 +55,12 @@ def _option(info: OptionInfo, name: str) -> str:
     return given[0] if given else "--" + name.replace("_", "-")
 
 
+def choice_schema() -> str:
+    """The JSON Schema of a study's `choice.json`."""
+    return json.dumps(file_schema(Choice, "choice.json of a Cuvée study"), indent=1, ensure_ascii=False) + "\n"
+
+
 if __name__ == "__main__":
-    print(markdown(), end="")
+    folder = Path(sys.argv[1])
+    (folder / "cli.md").write_text(markdown(), encoding="utf-8")
+    (folder / "choice.schema.json").write_text(choice_schema(), encoding="utf-8")

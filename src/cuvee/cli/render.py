@@ -12,7 +12,7 @@ from cuvee.base.codec import to_json
 from cuvee.cli.studyfile import Question
 from cuvee.corpus.report import PrepareReport
 from cuvee.interop.registry import EXPORTERS, exporter
-from cuvee.methods.registry import METHODS
+from cuvee.methods.registry import METHODS, citation
 from cuvee.methods.registry import load as load_method
 from cuvee.plan.problem import TRANSFER_FLOOR
 from cuvee.shards.corpus import Corpus
@@ -116,8 +116,10 @@ def method_cards(name: str) -> tuple[str, dict[str, Any]]:
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     options = {f.name: None if f.default is dataclasses.MISSING else repr(f.default) for f in fields}
     card = inspect.getdoc(cls) or ""
-    text = "\n".join([card, "", "options:", *(f"  {key}: {value}" for key, value in options.items())])
-    return text, {"method": name, "card": card, "options": options}
+    cite = citation(name)
+    parts = [card, "", "options:", *(f"  {key}: {value}" for key, value in options.items())]
+    text = "\n".join([*parts, *(["", "to cite:", *(f"  {line}" for line in cite)] if cite else [])])
+    return text, {"method": name, "card": card, "options": options, "citation": list(cite)}
 
 
 def exporters_text() -> tuple[str, dict[str, Any]]:

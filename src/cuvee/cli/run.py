@@ -157,3 +157,11 @@ def finish(question: Question, study: Study, choice: Choice, found: Sequence[Ver
         "study": str(question.folder),
     }
     return text, value
+
+
+def front_of(question: Question, a: str, b: str, points: int) -> Result:
+    """The front of two objectives, and the report with it."""
+    study = open_study(question, "refuse")
+    front = study.pareto(a, b, points)
+    path = write_report(study, question.report)
+    return f"{front}\nreport: {path}", {"front": to_json(front), "report": str(path)}

@@ -10,18 +10,6 @@ from cuvee.plan.choice import Choice, Estimate, Verification
 from cuvee.plan.problem import TRANSFER_FLOOR, Problem
 from cuvee.shards.corpus import Corpus
 
-CITATIONS: dict[str, tuple[str, ...]] = {
-    "regression": (
-        "Liu et al. 2024, RegMix: Data Mixture as Regression for Language Model Pre-training, arXiv:2407.01492",
-        "Ye et al. 2024, Data Mixing Laws, arXiv:2403.16952",
-    ),
-    "unimax": ("Chung et al. 2023, UniMax: Fairer and more Effective Language Sampling, arXiv:2304.09151",),
-    "temperature": (
-        "Conneau et al. 2020, Unsupervised Cross-lingual Representation Learning at Scale, arXiv:1911.02116",
-    ),
-}
-"""Method -> what its rule is from."""
-
 
 def card(
     choice: Choice | Schedule,
@@ -56,7 +44,7 @@ def card(
     lines += ["", "## How it was found", "", *_story(found, problem, target_tokens)]
     lines += ["", "## How sure", "", *_certainty(found, problem, verification)]
     lines += ["", "## Provenance", "", *_provenance(corpus, problem)]
-    lines += ["", "## How to cite", "", *[f"- {c}" for c in CITATIONS.get(found.method if found else "", ())]]
+    lines += ["", "## How to cite", "", *[f"- {c}" for c in (found.citation if found else ())]]
     return "\n".join([*lines, f"- Cuvée {__version__}, which made this card", ""])
 
 

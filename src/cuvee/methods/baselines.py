@@ -57,6 +57,9 @@ class Temperature:
     """
 
     name: ClassVar[str] = "temperature"
+    citation: ClassVar[tuple[str, ...]] = (
+        "Conneau et al. 2020, Unsupervised Cross-lingual Representation Learning at Scale, arXiv:1911.02116",
+    )
     tau: float = 2.0
 
     def __post_init__(self) -> None:
@@ -83,6 +86,9 @@ class UniMax:
     """
 
     name: ClassVar[str] = "unimax"
+    citation: ClassVar[tuple[str, ...]] = (
+        "Chung et al. 2023, UniMax: Fairer and more Effective Language Sampling, arXiv:2304.09151",
+    )
     max_epochs: float | None = None
 
     def __post_init__(self) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
-from cuvee.plan.choice import Choice
+from cuvee.mixture.weights import Mixture
+from cuvee.plan.choice import Choice, Estimate
 from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Plan, Trial
 
@@ -17,7 +18,7 @@ class Method(Protocol):
 
     Both calls depend on their arguments only. `trials` are the trials of earlier search rounds, done and not, sorted by
     id; `rng` is a fresh generator for the call, so the same study proposes and chooses the same again. A method never
-    changes its arguments.
+    changes its arguments. What the rule is from stands in a class variable `citation`, a tuple of strings, if anything.
     """
 
     name: ClassVar[str]
@@ -31,3 +32,13 @@ class Method(Protocol):
 
     def choose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> Choice:
         """The schedule to use, given the trials so far (perhaps none): always in `problem.feasible()`."""
+
+
+@runtime_checkable
+class Predictive(Protocol):
+    """A method that can also say what mixtures would do which it did not choose."""
+
+    def predict(
+        self, problem: Problem, trials: Sequence[Trial], mixtures: Sequence[Mixture]
+    ) -> tuple[tuple[Estimate, ...], ...]:
+        """For each mixture the estimates that a choice of it would carry; empty ones when too few runs are done."""

@@ -31,6 +31,9 @@ class Random:
     """
 
     name: ClassVar[str] = "random"
+    citation: ClassVar[tuple[str, ...]] = (
+        "Liu et al. 2024, RegMix: Data Mixture as Regression for Language Model Pre-training, arXiv:2407.01492",
+    )
     runs: int = 48
     blocks: int = 4
 

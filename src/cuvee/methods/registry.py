@@ -49,5 +49,13 @@ def load(name: str) -> type[Method]:
     return cast(type[Method], found)
 
 
+def citation(name: str) -> tuple[str, ...]:
+    """What the rule of the method `name` is from; empty when it says nothing or is not found here."""
+    try:
+        return tuple(getattr(load(name), "citation", ()))
+    except UsageError:
+        return ()
+
+
 def _published() -> dict[str, str]:
     return {point.name: point.value for point in entry_points(group="cuvee.methods")}

@@ -16,11 +16,11 @@ import numpy as np
 
 from cuvee.base.errors import UsageError
 from cuvee.methods.contract import Method
-from cuvee.methods.report import report
+from cuvee.methods.report import estimates, report
 from cuvee.mixture.designs import anchors, dirichlet
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Array, Mixture
-from cuvee.plan.choice import Choice
+from cuvee.plan.choice import Choice, Estimate, Simplified
 from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Plan, Trial
 from cuvee.predict.combine import named, select
@@ -60,6 +60,10 @@ class Regression:
     """
 
     name: ClassVar[str] = "regression"
+    citation: ClassVar[tuple[str, ...]] = (
+        "Liu et al. 2024, RegMix: Data Mixture as Regression for Language Model Pre-training, arXiv:2407.01492",
+        "Ye et al. 2024, Data Mixing Laws, arXiv:2403.16952",
+    )
     runs: int = 48
     blocks: int = 4
     rounds: int = 2
@@ -102,7 +106,18 @@ class Regression:
         question = ask(problem, posterior, table)
         optimum = minimise(question, _starts(problem, table))
         simple_D = simplify(question, optimum.w_D, tiny=TINY, step=STEP, cost=SIMPLER)
-        return report(self.name, problem, table, label, question, optimum, simple_D)
+        simplified = _simplified(problem, question, optimum.w_D, simple_D)
+        return report(self.name, problem, table, label, question, optimum.guarded, simple_D, simplified)
+
+    def predict(
+        self, problem: Problem, trials: Sequence[Trial], mixtures: Sequence[Mixture]
+    ) -> tuple[tuple[Estimate, ...], ...]:
+        """The estimates of any mixtures, by the fit that `choose` would choose from; empty ones when too few runs are done."""
+        table = Table.from_trials(problem, trials)
+        if len(table.ids) < FEWEST:
+            return tuple(() for _ in mixtures)
+        question = ask(problem, self._posterior(problem, table)[1], table)
+        return tuple(estimates(problem, question, mixture.shares) for mixture in mixtures)
 
     def _goals(self) -> tuple[int, ...]:
         """Trials in total after each round."""
@@ -172,6 +187,15 @@ def ask(problem: Problem, posterior: Posterior, table: Table) -> Question:
         rules.append(GuardRule(guard.name, a_T, allowed, guard.probability, level - base, abs(base)))
     objective_T = mean_weights(problem.objective, problem.scored)
     return Question(posterior, problem.feasible(), natural_D, objective_T, tuple(rules))
+
+
+def _simplified(problem: Problem, question: Question, optimum_D: Array, w_D: Array) -> Simplified | None:
+    if np.array_equal(w_D, optimum_D):
+        return None
+    triples = zip(problem.domains, optimum_D.tolist(), w_D.tolist(), strict=True)
+    dropped = {domain: share for domain, share, left in triples if left == 0 and share > 1e-9}
+    cost = float(question.value(w_D) - question.value(optimum_D))
+    return Simplified(dropped, STEP, max(cost, 0.0))
 
 
 def _mixture(problem: Problem, w_D: Array) -> Mixture:

@@ -14,10 +14,10 @@ from scipy.stats import spearmanr
 from cuvee.methods import explain
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Array, Mixture
-from cuvee.plan.choice import Check, Choice, Estimate, Range
+from cuvee.plan.choice import Check, Choice, Estimate, Range, Simplified
 from cuvee.plan.problem import Guard, Problem
 from cuvee.predict.combine import predict_blocks
-from cuvee.predict.optimise import GuardRule, Optimum, Question, near_optimal
+from cuvee.predict.optimise import GuardRule, Question, near_optimal
 from cuvee.predict.solver import ROOM
 from cuvee.predict.table import Table
 
@@ -26,19 +26,31 @@ TOLERANCE = 0.002
 
 
 def report(
-    method: str, problem: Problem, table: Table, predictor: str, question: Question, optimum: Optimum, w_D: Array
+    method: str,
+    problem: Problem,
+    table: Table,
+    predictor: str,
+    question: Question,
+    guarded: bool,
+    w_D: Array,
+    simplified: Simplified | None,
 ) -> Choice:
-    """The choice of `w_D`, a simplification of `optimum`, as `predictor`'s fit to `table` sees it."""
+    """The choice of `w_D` as `predictor`'s fit to `table` sees it.
+
+    Args:
+        guarded: Whether a mixture was found that keeps the guards.
+        simplified: What was done to the optimum to get `w_D`.
+    """
     mixture = Mixture.from_array(problem.domains, w_D)
     predicted = estimates(problem, question, w_D)
     # where no mixture keeps the guards there is no set of good ones to give the extent of
-    ranges = _ranges(problem, question, w_D) if optimum.guarded else ()
+    ranges = _ranges(problem, question, w_D) if guarded else ()
     checks, figures = _checks(question, table), _figures(question, table)
     why = (
         explain.evidence(predictor, len(table.ids), len(table.blocks), table.left_out, figures),
         *explain.bounds(problem, question.feasible, w_D),
-        *_guards(problem, question, predicted, w_D, optimum.guarded),
-        *_simpler(question, optimum, w_D),
+        *_guards(problem, question, predicted, w_D, guarded),
+        *_simpler(simplified),
         explain.certainty(predicted[0]),
         *((explain.flatness(ranges),) if ranges else ()),
     )
@@ -51,7 +63,8 @@ def report(
         "convex": float(question.posterior.full.convex(question.a_T)),
     }
     schedule = Schedule.constant(mixture)
-    return Choice(method, schedule, predicted, ranges, why, tuple(sorted(table.ids)), checks, diagnostics)
+    evidence = tuple(sorted(table.ids))
+    return Choice(method, schedule, predicted, ranges, why, evidence, checks, diagnostics, simplified)
 
 
 def estimates(problem: Problem, question: Question, w_D: Array) -> tuple[Estimate, ...]:
@@ -116,8 +129,11 @@ def _guards(
     return tuple(lines)
 
 
-def _simpler(question: Question, optimum: Optimum, w_D: Array) -> tuple[str, ...]:
-    cost = question.value(w_D) - optimum.value
-    if np.array_equal(w_D, optimum.w_D):
+def _simpler(simplified: Simplified | None) -> tuple[str, ...]:
+    if simplified is None:
         return ()
-    return (f"Tiny shares were dropped and the rest rounded, at a predicted cost of {max(cost, 0):.5f} bits/byte.",)
+    dropped = [f"{domain} ({explain.percent(share)})" for domain, share in simplified.dropped.items()]
+    first = f"Left out for their tiny shares: {explain.listed(dropped)}; the rest" if dropped else "Shares"
+    return (
+        f"{first} rounded to {explain.percent(simplified.step)}, at a predicted cost of {simplified.cost:.5f} bits/byte.",
+    )

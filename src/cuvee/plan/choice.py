@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from cuvee.mixture.schedule import Schedule
 from cuvee.plan.problem import Proxy
+from cuvee.plan.provenance import Provenance
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,16 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Simplified:
+    """What was done to the optimum so that people can use it: shares of domains left out (domain -> share), the step the
+    others were rounded to, and the predicted cost in bits/byte."""
+
+    dropped: Mapping[str, float]
+    step: float
+    cost: float
+
+
+@dataclass(frozen=True)
 class Choice:
     """The schedule to use.
 
@@ -59,6 +70,9 @@ class Choice:
         evidence: Ids of the trials it rests on.
         checks: Predicted against measured, each trial predicted without its own block.
         diagnostics: Named figures, such as the leave-one-block-out rank correlation.
+        simplified: Tiny shares dropped and the rest rounded; None when the optimum was left as it is.
+        provenance: What the prediction rests on; None in files of versions that did not record it.
+        citation: What the method's rule is from.
     """
 
     method: str
@@ -69,6 +83,9 @@ class Choice:
     evidence: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
     diagnostics: Mapping[str, float] = field(default_factory=dict)
+    simplified: Simplified | None = None
+    provenance: Provenance | None = None
+    citation: tuple[str, ...] = ()
 
     def estimate(self, name: str) -> Estimate | None:
         """The prediction of that name."""

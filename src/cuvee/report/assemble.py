@@ -8,70 +8,113 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cuvee.plan.choice import Check, Choice, Estimate
-from cuvee.plan.problem import Problem, smallest_sound_proxy
+from cuvee.plan.choice import Check, Choice, Verification
+from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Trial
+from cuvee.report.basis import basis, facts, standing
+from cuvee.report.caveats import warnings
 from cuvee.report.data import (
-    AggregationRow,
     ArmRow,
     CostRow,
     CurveRow,
     Evidence,
     Fact,
-    GainRow,
-    GuardRow,
     PhaseRow,
     ReportData,
     Role,
     RunRow,
+    ScaleRows,
+    TransferRows,
     Usage,
     WeightRow,
 )
-from cuvee.report.text import count, listed, percent, plural, ratio
-from cuvee.report.verdict import finite, label, objective, verdict, verified_arm, warnings, without_stale
+from cuvee.report.gains import aggregations, gains, guards, is_natural, objective_weights
+from cuvee.report.text import count, finite, listed, percent, plural
+from cuvee.report.verdict import label, verdict, without_stale
 from cuvee.study import judge
 
 
 def assemble(evidence: Evidence) -> ReportData:
     """All that the report of this evidence says."""
     evidence = without_stale(evidence)
-    problem, choice, verification = evidence.problem, evidence.choice, evidence.verification
-    arm = verified_arm(verification, "choice")
-    predicted, verified = choice.predicted if choice else (), arm.estimates if arm else ()
-    guards = _guards(problem, predicted, verified)
-    runs = _runs(problem, evidence.trials)
-    # a verified difference is relative to natural on the verify split, a predicted one to natural on the search split
-    level = _natural_level(problem, evidence.verification_trials if arm else evidence.trials)
-    arms = verification.arms if verification else ()
+    problem, choice = evidence.problem, evidence.choice
+    guard_rows = guards(evidence)
     return ReportData(
         study=evidence.name,
         title=f"How to mix {len(problem.domains)} domains for a run of {count(problem.target_tokens)} tokens",
         question=_question(problem, evidence.method),
-        verdict=verdict(evidence, level, guards),
-        warnings=warnings(evidence, guards),
+        verdict=verdict(evidence, guard_rows),
+        warnings=warnings(evidence, guard_rows),
         why=choice.why if choice else (),
         weights=_weights(problem, choice) if choice else (),
         phases=tuple(PhaseRow(p.start, p.mixture.as_dict()) for p in choice.schedule.phases) if choice else (),
         tolerance=choice.near_optimal[0].tolerance if choice and choice.near_optimal else None,
-        gains=_gains(problem, predicted, verified),
-        guards=guards,
-        aggregations=_aggregations(problem, predicted, verified),
-        arms=tuple(ArmRow(a.name, label(a.name), a.estimates[0], a.blocks, a.differences) for a in arms if a.estimates),
-        detectable=finite(verification.detectable) if verification else None,
-        missing=verification.missing if verification else (),
+        simplified=choice.simplified if choice else None,
+        gains=gains(evidence),
+        guards=guard_rows,
+        aggregations=aggregations(evidence),
+        alternatives=evidence.alternatives.choices if evidence.alternatives else (),
+        front=evidence.front,
+        verifications=_verifications(evidence),
+        transfer=_transfer(evidence),
         checks=choice.checks if choice else (),
         rank_correlation=rank_correlation(choice.checks) if choice else None,
         diagnostics=dict(choice.diagnostics) if choice else {},
-        runs=runs,
+        runs=_runs(problem, evidence.trials),
         curves=tuple(c for t in evidence.trials if (c := _curve(problem, t)) is not None),
         costs=_costs(evidence),
         usage=_usage(evidence, choice) if choice else None,
-        provenance=_provenance(evidence, runs),
+        provenance=facts(evidence),
+        basis=basis(standing(evidence, evidence.trials)),
+        citation=evidence.citation,
+    )
+
+
+def _verifications(evidence: Evidence) -> tuple[ScaleRows, ...]:
+    found: list[ScaleRows] = []
+    scales: tuple[tuple[Literal["proxy", "large"], Verification | None, tuple[Trial, ...]], ...] = (
+        ("proxy", evidence.verification, evidence.verification_trials),
+        ("large", evidence.larger, evidence.larger_trials),
+    )
+    for scale, verification, trials in scales:
+        if verification is not None:
+            at = verification.proxy or evidence.problem.proxy
+            where = "Proxy scale" if scale == "proxy" else "Larger scale"
+            found.append(
+                ScaleRows(
+                    scale=scale,
+                    title=f"{where}: {at.size} parameters, {count(at.tokens)} tokens",
+                    arms=tuple(
+                        ArmRow(a.name, label(a.name), a.estimates[0], a.blocks, a.differences)
+                        for a in verification.arms
+                        if a.estimates
+                    ),
+                    detectable=finite(verification.detectable),
+                    missing=verification.missing,
+                    basis=basis(standing(evidence, trials, at)),
+                )
+            )
+    return tuple(found)
+
+
+def _transfer(evidence: Evidence) -> TransferRows | None:
+    found = evidence.transfer
+    if found is None:
+        return None
+    return TransferRows(
+        title=f"From {evidence.problem.proxy.size} to {found.proxy.size} parameters, {count(found.proxy.tokens)} tokens",
+        pairs=found.pairs,
+        spearman=finite(found.spearman),
+        low=finite(found.low),
+        high=finite(found.high),
+        sign=finite(found.sign),
+        missing=len(found.missing),
+        basis=basis(standing(evidence, evidence.transfer_trials, found.proxy)),
     )
 
 
@@ -124,79 +167,8 @@ def _weights(problem: Problem, choice: Choice) -> tuple[WeightRow, ...]:
     return tuple(sorted(rows, key=lambda r: -r.share))
 
 
-def _gains(problem: Problem, predicted: tuple[Estimate, ...], verified: tuple[Estimate, ...]) -> tuple[GainRow, ...]:
-    """The objective, its targets by weight, then whatever else is scored."""
-    if not predicted and not verified:
-        return ()
-    weight = _objective_weights(problem)
-    names = sorted(problem.scored, key=lambda d: -weight.get(d, 0))
-    rows = (GainRow(d, weight.get(d, 0.0), _of_domain(predicted, d), _of_domain(verified, d)) for d in names)
-    known = (r for r in rows if r.predicted or r.verified)
-    return (GainRow("objective", 1.0, objective(predicted), objective(verified)), *known)
-
-
-def _objective_weights(problem: Problem) -> dict[str, float]:
-    total = sum(t.weight for t in problem.objective)
-    return {t.name: t.weight / total for t in problem.objective}
-
-
-def _of_domain(estimates: tuple[Estimate, ...], domain: str) -> Estimate | None:
-    # the objective stands first and guards last, so that a domain may be called `objective` or `guard:x`
-    return next((e for e in estimates[1:] if e.name == domain), None)
-
-
-def _guards(problem: Problem, predicted: tuple[Estimate, ...], verified: tuple[Estimate, ...]) -> tuple[GuardRow, ...]:
-    def find(estimates: tuple[Estimate, ...], name: str) -> Estimate | None:
-        return next((e for e in reversed(estimates) if e.name == f"guard:{name}"), None)
-
-    return tuple(
-        GuardRow(
-            name=g.name,
-            targets=tuple(t.name for t in g.targets),
-            tolerance=g.tolerance,
-            probability=g.probability,
-            predicted=find(predicted, g.name),
-            verified=find(verified, g.name),
-        )
-        for g in problem.guards
-    )
-
-
-def _aggregations(
-    problem: Problem, predicted: tuple[Estimate, ...], verified: tuple[Estimate, ...]
-) -> tuple[AggregationRow, ...]:
-    """The declared objective beside two other means and the worst domain."""
-
-    def means(estimates: tuple[Estimate, ...]) -> NDArray[np.float64] | None:
-        found = [_of_domain(estimates, d) for d in problem.domains]
-        return np.array([e.mean for e in found if e is not None]) if found and all(found) else None
-
-    def row(name: str, weights_D: NDArray[np.float64]) -> AggregationRow:
-        values = [None if m is None else float(weights_D @ m) for m in (predicted_D, verified_D)]
-        return AggregationRow(name, *values)
-
-    predicted_D, verified_D = means(predicted), means(verified)
-    if predicted_D is None and verified_D is None:
-        return ()
-    declared, count_D = [objective(predicted), objective(verified)], len(problem.domains)
-    tokens_D = np.array(problem.tokens, np.float64)
-    worst = [None if m is None else float(m.max()) for m in (predicted_D, verified_D)]
-    return (
-        AggregationRow("The declared objective", *(e.mean if e else None for e in declared)),
-        row("Mean over all domains", np.full(count_D, 1 / count_D)),
-        row("Mean over all domains by their tokens", tokens_D / tokens_D.sum()),
-        AggregationRow("The domain that gains least or loses most", *worst),
-    )
-
-
 def _role(problem: Problem, trial: Trial) -> Role:
-    return "natural" if tuple(p.mixture for p in trial.plan.schedule.phases) == (problem.natural,) else "proposed"
-
-
-def _natural_level(problem: Problem, trials: Iterable[Trial]) -> float:
-    """Natural's mean objective in bits/byte; NaN without a finished run of it."""
-    found = [judge.value(problem.objective, t) for t in trials if t.status == "done" and _role(problem, t) == "natural"]
-    return float(np.mean(found)) if found else math.nan
+    return "natural" if is_natural(problem, trial) else "proposed"
 
 
 def _runs(problem: Problem, trials: Iterable[Trial]) -> tuple[RunRow, ...]:
@@ -219,7 +191,7 @@ def _runs(problem: Problem, trials: Iterable[Trial]) -> tuple[RunRow, ...]:
 
 
 def _curve(problem: Problem, trial: Trial) -> CurveRow | None:
-    weights = _objective_weights(problem)
+    weights = objective_weights(problem)
     curves = {c.target: c for c in trial.curves if c.target in weights and c.bits_per_byte}
     if set(curves) != set(weights):
         return None
@@ -232,24 +204,19 @@ def _curve(problem: Problem, trial: Trial) -> CurveRow | None:
 
 
 def _costs(evidence: Evidence) -> tuple[CostRow, ...]:
-    stages = (("Search", evidence.trials), ("Verification", evidence.verification_trials))
-    rows = [
-        CostRow(
-            stage=name,
-            runs=len(trials),
-            tokens=sum(sum(t.realised) for t in trials),
-            cpu_seconds=sum(t.cost.cpu_seconds for t in trials),
-            flops=sum(t.cost.flops for t in trials),
-        )
-        for name, trials in stages
-        if trials
-    ]
-    if len(rows) > 1:
-        a, b = rows
-        rows.append(
-            CostRow("Together", a.runs + b.runs, a.tokens + b.tokens, a.cpu_seconds + b.cpu_seconds, a.flops + b.flops)
-        )
-    return tuple(rows)
+    stages = {name: trials for name, trials in evidence.stages.items() if trials}
+    rows = [_cost(name, trials) for name, trials in stages.items()]
+    return tuple(rows) if len(rows) < 2 else (*rows, _cost("Together", evidence.all_trials))
+
+
+def _cost(name: str, trials: Sequence[Trial]) -> CostRow:
+    return CostRow(
+        stage=name,
+        runs=len(trials),
+        tokens=sum(sum(t.realised) for t in trials),
+        cpu_seconds=sum(t.cost.cpu_seconds for t in trials),
+        flops=sum(t.cost.flops for t in trials),
+    )
 
 
 def _usage(evidence: Evidence, choice: Choice) -> Usage:
@@ -272,39 +239,6 @@ def _usage(evidence: Evidence, choice: Choice) -> Usage:
     )
     shell = f"cuvee export {shlex.quote(evidence.folder)} --to megatron --out blend/"
     return Usage(yaml, plain if len(phases) == 1 else phased, shell, python)
-
-
-def _provenance(evidence: Evidence, runs: tuple[RunRow, ...]) -> tuple[Fact, ...]:
-    problem, trials = evidence.problem, (*evidence.trials, *evidence.verification_trials)
-    proxy, scale = problem.proxy, problem.proxy.tokens / problem.target_tokens
-    smallest = min(zip(problem.pools, problem.domains, strict=True))
-    sound = smallest_sound_proxy(problem.tokens, problem.target_tokens, proxy.seq_len)
-    noise = judge.noise(problem, evidence.trials)
-    recipe = f"{proxy.steps:,} steps of {proxy.sequences_per_step} × {proxy.seq_len} tokens, peak learning rate"
-    facts = [
-        Fact("r/R", f"{ratio(scale)} ({count(proxy.tokens)} of {count(problem.target_tokens)} tokens)"),
-        Fact("Smallest pool", f"{smallest[0] // proxy.seq_len:,} sequences ({smallest[1]}); 100 are sound"),
-        Fact("Smallest sound proxy", f"{count(sound)} tokens"),
-        Fact("Proxy", f"{proxy.size} parameters, {recipe} {proxy.peak_learning_rate:.2e}, {proxy.precision}"),
-        Fact(
-            "Paired noise",
-            "not known" if math.isnan(noise) else f"{noise:.4f} bits/byte between blocks (standard deviation)",
-        ),
-        Fact("Blocks", f"{len({r.block for r in runs})} in the search, {_fresh(evidence)} fresh in the verification"),
-        Fact("Seed", str(problem.seed)),
-        Fact("Corpus fingerprint", evidence.fingerprint),
-        Fact("Training recipe", str(evidence.recipe)),
-    ]
-    for key in dict.fromkeys(k for t in trials for k in t.provenance):
-        values = sorted({t.provenance.get(key, "not recorded") for t in trials})
-        facts.append(Fact(key.replace("_", " "), ", ".join(values)))
-    facts += [Fact("Edited", edit) for edit in evidence.edits]
-    return tuple(facts)
-
-
-def _fresh(evidence: Evidence) -> int:
-    arms = evidence.verification.arms if evidence.verification else ()
-    return len({b for a in arms for b in a.blocks})
 
 
 def rank_correlation(checks: tuple[Check, ...]) -> float | None:

@@ -8,7 +8,7 @@ from cuvee.audit.infer import Inference
 from cuvee.base.files import replace
 from cuvee.report.charts import OTHER, WINE, Chart, axis_title, chart_layout, row_axis
 from cuvee.report.data import Fact
-from cuvee.report.render import escape, facts_html, figure, page, table_of
+from cuvee.report.html import escape, facts_html, figure, page, table_of
 from cuvee.report.text import percent
 
 FOOT = "Shares are shares of the bytes of text. Intervals are 90 %, from simulations."

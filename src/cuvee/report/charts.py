@@ -7,13 +7,12 @@ of HTML in texts, so every name goes through `words`.
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cuvee.plan.choice import Estimate
-from cuvee.report.data import ReportData, RunRow, WeightRow
+from cuvee.report.data import ReportData, RunRow, ScaleRows, WeightRow
 from cuvee.report.text import interval, percent, signed
 
 WINE, NATURAL, INK, RULE, OTHER, ALARM = "#8b1e3f", "#7b838f", "#23262b", "#e3e5e9", "#b9a3ab", "#c2570c"
@@ -37,7 +36,7 @@ class Chart:
 
 def charts(data: ReportData) -> dict[str, Chart]:
     """Every chart for which there are numbers, by id."""
-    made = (_weights(data), _gains(data), _arms(data), _checks(data), _runs(data), _curves(data))
+    made = (_weights(data), _gains(data), *map(_arms, data.verifications), _runs(data), _curves(data))
     return {c.id: c for c in made if c is not None}
 
 
@@ -96,10 +95,10 @@ def _weights(data: ReportData) -> Chart | None:
     caps = [(i, r) for i, r in enumerate(rows) if r.cap < 1 and r.cap <= right]
     if caps:
         bar = {"symbol": "line-ns-open", "size": 15, "color": INK, "line": {"width": 1.6}}
-        traces.append(_points([r.cap for _, r in caps], [i for i, _ in caps], bar, "cap", [_cap(r) for _, r in caps]))
+        traces.append(points([r.cap for _, r in caps], [i for i, _ in caps], bar, "cap", [_cap(r) for _, r in caps]))
     grey = {"size": 10, "color": NATURAL, "symbol": "diamond"}
-    traces.append(_points([r.natural for r in rows], place, grey, "natural", [_hover(r) for r in rows]))
-    chosen = _points([r.share for r in rows], place, {"size": 12, "color": WINE}, "choice", [_hover(r) for r in rows])
+    traces.append(points([r.natural for r in rows], place, grey, "natural", [_hover(r) for r in rows]))
+    chosen = points([r.share for r in rows], place, {"size": 12, "color": WINE}, "choice", [_hover(r) for r in rows])
     traces.append(chosen)
     x = axis_title("share of tokens") | {"tickformat": ".0%", "range": [-0.012 * right, right]}
     layout = chart_layout(110 + (30 if len(rows) <= 15 else 22) * len(rows), x=x, y=row_axis([r.domain for r in rows]))
@@ -118,7 +117,8 @@ def _cap(row: WeightRow) -> str:
     return f"cap of {words(row.domain, 60)}: {percent(row.cap)}, {row.cap_epochs:.3g} epochs"
 
 
-def _points(x: Sequence[float], y: Sequence[float], marker: dict[str, Any], name: str, hover: Sequence[str]) -> Trace:
+def points(x: Sequence[float], y: Sequence[float], marker: dict[str, Any], name: str, hover: Sequence[str]) -> Trace:
+    """Markers with texts to hover over."""
     place = {"x": list(x), "y": list(y), "text": list(hover), "hovertemplate": "%{text}<extra></extra>"}
     return {"type": "scatter", "mode": "markers", "name": name, "marker": marker, **place}
 
@@ -143,7 +143,7 @@ def _estimates(pairs: Sequence[tuple[float, Estimate, str]], name: str, marker: 
         "color": marker["line"]["color"],
     }
     hover = [f"<b>{words(label, 60)}</b><br>{name} {interval(e)}" for _, e, label in pairs]
-    return _points([e.mean for _, e, _ in pairs], [r for r, _, _ in pairs], marker, name, hover) | {"error_x": error}
+    return points([e.mean for _, e, _ in pairs], [r for r, _, _ in pairs], marker, name, hover) | {"error_x": error}
 
 
 def _zero(rows: int) -> dict[str, Any]:
@@ -162,10 +162,16 @@ def _gains(data: ReportData) -> Chart | None:
     names = [OBJECTIVE, *(r.name for r in rows[1:])]
     hollow = {"size": 9, "color": "#ffffff", "line": {"width": 1.8, "color": OTHER}}
     solid = {"size": 9, "color": WINE, "line": {"width": 0, "color": WINE}}
-    predicted = [(i - 0.16, r.predicted, names[i]) for i, r in enumerate(rows) if r.predicted]
-    verified = [(i + 0.16, r.verified, names[i]) for i, r in enumerate(rows) if r.verified]
-    traces = [_estimates(predicted, "predicted", hollow)] if predicted else []
-    traces += [_estimates(verified, "verified on fresh runs", solid)] if verified else []
+    dark = {"size": 9, "color": INK, "symbol": "square", "line": {"width": 0, "color": INK}}
+    predicted = [(i - 0.22, r.predicted, names[i]) for i, r in enumerate(rows) if r.predicted]
+    verified = [(float(i), r.verified, names[i]) for i, r in enumerate(rows) if r.verified]
+    larger = [(i + 0.22, r.larger, names[i]) for i, r in enumerate(rows) if r.larger]
+    sources = (
+        ("predicted", predicted, hollow),
+        ("verified on fresh runs", verified, solid),
+        ("verified on larger fresh runs", larger, dark),
+    )
+    traces = [_estimates(pairs, name, marker) for name, pairs, marker in sources if pairs]
     bold = sum(r.weight > 0 for r in rows)
     layout = chart_layout(
         110 + (34 if len(rows) <= 15 else 26) * len(rows), x=axis_title(_DIFFERENCE), y=row_axis(names, bold=bold)
@@ -177,15 +183,15 @@ def _gains(data: ReportData) -> Chart | None:
     return Chart("gains", caption, tuple(traces), layout)
 
 
-def _arms(data: ReportData) -> Chart | None:
-    rows = [a for a in data.arms if a.name != "natural"]
+def _arms(found: ScaleRows) -> Chart | None:
+    rows = [a for a in found.arms if a.name != "natural"]
     if not rows:
         return None
     traces: list[Trace] = []
     pairs = [(i + 0.22, d, b) for i, a in enumerate(rows) for b, d in zip(a.blocks, a.differences, strict=True)]
     single = {"size": 6, "color": "#c9cdd3"}
     hover = [f"block {b}: {signed(d)}" for _, d, b in pairs]
-    traces.append(_points([d for _, d, _ in pairs], [y for y, _, _ in pairs], single, "single blocks", hover))
+    traces.append(points([d for _, d, _ in pairs], [y for y, _, _ in pairs], single, "single blocks", hover))
     for name, colour in (("choice", WINE), ("", NATURAL)):
         chosen = [(i, a.estimate, a.label) for i, a in enumerate(rows) if (a.name == "choice") == (name == "choice")]
         marker = {"size": 11, "color": colour, "line": {"width": 0, "color": colour}}
@@ -193,37 +199,8 @@ def _arms(data: ReportData) -> Chart | None:
             traces.append(_estimates(chosen, "choice" if name else "other mixtures", marker))
     layout = chart_layout(120 + 40 * len(rows), x=axis_title(_DIFFERENCE), y=row_axis([a.label for a in rows]))
     layout["shapes"] = [_zero(len(rows))]
-    caption = "Verification: difference to natural of each mixture over fresh blocks, on text the search never saw."
-    return Chart("arms", caption, tuple(traces), layout)
-
-
-def _checks(data: ReportData) -> Chart | None:
-    checks = [c for c in data.checks if math.isfinite(c.predicted + c.measured)]
-    if not checks:
-        return None
-    x, y = [c.predicted for c in checks], [c.measured for c in checks]
-    low, high = min(*x, *y, 0.0), max(*x, *y, 0.0)
-    pad = 0.06 * (high - low or 1)
-    ends = [low - pad, high + pad]
-    hover = [f"trial {c.trial[:8]}<br>predicted {signed(c.predicted)}, measured {signed(c.measured)}" for c in checks]
-    marker = {"size": 9, "color": "rgba(139, 30, 63, 0.65)", "line": {"width": 1, "color": "#ffffff"}}
-    line = {
-        "type": "scatter",
-        "mode": "lines",
-        "x": ends,
-        "y": ends,
-        "line": {"color": NATURAL, "dash": "dot", "width": 1.4},
-    }
-    traces = (line | {"name": "prediction = measurement", "hoverinfo": "skip"}, _points(x, y, marker, "trials", hover))
-    layout = chart_layout(
-        520,
-        x=axis_title("predicted from the other blocks, bits/byte against natural")
-        | {"range": ends, "constrain": "domain"},
-        y=axis_title("measured") | {"range": ends, "scaleanchor": "x", "constrain": "domain"},
-    )
-    return Chart(
-        "checks", "Each trial's difference to natural: predicted without its own block, and measured.", traces, layout
-    )
+    caption = f"{found.title}. Difference to natural of each mixture over fresh blocks, on text the search never saw."
+    return Chart(f"arms-{found.scale}", caption, tuple(traces), layout)
 
 
 def _runs(data: ReportData) -> Chart | None:
@@ -242,12 +219,12 @@ def _runs(data: ReportData) -> Chart | None:
         rows = [r for r in data.runs if r.role == role and r.loss is not None]
         if rows:
             hover = [f"trial {r.id[:8]}, block {r.block}<br>{r.loss:.4f} bits/byte" for r in rows]
-            traces.append(_points([place[r.id] for r in rows], [r.loss or 0 for r in rows], marker, role, hover))
+            traces.append(points([place[r.id] for r in rows], [r.loss or 0 for r in rows], marker, role, hover))
     lost = [r for r in data.runs if r.loss is None]
     if lost:
         hover = [f"trial {r.id[:8]}: {r.status}<br>{words(r.message, 90)}" for r in lost]
         cross = {"size": 10, "color": ALARM, "symbol": "x"}
-        traces.append(_points([place[r.id] for r in lost], [top] * len(lost), cross, "failed or diverged", hover))
+        traces.append(points([place[r.id] for r in lost], [top] * len(lost), cross, "failed or diverged", hover))
     axis = {"tickvals": list(range(len(blocks))), "ticktext": [f"block {b}" for b in blocks], "showgrid": False}
     layout = chart_layout(
         380, x=axis | {"range": [-0.6, len(blocks) - 0.4]}, y=axis_title("objective, bits/byte (lower is better)")

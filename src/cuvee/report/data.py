@@ -10,16 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from cuvee.plan.choice import Check, Choice, Estimate, Verification
+from cuvee.plan.choice import Check, Choice, Estimate, Simplified, Verification
 from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Status, Trial
+from cuvee.study.alternatives import Alternative, Alternatives, Front
+from cuvee.study.transfer import Pair, Transfer
 
 
 @dataclass(frozen=True)
 class Evidence:
     """What a report reads of a study: the question, the runs that ended, and what was made of them so far.
 
-    `recipe` numbers the training code of the runs; `stale` says that a verification of an earlier choice was left out.
+    `recipe` numbers the training code of the runs; `larger` is the verification at the larger scale; `transfer_trials` are
+    the larger runs of the transfer check; `stale` says that a verification of an earlier choice was left out.
     """
 
     name: str
@@ -32,11 +35,34 @@ class Evidence:
     verification_trials: tuple[Trial, ...] = ()
     choice: Choice | None = None
     verification: Verification | None = None
+    larger: Verification | None = None
+    larger_trials: tuple[Trial, ...] = ()
+    transfer: Transfer | None = None
+    transfer_trials: tuple[Trial, ...] = ()
+    alternatives: Alternatives | None = None
+    front: Front | None = None
+    citation: tuple[str, ...] = ()
+    tokenizer: str = ""
     edits: tuple[str, ...] = ()
     stale: bool = False
 
+    @property
+    def stages(self) -> dict[str, tuple[Trial, ...]]:
+        """The runs by what they were made for, as a reader calls it."""
+        return {
+            "Search": self.trials,
+            "Transfer check": self.transfer_trials,
+            "Verification": self.verification_trials,
+            "Verification at the larger scale": self.larger_trials,
+        }
 
-Level = Literal["gain", "guard", "none", "worse", "unverified", "missing"]
+    @property
+    def all_trials(self) -> tuple[Trial, ...]:
+        """Every run."""
+        return tuple(t for trials in self.stages.values() for t in trials)
+
+
+Level = Literal["gain", "guard", "scale", "none", "worse", "unverified", "missing"]
 GuardState = Literal["holds", "not confirmed", "does not hold", "unknown"]
 Role = Literal["natural", "proposed"]
 
@@ -86,12 +112,30 @@ class PhaseRow:
 
 @dataclass(frozen=True)
 class GainRow:
-    """A difference to natural, predicted and verified. `weight` is the target's share of the objective, 0 outside it."""
+    """What the choice does to one target.
+
+    Args:
+        weight: The target's share of the objective; 0 outside it.
+        unit: Of the values.
+        level: Natural's own loss; None where it is not known or is no loss that parts of mean something (a margin).
+        predicted, verified, larger: Differences to natural: by the search, in fresh proxies, in fresh larger runs.
+        present, present_larger: Verified differences to the present blend, at both scales.
+    """
 
     name: str
     weight: float
-    predicted: Estimate | None
-    verified: Estimate | None
+    unit: str = "bits/byte"
+    level: float | None = None
+    predicted: Estimate | None = None
+    verified: Estimate | None = None
+    larger: Estimate | None = None
+    present: Estimate | None = None
+    present_larger: Estimate | None = None
+
+    @property
+    def best(self) -> Estimate | None:
+        """The estimate nearest to the target run."""
+        return self.larger or self.verified or self.predicted
 
 
 @dataclass(frozen=True)
@@ -104,11 +148,18 @@ class GuardRow:
     probability: float
     predicted: Estimate | None
     verified: Estimate | None
+    larger: Estimate | None = None
+
+    @property
+    def weakest(self) -> Estimate | None:
+        """The verification in which the guard is least sure to hold; without one the prediction."""
+        found = [e for e in (self.verified, self.larger) if e is not None]
+        return min(found, key=lambda e: -1.0 if math.isnan(e.p_better) else e.p_better) if found else self.predicted
 
     @property
     def state(self) -> GuardState:
-        """By the verification if there is one, else by the prediction."""
-        estimate = self.verified or self.predicted
+        """By the weakest verification if there is one, else by the prediction."""
+        estimate = self.weakest
         if estimate is None or math.isnan(estimate.p_better):
             return "unknown"
         if estimate.p_better >= self.probability:
@@ -123,6 +174,7 @@ class AggregationRow:
     name: str
     predicted: float | None
     verified: float | None
+    larger: float | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +186,32 @@ class ArmRow:
     estimate: Estimate
     blocks: tuple[int, ...]
     differences: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ScaleRows:
+    """A verification: fresh runs of every mixture at one scale. `basis` is what its figures rest on."""
+
+    scale: Literal["proxy", "large"]
+    title: str
+    arms: tuple[ArmRow, ...]
+    detectable: float | None
+    missing: tuple[str, ...]
+    basis: str
+
+
+@dataclass(frozen=True)
+class TransferRows:
+    """The transfer check: the same mixtures at both sizes, and how far their order agrees; None where it is not known."""
+
+    title: str
+    pairs: tuple[Pair, ...]
+    spearman: float | None
+    low: float | None
+    high: float | None
+    sign: float | None
+    missing: int
+    basis: str
 
 
 @dataclass(frozen=True)
@@ -183,7 +261,8 @@ class Usage:
 
 @dataclass(frozen=True)
 class ReportData:
-    """All that a report says: `title` is the question in a line, `study` the study's name."""
+    """All that a report says: `title` is the question in a line, `study` the study's name, `basis` what the figures of the
+    search rest on."""
 
     study: str
     title: str
@@ -194,12 +273,14 @@ class ReportData:
     weights: tuple[WeightRow, ...]
     phases: tuple[PhaseRow, ...]
     tolerance: float | None
+    simplified: Simplified | None
     gains: tuple[GainRow, ...]
     guards: tuple[GuardRow, ...]
     aggregations: tuple[AggregationRow, ...]
-    arms: tuple[ArmRow, ...]
-    detectable: float | None
-    missing: tuple[str, ...]
+    alternatives: tuple[Alternative, ...]
+    front: Front | None
+    verifications: tuple[ScaleRows, ...]
+    transfer: TransferRows | None
     checks: tuple[Check, ...]
     rank_correlation: float | None
     diagnostics: Mapping[str, float]
@@ -208,4 +289,6 @@ class ReportData:
     costs: tuple[CostRow, ...]
     usage: Usage | None
     provenance: tuple[Fact, ...]
+    basis: str
+    citation: tuple[str, ...]
     format: int = 1

@@ -17,7 +17,7 @@ dl.facts dt { color: var(--soft); }
 dl.facts dd { margin: 0; }
 .verdict { margin: 28px 0 0; padding: 22px 26px 24px; background: var(--wash); border-left: 5px solid var(--tone);
   border-radius: 0 8px 8px 0; }
-.gain { --tone: var(--good); } .guard, .none, .unverified { --tone: var(--warn); } .worse { --tone: var(--bad); }
+.gain { --tone: var(--good); } .guard, .scale, .none, .unverified { --tone: var(--warn); } .worse { --tone: var(--bad); }
 .missing { --tone: var(--soft); }
 .badge { display: inline-block; background: var(--tone); color: #fff; font-size: 12px; font-weight: 650; padding: 2px 10px;
   border-radius: 20px; }
@@ -42,13 +42,15 @@ td:first-child, th:first-child { padding-left: 2px; }
 td { min-width: 64px; } td.wide { min-width: 110px; }
 td.name { min-width: 130px; max-width: 300px; }
 tr.strong td { font-weight: 650; }
+td small { color: var(--soft); font-size: 12px; }
 .tag { font-size: 11.5px; border: 1px solid #c9cdd3; border-radius: 10px; padding: 0 7px; color: var(--soft); margin-left: 6px;
   white-space: nowrap; }
 .tag.bad { color: var(--bad); border-color: #e5b5b1; } .tag.good { color: var(--good); border-color: #a9d3c3; }
 figure { margin: 14px 0 4px; }
 figcaption { color: var(--soft); font-size: 13px; }
+.basis { color: var(--soft); font-size: 11.5px; line-height: 1.4; margin: 2px 0; max-width: none; }
 .chart { width: 100%; }
-#checks { max-width: 560px; }
+#checks, #transfer, #front { max-width: 560px; }
 pre { background: var(--wash); border: 1px solid var(--rule); border-radius: 8px; padding: 12px 16px; overflow-x: auto;
   font: 13px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; margin: 8px 0; }
 details { margin: 10px 0; } summary { cursor: pointer; color: var(--wine); font-size: 14.5px; }

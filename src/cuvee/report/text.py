@@ -82,3 +82,19 @@ def listed(names: Sequence[str], most: int = 6) -> str:
     return (
         ", ".join(names) if len(names) <= most else f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"
     )
+
+
+def runs_of(numbers: Sequence[int]) -> str:
+    """Whole numbers in order, neighbours as one: `0 to 3, 7`."""
+    found: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if found and number == found[-1][-1] + 1:
+            found[-1].append(number)
+        else:
+            found.append([number])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in found) or "none"
+
+
+def finite(value: float | None) -> float | None:
+    """None for what is not a number: JSON has no NaN."""
+    return value if value is not None and math.isfinite(value) else None

@@ -1,14 +1,16 @@
-"""The recommendation and how sure, in sentences that a manager can read; and what a reader must be warned of."""
+"""The recommendation and how sure, in sentences that a manager can read."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from cuvee.plan.choice import Arm, Choice, Estimate, Verification
-from cuvee.plan.problem import TRANSFER_FLOOR, Problem
-from cuvee.plan.trial import Trial
+from cuvee.plan.problem import Problem
 from cuvee.report.data import Evidence, GuardRow, Verdict
+from cuvee.report.gains import level, objective
 from cuvee.report.text import count, interval, plural, probability, ratio, signed
 from cuvee.study import judge
 
@@ -27,28 +29,61 @@ def label(name: str) -> str:
     return LABELS.get(name, name)
 
 
-def verdict(evidence: Evidence, natural_loss: float, guards: tuple[GuardRow, ...]) -> Verdict:
-    """What to do and how sure; `natural_loss` is the objective of natural in bits/byte, NaN when unknown."""
-    choice, verification = evidence.choice, evidence.verification
+@dataclass(frozen=True)
+class Tested:
+    """The choice's verification at one scale: in words where, natural's objective there (NaN when unknown)."""
+
+    verification: Verification
+    arm: Arm
+    where: str
+    natural_loss: float
+
+    @property
+    def estimate(self) -> Estimate:
+        """The objective's difference to natural."""
+        return self.arm.estimates[0]
+
+    @property
+    def outcome(self) -> Literal["gain", "none", "worse", "endless"]:
+        """What the interval says; `endless` for one block."""
+        if not math.isfinite(self.estimate.high - self.estimate.low):
+            return "endless"
+        return "gain" if self.estimate.high < 0 else "worse" if self.estimate.low > 0 else "none"
+
+
+def verdict(evidence: Evidence, guards: tuple[GuardRow, ...]) -> Verdict:
+    """What to do and how sure."""
+    choice = evidence.choice
     if choice is None:
         return _no_choice(evidence)
-    arm = verified_arm(verification, "choice")
+    tests = _tests(evidence)
     if choice.schedule.mean(evidence.problem.target_tokens) == evidence.problem.natural:
-        return _keep_natural(choice, verification)
-    if arm is None or verification is None:
-        return _unverified(choice, natural_loss)
-    return _verified(evidence, choice, verification, arm, natural_loss, guards)
+        return _keep_natural(choice, tests)
+    if not tests:
+        return _unverified(choice, level(evidence.problem, evidence.problem.objective, evidence.trials))
+    return _verified(evidence, choice, tests, guards)
+
+
+def _tests(evidence: Evidence) -> tuple[Tested, ...]:
+    """The verifications, the proxies' scale first."""
+    problem, found = evidence.problem, []
+    scales = (
+        ("proxies", evidence.verification, evidence.verification_trials),
+        ("larger runs", evidence.larger, evidence.larger_trials),
+    )
+    for name, verification, trials in scales:
+        arm = verified_arm(verification, "choice")
+        if verification is not None and arm is not None:
+            size = (verification.proxy or problem.proxy).size
+            natural_loss = level(problem, problem.objective, trials)
+            found.append(Tested(verification, arm, f"{name} of {size} parameters", natural_loss))
+    return tuple(found)
 
 
 def verified_arm(verification: Verification | None, name: str) -> Arm | None:
     """The arm of that name with its estimates, if it was verified."""
     arms = verification.arms if verification is not None else ()
     return next((a for a in arms if a.name == name and a.estimates), None)
-
-
-def objective(estimates: tuple[Estimate, ...]) -> Estimate | None:
-    """The objective's estimate: the first."""
-    return estimates[0] if estimates else None
 
 
 def _no_choice(evidence: Evidence) -> Verdict:
@@ -61,8 +96,8 @@ def _no_choice(evidence: Evidence) -> Verdict:
     )
 
 
-def _keep_natural(choice: Choice, verification: Verification | None) -> Verdict:
-    more = "" if verification is None else " Fresh runs have nothing to compare it with but itself."
+def _keep_natural(choice: Choice, tests: tuple[Tested, ...]) -> Verdict:
+    more = " Fresh runs have nothing to compare it with but itself." if tests else ""
     return Verdict(
         "none",
         "Keep natural",
@@ -89,35 +124,67 @@ def _unverified(choice: Choice, natural_loss: float) -> Verdict:
     return Verdict("unverified", badge, headline, (f"Predicted difference: {_range(predicted)}.", todo))
 
 
-def _verified(
-    evidence: Evidence,
-    choice: Choice,
-    verification: Verification,
-    arm: Arm,
-    natural_loss: float,
-    guards: tuple[GuardRow, ...],
-) -> Verdict:
-    estimate, scale = arm.estimates[0], _scale(evidence.problem)
-    blocks = plural(len(arm.blocks), "fresh pair") + " of runs, scored on text that the search never saw"
-    measured = f"Measured: {_range(estimate)}, over {blocks}."
-    sentences = [measured, *_agreement(choice, estimate), *_alternatives(evidence.problem, verification, arm), scale]
-    if estimate.high < 0:
-        return _gain(_better(estimate, natural_loss), guards, tuple(sentences))
-    if not math.isfinite(estimate.high - estimate.low):
+def _verified(evidence: Evidence, choice: Choice, tests: tuple[Tested, ...], guards: tuple[GuardRow, ...]) -> Verdict:
+    """By the outcomes at the scales; a single block says nothing where another scale has more."""
+    told = [t for t in tests if t.outcome != "endless"] or list(tests)
+    nearest, outcomes = told[-1], [t.outcome for t in told]
+    sentences = (
+        *(f"Measured in {t.where}: {_range(t.estimate)}, over {_pairs(t.arm)}." for t in tests),
+        *_agreement(choice, tests[0]),
+        *_alternatives(evidence.problem, nearest),
+        *_transfer(evidence),
+        _scale(evidence),
+    )
+    better, natural = _better(nearest.estimate, nearest.natural_loss), "natural proportions"
+    if outcomes == ["endless"]:
         headline = "One fresh block says nothing of how sure the gain is: verify with at least two, better four."
-        return Verdict("unverified", "Not yet verified", headline, tuple(sentences))
-    if estimate.low > 0:
-        headline = "Do not use this mixture: fresh runs found it worse than natural proportions."
-        return Verdict("worse", "Verified worse", headline, tuple(sentences))
-    headline = "No significant gain: fresh runs cannot tell this mixture from natural proportions."
-    power = "Keeping the natural proportions is as well founded."
-    if math.isfinite(verification.detectable):
-        found = f"So many runs find a gain of {verification.detectable:.4f} bits/byte four times out of five"
-        power = f"{power} {found}; a smaller one may be there."
-    return Verdict("none", "No significant gain", headline, (measured, power, *sentences[1:]))
+        return Verdict("unverified", "Not yet verified", headline, sentences)
+    if outcomes == ["worse", "gain"]:
+        headline = (
+            f"{_first(nearest.where)} bring {better}, but in {told[0].where} this mixture was worse than {natural}."
+        )
+        return Verdict("scale", "The scales disagree", headline, sentences)
+    if "worse" in outcomes:
+        where = told[outcomes.index("worse")].where
+        headline = f"Do not use this mixture: fresh {where} found it worse than {natural}."
+        return Verdict("worse", "Verified worse", headline, sentences)
+    if outcomes == ["gain", "none"]:
+        small = _better(told[0].estimate, told[0].natural_loss)
+        headline = f"Not confirmed at scale: {told[0].where} bring {small}, but {nearest.where} cannot tell this mixture from {natural}."
+        return Verdict(
+            "scale", "Verified at proxy scale, not at the larger", headline, (*sentences, *_power(nearest, ""))
+        )
+    if outcomes[-1] == "gain":
+        return _gain(better, _badge(evidence, told), guards, sentences)
+    headline = f"No significant gain: fresh runs cannot tell this mixture from {natural}."
+    keep = "Keeping the natural proportions is as well founded. "
+    return Verdict("none", "No significant gain", headline, (*_power(nearest, keep), *sentences))
 
 
-def _gain(better: str, guards: tuple[GuardRow, ...], sentences: tuple[str, ...]) -> Verdict:
+def _badge(evidence: Evidence, told: Sequence[Tested]) -> str:
+    if [t.outcome for t in told] == ["gain", "gain"]:
+        return "Gain verified at both scales"
+    scale = "the larger" if told[-1].verification is evidence.larger else "proxy"
+    return f"Gain verified at {scale} scale"
+
+
+def _pairs(arm: Arm) -> str:
+    return plural(len(arm.blocks), "fresh pair") + " of runs, scored on text that the search never saw"
+
+
+def _first(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+def _power(test: Tested, before: str) -> tuple[str, ...]:
+    power = test.verification.detectable
+    if not math.isfinite(power):
+        return (before.strip(),) if before else ()
+    found = f"So many runs find a gain of {power:.4f} bits/byte four times out of five; a smaller one may be there."
+    return (before + found,)
+
+
+def _gain(better: str, badge: str, guards: tuple[GuardRow, ...], sentences: tuple[str, ...]) -> Verdict:
     broken = [g.name for g in guards if g.state == "does not hold"]
     open_ = [g.name for g in guards if g.state in ("not confirmed", "unknown")]
     if broken:
@@ -125,8 +192,8 @@ def _gain(better: str, guards: tuple[GuardRow, ...], sentences: tuple[str, ...])
         return Verdict("worse", "Guard broken", headline, sentences)
     if open_:
         headline = f"This mixture brings {better}; that it keeps the guard {', '.join(open_)} is not confirmed."
-        return Verdict("guard", "Gain verified, guard not confirmed", headline, sentences)
-    return Verdict("gain", "Verified gain", f"Use this mixture: {better}.", sentences)
+        return Verdict("guard", f"{badge}, guard not confirmed", headline, sentences)
+    return Verdict("gain", badge, f"Use this mixture: {better}.", sentences)
 
 
 def _better(estimate: Estimate, natural_loss: float) -> str:
@@ -143,8 +210,8 @@ def _range(estimate: Estimate) -> str:
     )
 
 
-def _agreement(choice: Choice, verified: Estimate) -> list[str]:
-    predicted = objective(choice.predicted)
+def _agreement(choice: Choice, test: Tested) -> list[str]:
+    predicted, verified = objective(choice.predicted), test.estimate
     if predicted is None:
         return []
     if predicted.low <= verified.mean <= predicted.high:
@@ -156,10 +223,11 @@ def _agreement(choice: Choice, verified: Estimate) -> list[str]:
     return [f"The search had predicted {signed(predicted.mean)}: {how}."]
 
 
-def _alternatives(problem: Problem, verification: Verification, choice: Arm) -> list[str]:
+def _alternatives(problem: Problem, test: Tested) -> list[str]:
     """What the mixtures that need no search came to, compared with the choice block by block."""
-    keeping = [a for a in verification.arms if a.name in ("uniform", "unimax") and _keeps_guards(problem, a)]
-    paired = {a.name: judge.student(a.name, d_B) for a in keeping if (d_B := _between(a, choice))}
+    arms = test.verification.arms
+    keeping = [a for a in arms if a.name in ("uniform", "unimax") and _keeps_guards(problem, a)]
+    paired = {a.name: judge.student(a.name, d_B) for a in keeping if (d_B := _between(a, test.arm))}
     if not paired:
         return []
     best = min(paired.values(), key=lambda e: e.mean)
@@ -185,62 +253,40 @@ def _between(arm: Arm, other: Arm) -> list[float]:
     return [d - theirs[b] for b, d in zip(arm.blocks, arm.differences, strict=True) if b in theirs]
 
 
-def _scale(problem: Problem) -> str:
-    scale = problem.proxy.tokens / problem.target_tokens
+def _transfer(evidence: Evidence) -> list[str]:
+    found = evidence.transfer
+    if found is None or not math.isfinite(found.spearman):
+        return []
+    return [
+        f"{plural(len(found.pairs), 'mixture')} ran at {evidence.problem.proxy.size} and at {found.proxy.size} parameters: the "
+        f"order agrees with a rank correlation of {found.spearman:.2f} (90 % interval {found.low:.2f} to {found.high:.2f})."
+    ]
+
+
+def _scale(evidence: Evidence) -> str:
+    """How far all of it is from the target run."""
+    problem = evidence.problem
+    largest = problem.proxy
+    if evidence.larger is not None and evidence.larger.proxy is not None:
+        largest = evidence.larger.proxy
     return (
-        f"All of it was measured on small models ({problem.proxy.size} parameters, {count(problem.proxy.tokens)} tokens, "
-        f"{ratio(scale)} of the target run), not on the target run itself."
+        f"The largest runs behind this have {largest.size} parameters and {count(largest.tokens)} tokens, "
+        f"{ratio(largest.tokens / problem.target_tokens)} of the target run's tokens; the target run itself was not made."
     )
 
 
 def without_stale(evidence: Evidence) -> Evidence:
-    """The evidence without a verification of another choice than the present one."""
-    arm = verified_arm(evidence.verification, "choice")
-    if arm is None or evidence.choice is None:
-        return evidence
-    if arm.schedule == judge.scaled(evidence.choice.schedule, evidence.problem):
-        return evidence
-    return replace(evidence, verification=None, verification_trials=(), stale=True)
+    """The evidence without verifications of another choice than the present one."""
+    if _stale(evidence, evidence.verification):
+        evidence = replace(evidence, verification=None, verification_trials=(), stale=True)
+    if _stale(evidence, evidence.larger):
+        evidence = replace(evidence, larger=None, larger_trials=(), stale=True)
+    return evidence
 
 
-def warnings(evidence: Evidence, guards: tuple[GuardRow, ...]) -> tuple[str, ...]:
-    """What weakens the evidence."""
-    problem, found = evidence.problem, []
-    scale = problem.proxy.tokens / problem.target_tokens
-    if scale < TRANSFER_FLOOR:
-        found.append(f"Transfer unproven: proxies see {ratio(scale)} of the target run's tokens, less than 1/16.")
-    for guard in guards:
-        estimate = guard.verified or guard.predicted
-        if estimate is not None and guard.state != "holds":
-            found.append(
-                f"Guard {guard.name} holds with probability {probability(estimate.p_better)}; {guard.probability:.2f} is asked for."
-            )
-    for status in ("failed", "diverged"):
-        number = sum(t.status == status for t in (*evidence.trials, *evidence.verification_trials))
-        if number:
-            found.append(f"{plural(number, 'run')} {status}; see the runs below.")
-    if evidence.stale:
-        found.append("There is a verification, but of an earlier choice: verify again.")
-    if evidence.verification is not None and evidence.verification.missing:
-        found.append(
-            f"Missing from the verification: {', '.join(evidence.verification.missing)}. Their blocks are left out."
-        )
-    blocks = {t.plan.block for t in evidence.trials if t.status == "done"}
-    if evidence.choice is not None and evidence.choice.predicted and len(blocks) < 4:
-        found.append(f"{plural(len(blocks), 'block')} only: intervals from fewer than four are too narrow.")
-    small = problem.small_pool_domains()
-    if small:
-        found.append(f"Pools under 100 sequences, so capped at one epoch at the target run: {', '.join(small)}.")
-    return (*found, *_mixed((*evidence.trials, *evidence.verification_trials)))
-
-
-def _mixed(trials: tuple[Trial, ...]) -> list[str]:
-    """Versions and hardware that differ between trials."""
-    keys = dict.fromkeys(key for t in trials for key in t.provenance)
-    mixed = {key: sorted({t.provenance.get(key, "not recorded") for t in trials}) for key in keys}
-    return [f"Runs differ in {key}: {', '.join(values)}." for key, values in mixed.items() if len(values) > 1]
-
-
-def finite(value: float) -> float | None:
-    """None for what is not a number: JSON has no NaN."""
-    return value if math.isfinite(value) else None
+def _stale(evidence: Evidence, verification: Verification | None) -> bool:
+    arm = verified_arm(verification, "choice")
+    if verification is None or arm is None or evidence.choice is None:
+        return False
+    problem = replace(evidence.problem, proxy=verification.proxy or evidence.problem.proxy)
+    return arm.schedule != judge.scaled(evidence.choice.schedule, problem)

@@ -10,8 +10,11 @@ from cuvee.base.errors import DataError, UsageError
 from cuvee.plan.problem import Problem, Proxy
 from cuvee.plan.trial import Plan, Trial
 from cuvee.proxies.start import Weights, path_of, save_start
+from cuvee.shards.corpus import Corpus
 from cuvee.shards.examples import Tokenised
 from cuvee.study.judge import FIRST_BLOCK
+from cuvee.study.layout import Config
+from cuvee.study.store import Store
 
 
 def keep_inputs(problem: Problem, folder: Path, inputs: Sequence[Tokenised], weights: Weights | None) -> None:
@@ -40,6 +43,15 @@ def keep_inputs(problem: Problem, folder: Path, inputs: Sequence[Tokenised], wei
             f"the weights of the checkpoint are not in {folder}",
             wanted=path_of(folder, start).name,
             fix="give them again: Study.open(..., weights=checkpoint.weights), or run the study's file",
+        )
+
+
+def check_corpus(store: Store, config: Config, corpus: Corpus | None) -> None:
+    """Refuse a corpus that is not the study's."""
+    if corpus is not None and corpus.fingerprint != config.corpus.fingerprint:
+        raise DataError(
+            f"the study in {store.folder} is about another corpus: got the fingerprint {corpus.fingerprint}",
+            wanted=config.corpus.fingerprint,
         )
 
 

@@ -21,7 +21,7 @@ from cuvee.study.layout import Change, Config, CorpusRef, MethodRef
 from cuvee.study.store import FOLDERS, VERIFICATIONS, Store, portable
 
 Accept = Literal["refuse", "restart"]
-RESULTS = ("choice.json", *VERIFICATIONS.values(), "transfer.json")
+RESULTS = ("choice.json", *VERIFICATIONS.values(), "transfer.json", "alternatives.json", "pareto.json")
 MADE = ("rounds", *FOLDERS.values(), "jobs", *RESULTS)
 EVIDENCE = ("domains", "tokens", "target_tokens", "proxy", "seed", "measures", "trainer", "reference")
 

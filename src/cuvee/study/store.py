@@ -7,6 +7,7 @@
     trials/ab/<id>.json   a run that ended                claims/<id>.json   a run that somebody is making (advice only)
     checkpoints/<id>.pt   an unfinished run               jobs/<hash>.json   what workers are told
     choice.json   verification.json   verification-large.json   transfer.json   history.jsonl
+    alternatives.json   pareto.json    the choice asked otherwise
     retired/0000/         what an edit put aside
 
 Every file is whole or absent. Files that start with a dot are leftovers of a process that was killed and mean nothing.
@@ -24,7 +25,8 @@ from cuvee.base.codec import SchemaError, content_id, from_json, to_json
 from cuvee.base.errors import DataError
 from cuvee.base.files import FORMAT, dump_json, explained, load_json, publish, replace
 from cuvee.plan.choice import Choice, Verification
-from cuvee.plan.trial import Trial
+from cuvee.plan.trial import Plan, Trial
+from cuvee.study.alternatives import Alternatives, Front
 from cuvee.study.layout import Change, Config, Job, Lineup, Planned, Round
 from cuvee.study.transfer import Transfer
 
@@ -152,6 +154,13 @@ class Store:
         found = (self.trial(i) for i in sorted({p.id for p in planned}))
         return tuple(t for t in found if t is not None)
 
+    def ended_and_left(self, planned: Iterable[Planned]) -> tuple[list[Plan], list[Plan]]:
+        """Plans that have a trial, and those that have none."""
+        done, left = list[Plan](), list[Plan]()
+        for run in planned:
+            (done if self.has(run.id) else left).append(run.plan)
+        return done, left
+
     def unreadable(self) -> tuple[str, ...]:
         """Ids of trial files met so far that no one can read: cut short or damaged by a disk."""
         return tuple(sorted(self._unreadable))
@@ -239,6 +248,22 @@ class Store:
     def transfer(self) -> Transfer | None:
         """The latest transfer check; None before there is one."""
         return self._optional(Transfer, "transfer.json")
+
+    def write_alternatives(self, found: Alternatives) -> None:
+        """Write or replace what the choice would be under other objectives."""
+        replace(self.folder / "alternatives.json", _bytes(found))
+
+    def alternatives(self) -> Alternatives | None:
+        """What the choice would be under other objectives; None before there is one."""
+        return self._optional(Alternatives, "alternatives.json")
+
+    def write_front(self, front: Front) -> None:
+        """Write or replace the front of two objectives."""
+        replace(self.folder / "pareto.json", _bytes(front))
+
+    def front(self) -> Front | None:
+        """The latest front of two objectives; None before there is one."""
+        return self._optional(Front, "pareto.json")
 
     def _optional(self, cls: type[T], name: str) -> T | None:
         path = self.folder / name

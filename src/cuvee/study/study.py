@@ -7,7 +7,6 @@ proposed, and any number of processes may work on one study at a time.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -21,10 +20,11 @@ from cuvee.plan.trial import Plan, Status, Trial
 from cuvee.proxies.start import Weights
 from cuvee.shards.corpus import Corpus
 from cuvee.shards.examples import Tokenised
-from cuvee.study import cost, judge, pilot, transfer
-from cuvee.study.checks import check_larger, check_plan, check_some_done, keep_inputs, power
+from cuvee.study import answer, cost, judge, pilot, transfer
+from cuvee.study.alternatives import Alternatives, Front, pareto
+from cuvee.study.checks import check_corpus, check_larger, check_plan, check_some_done, keep_inputs, power
 from cuvee.study.editing import Accept, changes, check_unchanged, config_of, refuse_losses, settle
-from cuvee.study.layout import Change, Config, Lineup, Planned, Round
+from cuvee.study.layout import Change, Config, Planned, Round
 from cuvee.study.making import make
 from cuvee.study.outside import Ended, Suggestion, Told, plain, suggest, tell
 from cuvee.study.pilot import Noise
@@ -113,11 +113,7 @@ class Study:
         """
         store = Store(Path(path))
         config = store.config()
-        if corpus is not None and corpus.fingerprint != config.corpus.fingerprint:
-            raise DataError(
-                f"the study in {path} is about another corpus: got the fingerprint {corpus.fingerprint}",
-                wanted=config.corpus.fingerprint,
-            )
+        check_corpus(store, config, corpus)
         return cls(store, config, corpus, None)
 
     @property
@@ -199,11 +195,29 @@ class Study:
         return next(filter(None, found), None)
 
     def choose(self) -> Choice:
-        """The method's choice from the runs that have ended, written to `choice.json`."""
-        choice = self._method_in_hand().choose(self.problem, self.trials(), generator(self.problem.seed, "choose", 0))
+        """The method's choice from the runs that have ended, written to `choice.json`, and beside it what other objectives
+        would choose, to `alternatives.json`."""
+        method, trials = self._method_in_hand(), self.trials()
+        chosen = method.choose(self.problem, trials, generator(self.problem.seed, "choose", 0))
+        choice = answer.complete(chosen, self._config, self.corpus, method, trials)
         check_unchanged(self._store, self._config)
         self._store.write_choice(choice)
+        answer.ask_otherwise(self._store, self.problem, trials, method, choice)
         return choice
+
+    def alternatives(self) -> Alternatives | None:
+        """What the choice would be under other objectives; None before there is a choice."""
+        return self._store.alternatives()
+
+    def pareto(self, a: str, b: str, points: int = 9) -> Front:
+        """The front of two objectives (`study.alternatives.pareto`), written to `pareto.json`; trains nothing."""
+        front = pareto(self.problem, self.trials(), self._method_in_hand(), self.choose(), a, b, points)
+        self._store.write_front(front)
+        return front
+
+    def front(self) -> Front | None:
+        """The latest front of two objectives; None before there is one."""
+        return self._store.front()
 
     def choice(self) -> Choice | None:
         """The choice as written; None before there is one."""
@@ -242,10 +256,8 @@ class Study:
         lineup = judge.lineup(self.problem, choice, self.trials(), seeds, corpus.fingerprint, at)
         check_unchanged(self._store, self._config)
         self._store.write_lineup(lineup, scale)
-        which = "" if at is None else f" of {at.size} parameters and {at.tokens:,} tokens"
-        progress.say(
-            f"verification: {len(lineup.plans)} runs{which} in {seeds} fresh blocks; {power(lineup.detectable)}"
-        )
+        runs = f"{len(lineup.plans)} runs of {(at or self.problem.proxy).tokens:,} tokens in {seeds} fresh blocks"
+        progress.say(f"verification: {runs}; {power(lineup.detectable)}")
         self._finish(lineup.plans, workers, progress, runner or Local())
         verification = judge.verdict(self.problem, lineup, self._store.trials(lineup.plans), at)
         check_unchanged(self._store, self._config)  # the runs may have taken hours
@@ -281,22 +293,13 @@ class Study:
             PartialError: as for `run`.
         """
         corpus, rounds, progress = self._corpus_in_hand(), self._store.rounds(), progress or Silent()
-        if not rounds or mixtures < transfer.FEWEST:
-            raise UsageError(
-                f"got {mixtures} mixtures and {len(rounds)} rounds of the search",
-                wanted=f"at least {transfer.FEWEST} mixtures of a search that has begun",
-            )
         check_larger(at, self.problem.proxy)
-        pairs = transfer.plans(self.problem, [p.plan for p in rounds[0].plans], at, mixtures)
-        fingerprint = corpus.fingerprint
-        small, large = (tuple(Planned(p[i].id(fingerprint), p[i]) for p in pairs) for i in (0, 1))
+        lineup = transfer.lineup(self.problem, rounds[0] if rounds else None, at, mixtures, corpus.fingerprint)
         check_unchanged(self._store, self._config)
-        lineup = Lineup(math.nan, {"small": small, "large": large})
         self._store.write_lineup(lineup, "transfer")
-        progress.say(f"transfer check: {len(large)} runs of {at.size} parameters and {at.tokens:,} tokens")
+        progress.say(f"transfer check: {mixtures} mixtures at {at.size} parameters and {at.tokens:,} tokens")
         self._finish(lineup.plans, workers, progress, runner or Local())
-        ids = [(a.id, b.id) for a, b in zip(small, large, strict=True)]
-        found = transfer.check(self.problem, ids, self._store.trials(lineup.plans), at)
+        found = transfer.check(self.problem, lineup, self._store.trials(lineup.plans), at)
         check_unchanged(self._store, self._config)
         self._store.write_transfer(found)
         return found
@@ -328,9 +331,7 @@ class Study:
         """What is left to spend, with a verification of `verify_seeds` fresh blocks and what is meant to run larger.
         Trains for seconds to learn the speed unless it is to be assumed."""
         rounds = self._store.rounds()
-        planned = [p for r in rounds for p in r.plans]
-        done = [p.plan for p in planned if self._store.has(p.id)]
-        left = [p.plan for p in planned if not self._store.has(p.id)]
+        done, left = self._store.ended_and_left(p for r in rounds for p in r.plans)
         if not left and self._method is not None:
             left = list(self._propose(len(rounds)))
         return cost.estimate(

@@ -11,9 +11,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from cuvee.base.errors import UsageError
 from cuvee.plan.problem import Problem, Proxy
 from cuvee.plan.trial import Plan, Trial
 from cuvee.study.judge import value
+from cuvee.study.layout import Lineup, Planned, Round
 
 FEWEST = 4
 
@@ -80,13 +82,25 @@ def plans(problem: Problem, first_round: Sequence[Plan], at: Proxy, mixtures: in
     return tuple((p, large.plan(p.schedule.at(0), p.block)) for p in (*references, *taken))
 
 
-def check(problem: Problem, pairs: Sequence[tuple[str, str]], trials: Sequence[Trial], at: Proxy) -> Transfer:
-    """How well the sizes agree.
+def lineup(problem: Problem, first: Round | None, at: Proxy, mixtures: int, fingerprint: str) -> Lineup:
+    """The runs of both sizes as two arms, in the same order of mixtures and blocks.
 
-    Args:
-        pairs: Ids of small and large runs of the same mixture and block.
-        trials: The trials of both that have ended.
+    Raises:
+        UsageError: nothing was searched yet, or fewer than four mixtures are asked for.
     """
+    if first is None or mixtures < FEWEST:
+        raise UsageError(
+            f"got {mixtures} mixtures of a search that {'has begun' if first else 'has not begun'}",
+            wanted=f"at least {FEWEST} mixtures of the first round",
+        )
+    pairs = plans(problem, [p.plan for p in first.plans], at, mixtures)
+    small, large = (tuple(Planned(p[i].id(fingerprint), p[i]) for p in pairs) for i in (0, 1))
+    return Lineup(math.nan, {"small": small, "large": large})
+
+
+def check(problem: Problem, lineup: Lineup, trials: Sequence[Trial], at: Proxy) -> Transfer:
+    """How well the sizes agree, by the runs of `lineup` that have ended."""
+    pairs = [(a.id, b.id) for a, b in zip(lineup.arms["small"], lineup.arms["large"], strict=True)]
     done = {t.id: t for t in trials if t.status == "done"}
     both = [(done[a], done[b]) for a, b in pairs if a in done and b in done]
     natural = problem.natural

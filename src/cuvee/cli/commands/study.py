@@ -103,15 +103,20 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="The HTML file; report.html in the study's folder when left out.")
     ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="One printed page to hand to a colleague, beside it (HTML).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write the report of a study, finished or not: one HTML file that opens offline."""
-    from cuvee.report.write import report_data, write_report
+    from cuvee.report.write import report_data, write_page, write_report
     from cuvee.study.study import Study
 
     loaded = Study.load(study)
     path = write_report(loaded, out or study / "report.html")
-    show(str(path), {"report": str(path), "data": to_json(report_data(loaded))}, as_json)
+    paths = [str(path), *([str(write_page(loaded, page))] if page else [])]
+    value = {"report": paths[0], "page": paths[1] if page else None, "data": to_json(report_data(loaded))}
+    show("\n".join(paths), value, as_json)
 
 
 @app.command()
