@@ -248,7 +248,7 @@ def test_a_changed_corpus_is_refused_with_both_fingerprints(folder: Path, corpus
 def test_a_new_recipe_is_changed_evidence(folder: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     study = made(folder, corpus)
     monkeypatch.setattr("cuvee.plan.trial.RECIPE", 99)
-    monkeypatch.setattr("cuvee.study.study.RECIPE", 99)
+    monkeypatch.setattr("cuvee.study.editing.RECIPE", 99)
     with pytest.raises(UsageError, match="recipe"):
         Study.open(folder, problem(corpus), corpus, Grid())
     assert len(Study.load(folder).trials()) == len(study.trials())
