@@ -155,7 +155,7 @@ def _front(data: ReportData, drawn: Drawn) -> str:
     basis = basis_of(data)
     return (
         f"<h3>{escape(front.a)} against {escape(front.b)}</h3><p>Predicted from the search, in bits/byte against natural; "
-        f"nothing of it is verified. Where an interval is wide, no run was near. {left_out}</p>"
+        f"nothing of it is verified. Where an interval is wide, the fit is not sure. {left_out}</p>"
         f"{figure(drawn.get('front'), basis)}{table_of(heads, rows, basis=basis)}"
     )
 

@@ -400,8 +400,6 @@ class Study:
         """
         return tell(self, self._store, run, Ended(plain(metrics), realised, status, message, source))
 
-    # rounds
-
     def _round(self, number: int) -> Round | None:
         """The round of that number, proposed and written now if need be; None when the method has seen enough."""
         rounds = self._store.rounds()
@@ -431,8 +429,6 @@ class Study:
     def _finish(self, planned: Sequence[Planned], workers: int, progress: Progress, runner: Runner) -> None:
         """Make the runs that are missing, and return when all have ended."""
         make(self._store, self._corpus_in_hand(), self._reuse, planned, workers, progress, runner)
-
-    # what must be in hand
 
     def _method_in_hand(self) -> Method:
         if self._method is None:
