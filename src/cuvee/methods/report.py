@@ -40,6 +40,7 @@ def report(
         *_guards(problem, question, predicted, w_D, optimum.guarded),
         *_simpler(question, optimum, w_D),
         explain.certainty(predicted[0]),
+        *explain.few_blocks(len(table.blocks)),
         *((explain.flatness(ranges),) if ranges else ()),
     )
     diagnostics = {
@@ -68,9 +69,8 @@ def estimates(problem: Problem, question: Question, w_D: Array) -> tuple[Estimat
 def _guard(guard: Guard, question: Question, rule: GuardRule, w_D: Array) -> Estimate:
     level = float(question.posterior.mean(question.base_D[None])[0] @ rule.a_T)
     d = question.posterior.difference(w_D, question.base_D, rule.a_T)
-    return Estimate(
-        f"guard:{guard.name}", d.mean / level, d.low / level, d.high / level, d.probability_below(rule.allowed)
-    )
+    sure = question.sureness(rule, w_D)
+    return Estimate(f"guard:{guard.name}", d.mean / level, d.low / level, d.high / level, sure)
 
 
 def _ranges(problem: Problem, question: Question, w_D: Array) -> tuple[Range, ...]:
