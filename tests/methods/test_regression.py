@@ -122,6 +122,15 @@ def test_one_block_has_no_intervals_and_says_so() -> None:
     assert any("One block gives no interval" in line for line in choice.why)
 
 
+def test_two_blocks_widen_the_intervals_and_say_so() -> None:
+    w = world("law", 1, domains=4)
+    two, four = (play(w, Regression(runs=24, blocks=blocks)).choice for blocks in (2, 4))
+    assert any("Only 2 blocks" in line and "1 degree of freedom" in line for line in two.why)
+    assert not any("blocks:" in line for line in four.why)
+    narrow, wide = (c.predicted[0].high - c.predicted[0].low for c in (four, two))
+    assert wide > narrow
+
+
 def test_too_few_done_runs_fall_back_to_natural() -> None:
     w = world("law", 1, domains=4)
     choice = QUICK.choose(w.problem, play(w, QUICK).trials[:2], generator(0, "x"))

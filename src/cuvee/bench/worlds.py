@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import binomtest
 
 from cuvee.methods.baselines import Natural, Uniform, UniMax
 from cuvee.methods.contract import Method
@@ -37,6 +38,85 @@ class Setting:
 SETTINGS = tuple(Setting(kind, pointed, 8) for kind in KINDS for pointed in (False, True))
 
 
+@dataclass(frozen=True)
+class Design:
+    """How `regression` spreads its runs. One round is fixed beforehand, with two the second follows what the first found."""
+
+    rounds: int
+    blocks: int
+
+    @property
+    def name(self) -> str:
+        """As in the tables of the documentation."""
+        return f"{'one round' if self.rounds == 1 else f'{self.rounds} rounds'}, {self.blocks} blocks"
+
+
+DESIGNS = tuple(Design(rounds, blocks) for blocks in (4, 2, 8) for rounds in (1, 2))
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How often the nominal 90 % interval of choice minus natural held the truth.
+
+    Args:
+        design, family: Of the runs and of the worlds; `pooled` is all families together.
+        worlds: How many were played.
+        covered: Share of them whose interval held the truth.
+        low, high: Its 90 % interval (Clopper & Pearson 1934).
+        width: Mean width of the intervals in bits/byte.
+        bias: Mean predicted minus true difference in bits/byte.
+    """
+
+    design: str
+    family: str
+    worlds: int
+    covered: float
+    low: float
+    high: float
+    width: float
+    bias: float
+
+
+def coverage(
+    seeds: int = 34,
+    *,
+    runs: int = 48,
+    designs: Sequence[Design] = DESIGNS,
+    settings: Sequence[Setting] = SETTINGS,
+) -> list[Coverage]:
+    """A row per design and family and one per design pooled, over `seeds` random worlds a family (about 200 in all)."""
+    rows = []
+    for design in designs:
+        method = Regression(runs=runs, blocks=design.blocks, rounds=design.rounds)
+        pooled: list[tuple[Estimate, float]] = []
+        for setting in settings:
+            worlds = [_world(setting, seed) for seed in range(seeds)]
+            found = [_estimate(w, play(w, method)) for w in worlds]
+            rows.append(_coverage(design, setting.name, found))
+            pooled += found
+        rows.append(_coverage(design, "pooled", pooled))
+    return rows
+
+
+def _coverage(design: Design, family: str, found: Sequence[tuple[Estimate, float]]) -> Coverage:
+    count = sum(_covers(estimate, truth) for estimate, truth in found)
+    interval = binomtest(count, len(found)).proportion_ci(0.9, "exact")
+    width = float(np.mean([estimate.high - estimate.low for estimate, _ in found]))
+    bias = float(np.mean([estimate.mean - truth for estimate, truth in found]))
+    return Coverage(
+        design.name, family, len(found), count / len(found), float(interval.low), float(interval.high), width, bias
+    )
+
+
+def _world(setting: Setting, seed: int) -> World:
+    return world(setting.kind, seed, domains=setting.domains, pointed=setting.pointed)
+
+
+def _estimate(world: World, played: Played) -> tuple[Estimate, float]:
+    """The objective's predicted difference at the choice, and the true one."""
+    return played.choice.predicted[0], world.value(played.choice.schedule.at(0).shares)
+
+
 def contenders(runs: int, blocks: int) -> dict[str, Method]:
     """The methods compared; all that train train `runs` runs."""
     return {
@@ -61,7 +141,7 @@ def run(
     """
     table: dict[str, dict[str, Figures]] = {}
     for setting in settings:
-        worlds = [world(setting.kind, seed, domains=setting.domains, pointed=setting.pointed) for seed in range(seeds)]
+        worlds = [_world(setting, seed) for seed in range(seeds)]
         floor = [w.regret(play(w, Random(runs=runs, blocks=blocks)).choice.schedule.at(0)) for w in worlds]
         table[setting.name] = {
             name: _figures(worlds, [play(w, method) for w in worlds], np.array(floor))

@@ -12,6 +12,7 @@ from cuvee.mixture.feasible import FeasibleSet
 from cuvee.mixture.weights import Array
 from cuvee.plan.choice import Estimate, Range
 from cuvee.plan.problem import Guard, Problem
+from cuvee.predict.posterior import FEW
 
 NEAR_BOUND, NEAR_SHARE = 1e-3, 0.02
 """A share is at its bound within this much, and within this part of the bound: a cap of 0.04 % is not met by nothing."""
@@ -85,6 +86,16 @@ def certainty(objective: Estimate) -> str:
     return (
         f"No significant gain over natural: {-objective.mean:.4f} bits/byte predicted, 90 % interval {-objective.high:.4f} "
         f"to {-objective.low:.4f} includes none."
+    )
+
+
+def few_blocks(blocks: int) -> tuple[str, ...]:
+    """That intervals are wide for want of blocks; nothing with enough of them, or with one, which has no intervals."""
+    if not 1 < blocks < FEW:
+        return ()
+    freedom = f"{blocks - 1} degree{'s' if blocks > 2 else ''} of freedom"
+    return (
+        f"Only {blocks} blocks: intervals are widened (Student's t with {freedom}) and rough; run at least {FEW} blocks.",
     )
 
 

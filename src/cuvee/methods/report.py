@@ -52,6 +52,7 @@ def report(
         *_guards(problem, question, predicted, w_D, guarded),
         *_simpler(simplified),
         explain.certainty(predicted[0]),
+        *explain.few_blocks(len(table.blocks)),
         *((explain.flatness(ranges),) if ranges else ()),
     )
     diagnostics = {
@@ -81,7 +82,7 @@ def estimates(problem: Problem, question: Question, w_D: Array) -> tuple[Estimat
 def _guard(guard: Guard, question: Question, rule: GuardRule, w_D: Array) -> Estimate:
     d = question.posterior.difference(w_D, question.base_D, rule.a_T)
     mean, low, high = ((rule.above + rise) / rule.level for rise in (d.mean, d.low, d.high))
-    return Estimate(f"guard:{guard.name}", mean, low, high, d.probability_below(rule.allowed))
+    return Estimate(f"guard:{guard.name}", mean, low, high, question.sureness(rule, w_D))
 
 
 def _ranges(problem: Problem, question: Question, w_D: Array) -> tuple[Range, ...]:

@@ -5,7 +5,7 @@ Letters: N runs or mixtures, D domains, T targets.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from cuvee.base.errors import UsageError
 from cuvee.mixture.weights import Array
 from cuvee.predict.corrected import Corrected
 from cuvee.predict.loglinear import LogLinear
-from cuvee.predict.posterior import Fit, Posterior, Predictor
+from cuvee.predict.posterior import Fit, Posterior, Predictor, Rivals
 from cuvee.predict.ridge import RidgeLog
 from cuvee.predict.table import Table
 
@@ -85,11 +85,16 @@ def named(name: str) -> Predictor:
 
 def predict_blocks(posterior: Posterior, table: Table, a_T: Array) -> Array:
     """Each row's weighted mean of targets as predicted from the other blocks, up to a constant per block. Shape N."""
-    predicted_N = np.full(len(table.ids), np.nan)
+    return np.asarray(_unseen(posterior, table) @ a_T, np.float64)
+
+
+def _unseen(posterior: Posterior, table: Table) -> Array:
+    """Each row's losses as predicted from the other blocks, shape N x T; NaN with one block."""
+    predicted_NT = np.full(table.loss_NT.shape, np.nan)
     for block, fit in posterior.replicates.items():
         inside = table.block_N == block
-        predicted_N[inside] = fit.loss(table.shares_ND[inside]) @ a_T
-    return predicted_N
+        predicted_NT[inside] = fit.loss(table.shares_ND[inside])
+    return predicted_NT
 
 
 def block_error(posterior: Posterior, table: Table, a_T: Array) -> float:
@@ -101,7 +106,8 @@ def block_error(posterior: Posterior, table: Table, a_T: Array) -> float:
 def select(table: Table, a_T: Array) -> tuple[str, Posterior]:
     """The corrected law, unless ridge or their average clearly predicts each block better from the others.
 
-    Judged on the weighted mean of targets. With one block there is nothing to judge by, and the average is taken.
+    Judged on the weighted mean of targets. With one block there is nothing to judge by, and the average is taken. The
+    posterior's intervals know both candidates, whichever is chosen.
     """
     posteriors = {name: PREDICTORS[name].fit(table) for name in CANDIDATES}
     posteriors["average"] = average(list(posteriors.values()), table)
@@ -110,4 +116,11 @@ def select(table: Table, a_T: Array) -> tuple[str, Posterior]:
     errors = {name: block_error(posterior, table, a_T) for name, posterior in posteriors.items()}
     best = min(errors, key=lambda name: errors[name])
     chosen = best if errors[best] < CLEARLY * errors["corrected-law"] else "corrected-law"
-    return chosen, posteriors[chosen]
+    return chosen, replace(posteriors[chosen], rivals=_rivals([posteriors[name] for name in CANDIDATES], table))
+
+
+def _rivals(candidates: list[Posterior], table: Table) -> Rivals:
+    one, other = candidates
+    one_NT, other_NT = _unseen(one, table), _unseen(other, table)
+    parted_NT, error_NT = table.centred(other_NT - one_NT), table.centred(one_NT - table.loss_NT)
+    return Rivals(one.full, other.full, parted_NT.T @ parted_NT, parted_NT.T @ error_NT)

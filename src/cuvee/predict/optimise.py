@@ -8,11 +8,12 @@ Letters: D domains, T targets.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 from cuvee.base.errors import InfeasibleError
 from cuvee.mixture.feasible import FeasibleSet
@@ -68,6 +69,14 @@ class Question:
         if not self._sure:
             return slope_D
         return slope_D - self._factor(rule) * self.posterior.error_slope(w_D, self.base_D, rule.a_T)
+
+    def sureness(self, rule: GuardRule, w_D: Array) -> float:
+        """The probability that the guard holds, by the same rule as `room`; NaN without an interval."""
+        error = self.posterior.error(w_D, self.base_D, rule.a_T)
+        room = rule.allowed - self.posterior.value(w_D, self.base_D, rule.a_T)
+        if error == 0:
+            return float(room >= 0)
+        return float(stdtr(self.posterior.freedom, room / error)) if self._sure else math.nan
 
     def holds(self, w_D: Array) -> bool:
         """Whether every guard holds at `w_D`."""

@@ -1,12 +1,18 @@
 """What a fit says of mixtures, and how sure: one fit to all blocks and one without each block.
 
 A block's seed bends all its runs together, which no number of runs in the block averages out, so the blocks are the
-sample: the interval of a difference is the delete-one-block jackknife of the whole fit with Student's t on B - 1 degrees
-of freedom (Shao & Tu 1995, The Jackknife and Bootstrap, section 2.3). With one block there is no interval (NaN).
+sample: the error of a difference is the delete-one-block jackknife of the whole fit (Shao & Tu 1995, The Jackknife and
+Bootstrap, section 2.3). With one block there is no interval (NaN).
 
 Few blocks make a poor variance: with four there are mixtures where all replicates agree by chance, and an optimiser under
 a guard finds them. So half of the variance is pooled: how much further than usual the replicates part at this mixture, on
 average over all targets, times the usual variance of the target (or mean of targets) asked for.
+
+An interval differs from a guard's error in two ways. Its variance is a quadratic form in all targets' replicates, so it has
+more degrees of freedom than the B - 1 of one target, by how little targets move together (Satterthwaite 1946; Box 1954,
+theorem 3.1). And blocks do not tell what the model misses in all of them: the spread between the models that were
+candidates, weighted by how well they predict unseen blocks, is added (Buckland, Burnham & Augustin 1997, Model selection:
+an integral part of inference; weights by stacking, Breiman 1996). Guards keep the jackknife alone with t on B - 1.
 
 Letters: N mixtures, D domains, T targets, B blocks.
 """
@@ -27,6 +33,9 @@ from cuvee.predict.table import Table
 
 LEVEL = 0.90
 """Nominal coverage of every interval."""
+FEW = 4
+"""With fewer blocks covariances between targets are no ground for more than B - 1 degrees of freedom."""
+MOST_FREEDOM = 1000
 
 
 class Fit(Protocol):
@@ -70,6 +79,33 @@ class Difference:
 
 
 @dataclass(frozen=True, eq=False)
+class Rivals:
+    """Two models of the same runs, and how well each predicts the blocks that it did not see.
+
+    Args:
+        one, other: Their fits to all blocks.
+        parted_TT: Products of targets of what `other` predicts of unseen blocks minus what `one` does, summed over runs.
+        crossed_TT: The same of that difference (rows) with the error of `one` (columns).
+    """
+
+    one: Fit
+    other: Fit
+    parted_TT: Array
+    crossed_TT: Array
+
+    def share(self, a_T: Array) -> float:
+        """The weight of `other` in the mean of both that best predicts unseen blocks, from 0 to 1 (stacking)."""
+        parted = float(a_T @ self.parted_TT @ a_T)
+        return float(np.clip(-(a_T @ self.crossed_TT @ a_T) / parted, 0.0, 1.0)) if parted > 0 else 0.0
+
+    def spread(self, value: float, w_D: Array, base_D: Array, a_T: Array) -> float:
+        """Mean squared distance of the models' differences from the reported `value`, (bits/byte) squared."""
+        share = self.share(a_T)
+        one, other = (_difference(fit, w_D, base_D, a_T) - value for fit in (self.one, self.other))
+        return (1 - share) * one**2 + share * other**2
+
+
+@dataclass(frozen=True, eq=False)
 class Posterior:
     """Predictions over mixtures and targets jointly.
 
@@ -77,11 +113,13 @@ class Posterior:
         full: The fit to all blocks.
         replicates: Block -> the fit to all other blocks; empty when there is one block.
         usual_TT: The jackknife's covariance between targets, the mean over the table's runs.
+        rivals: The models that were candidates; None where there was one.
     """
 
     full: Fit
     replicates: dict[int, Fit]
     usual_TT: Array
+    rivals: Rivals | None = None
 
     @classmethod
     def of(cls, full: Fit, replicates: dict[int, Fit], shares_ND: Array) -> Self:
@@ -97,7 +135,7 @@ class Posterior:
 
     @property
     def freedom(self) -> int:
-        """Degrees of freedom of the intervals, B - 1; 0 with one block."""
+        """Degrees of freedom of one target's jackknife, B - 1; 0 with one block."""
         return max(len(self.replicates) - 1, 0)
 
     def mean(self, w_ND: Array) -> Array:
@@ -129,10 +167,24 @@ class Posterior:
 
     def difference(self, w_D: Array, base_D: Array, a_T: Array) -> Difference:
         """The weighted mean of targets at `w_D` minus that at `base_D`, with its interval."""
-        mean, error, freedom = self.value(w_D, base_D, a_T), self.error(w_D, base_D, a_T), self.freedom
-        half = float(stdtrit(freedom, 0.5 + LEVEL / 2)) * error if freedom else math.nan
-        bare = Difference(mean, error, mean - half, mean + half, math.nan, freedom)
-        return Difference(mean, error, bare.low, bare.high, bare.probability_below(0.0), freedom)
+        mean, error = self.value(w_D, base_D, a_T), self.error(w_D, base_D, a_T)
+        spread = self.rivals.spread(mean, w_D, base_D, a_T) if self.rivals else 0.0
+        total = math.sqrt(error**2 + spread)
+        freedom = self.freedom
+        if len(self.replicates) >= FEW and error > 0:
+            # Satterthwaite's sum of two variances, that between models counting as known
+            freedom = math.floor(min(self._own_freedom(a_T) * (total / error) ** 4, MOST_FREEDOM))
+        half = float(stdtrit(freedom, 0.5 + LEVEL / 2)) * total if freedom else math.nan
+        bare = Difference(mean, total, mean - half, mean + half, math.nan, freedom)
+        return Difference(mean, total, bare.low, bare.high, bare.probability_below(0.0), freedom)
+
+    def _own_freedom(self, a_T: Array) -> float:
+        """Degrees of freedom of `error` squared: B - 1 where all targets move as one, more the less they do."""
+        usual = float(a_T @ self.usual_TT @ a_T)
+        form_TT = (np.outer(a_T, a_T) + usual * np.diag(self._per_usual)) @ self.usual_TT
+        square = float(np.sum(form_TT * form_TT.T))
+        # 1e-9: rounding must not take a whole degree of freedom
+        return self.freedom * max(float(np.trace(form_TT)) ** 2 / square, 1.0) + 1e-9 if square > 0 else self.freedom
 
     def _parted(self, w_D: Array, base_D: Array) -> Array:
         """How the replicates' differences part from their mean, shape B x T."""

@@ -71,7 +71,7 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """The project's own benchmarks: `hparams` (learning-rate rule), `infer` (tokenizers of known mixtures), `truth`
-    (predicted gains against verified ones), `worlds` (methods against best-of-n random)."""
+    (predicted gains against verified ones), `worlds` (methods against best-of-n random, coverage of intervals)."""
     from cuvee.cli.render import table
     from cuvee.shards.corpus import Corpus
 
@@ -84,6 +84,7 @@ def bench(
             for s, table_ in worlds.run().items()
             for m, figures in table_.items()
         ]
+        tables["coverage"] = [vars(row) for row in worlds.coverage()]
     elif name == "hparams":
         from cuvee.bench import hparams
 
