@@ -82,7 +82,7 @@ def test_the_interval_of_the_noise_covers_it() -> None:
     within, under = [], []
     natural, other = QUESTION.natural, mixture(1, 1, 1)
     base = [trial(natural, b, 2.0, 2.0, 2.0) for b in range(4)]
-    for _ in range(1500):
+    for _ in range(600):
         found = pilot.measured(
             QUESTION, [*base, *(trial(other, b, d, 2.0, d) for b, d in enumerate(rng.normal(2, 0.1, 4)))]
         )
@@ -90,8 +90,8 @@ def test_the_interval_of_the_noise_covers_it() -> None:
         assert found.low < found.sd < found.cautious < found.high
         within.append(found.low <= 0.1 <= found.high)
         under.append(found.cautious >= 0.1)
-    assert np.mean(within) == pytest.approx(0.9, abs=3.5 * math.sqrt(0.09 / 1500))
-    assert np.mean(under) == pytest.approx(0.8, abs=3.5 * math.sqrt(0.16 / 1500))
+    assert np.mean(within) == pytest.approx(0.9, abs=3.5 * math.sqrt(0.09 / 600))
+    assert np.mean(under) == pytest.approx(0.8, abs=3.5 * math.sqrt(0.16 / 600))
 
 
 def test_mixtures_that_share_natural_add_no_freedom() -> None:

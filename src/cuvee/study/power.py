@@ -23,8 +23,8 @@ MOST_BLOCKS = 200
 SEARCH_BLOCKS = 4
 """Least blocks of a search with usable intervals (design section 4.5)."""
 _GAIN = re.compile(r"((?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?) ?(%|b?)")
-WIDER = "1.3 times that (four times in five 0.7 to 3.5)"
-"""A method's own interval against `half_width`: the median and the middle four fifths of 80 worlds (docs/run.md)."""
+WIDER = "1.4 times that (four times in five 0.7 to 3.4)"
+"""A method's own interval against `half_width`: the median and the middle four fifths of 120 worlds (docs/run.md)."""
 
 
 @dataclass(frozen=True)
