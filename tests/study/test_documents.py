@@ -77,6 +77,21 @@ def test_trials_without_parts_add_nothing() -> None:
     assert text_error([Target("a")], pairs) == 0.0
 
 
+def test_standard_errors_of_an_outside_trainer_count_in_full() -> None:
+    """lm-evaluation-harness gives the error by the choice of examples, the same in every block: blocks do not average it."""
+
+    def pair(block: int) -> tuple[Trial, Trial]:
+        made = []
+        for t in (trial(mixture(0, 0.5, 0.5), block, 1, 1, 1), trial(QUESTION.natural, block, 1, 1, 1)):
+            curves = tuple(
+                replace(c, errors=(0.5, 0.03 if t.plan.schedule.at(0) == QUESTION.natural else 0.04)) for c in t.curves
+            )
+            made.append(replace(t, curves=curves))
+        return made[0], made[1]
+
+    assert text_error([Target("a")], [pair(b) for b in range(9)]) == pytest.approx(0.05)
+
+
 def test_it_widens_intervals() -> None:
     bare = judge.student("x", [-0.1, -0.2, -0.15])
     wide = judge.student("x", [-0.1, -0.2, -0.15], text_error=0.1)

@@ -282,6 +282,11 @@ class Problem:
                 wanted="a text file, prompts with continuations, or choices",
                 fix="trainer: outside",
             )
+        if self.trainer == "outside" and self.proxy.start is not None:
+            raise UsageError(
+                "a checkpoint for proxies to start from, and an outside trainer that makes the runs",
+                fix="leave checkpoint: out; the outside trainer starts from its own",
+            )
         forgetting = [g.name for g in self.guards if g.against == "checkpoint"]
         if forgetting and self.proxy.start is None:
             raise UsageError(

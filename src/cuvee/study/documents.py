@@ -25,7 +25,9 @@ def text_error(targets: Sequence[Target], pairs: Sequence[tuple[Trial, Trial]]) 
     """Standard error, over draws of documents, of the mean difference between the trials of `pairs`.
 
     Targets are drawn apart from each other (their texts share no document), the documents of one in all trials alike.
-    0 where the trials hold no parts (`Curve.sample_sums`), or where a text is one document.
+    Where the trials hold standard errors instead of parts (`Curve.errors`, of an outside trainer), the root of the sum of the
+    squares of both sides': the same examples are behind all blocks, so blocks do not average it, and how far pairing
+    cancels it cannot be known. 0 where they hold neither, or where a text is one document.
 
     Args:
         targets: The weighted mean asked for; the result is in its unit.
@@ -40,7 +42,8 @@ def _one(target: str, pairs: Sequence[tuple[Trial, Trial]]) -> float:
     found = [(a.curve(target), b.curve(target)) for a, b in pairs]
     parts = [(a.sample_sums, b.sample_sums) for a, b in found if a and b and a.sample_sums and b.sample_sums]
     if len(parts) < len(found) or not found or found[0][0] is None:
-        return 0.0
+        told = [(a.errors[-1], b.errors[-1]) for a, b in found if a and b and a.errors and b.errors]
+        return math.sqrt(sum(e**2 + f**2 for e, f in told) / len(told)) if told else 0.0
     sizes_J = np.array(found[0][0].sample_sizes)
     change_J = np.mean([np.subtract(a, b) for a, b in parts], axis=0)
     return ratio_error(change_J, sizes_J)
