@@ -49,7 +49,7 @@ def test_large_files_are_thinned_evenly(corpus: Corpus, tmp_path: Path, monkeypa
     monkeypatch.setattr(targets, "MOST", whole.search.counts_WL.size // 3)
     thin = load_target("sums", path, corpus, seq_len=32)
     assert thin.examples == 200
-    assert 60 <= thin.scored <= 72
+    assert 200 // 5 <= thin.scored <= 200 // 3 + 2, "one in three or four"
     assert thin.search.counts_WL.size <= whole.search.counts_WL.size // 3 + 32
 
 
