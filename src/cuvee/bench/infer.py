@@ -313,7 +313,7 @@ def _grouped(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
         yield setting, [r for r in rows if r.setting == setting]
 
 
-def against_plain(sources: Sequence[Path], merges: int = 200, most_bytes: int = 300_000) -> list[dict[str, Any]]:
+def against_plain(sources: Sequence[Path], merges: int = 200) -> list[dict[str, Any]]:
     """CPU seconds of counting and of solving, ours and the published algorithm as it reads, on the same words and solver."""
     with tempfile.TemporaryDirectory() as place:
         train, held = deal(sources)
@@ -325,7 +325,7 @@ def against_plain(sources: Sequence[Path], merges: int = 200, most_bytes: int = 
             write_jsonl(Path(place) / f"{name}.jsonl", held[name])
         listed = read_merges(path, merges)
         texts = [Path(place) / f"{name}.jsonl" for name in names]
-        samples = cached_samples(texts, listed, most_bytes, "file", Fields("text", None), None, Silent())
+        samples = cached_samples(texts, listed, 300_000, "file", Fields("text", None), None, Silent())
     clock = [time.process_time()]
     layout, weight_Wn = samples.layout(listed), samples.weights()
     replay = Replay(layout, weight_Wn, len(names))
