@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from cuvee.base.codec import to_json
@@ -16,7 +15,7 @@ from cuvee.report.write import write_report
 from cuvee.study.checks import power
 from cuvee.study.cost import CostEstimate, Larger, total
 from cuvee.study.editing import Accept
-from cuvee.study.judge import detectable, scaled
+from cuvee.study.judge import detectable, judges
 from cuvee.study.pilot import NO_PILOT
 from cuvee.study.power import Gain, detect
 from cuvee.study.store import VerifyScale
@@ -133,9 +132,7 @@ def _seeds_so_far(study: Study, choice: Choice, at: Proxy | None) -> int:
     verification = study.verification("proxy" if at is None else "large")
     if verification is None or (at is not None and verification.proxy != at):
         return 0
-    arm = next((a for a in verification.arms if a.name == "choice"), None)
-    problem = study.problem if at is None else replace(study.problem, proxy=at)
-    return len(arm.blocks) if arm and arm.schedule == scaled(choice.schedule, problem) else 0
+    return len(verification.arm("choice").blocks) if judges(verification, choice, study.problem) else 0
 
 
 def _verify(study: Study, choice: Choice, seeds: int, workers: int, at: Proxy | None) -> Verification:
