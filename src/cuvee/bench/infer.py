@@ -34,6 +34,7 @@ from cuvee.bench import plain_infer
 from cuvee.corpus.readers import Document, Fields, read
 from cuvee.corpus.sources import find_files
 from cuvee.corpus.words import hash64
+from cuvee.interop.shardwriters import jsonl
 
 _TRAIN_BYTES = 30_000_000
 _PIECE = 20_000
@@ -284,7 +285,7 @@ def train_tokenizer(
 
 def write_jsonl(path: Path, texts: Sequence[str]) -> None:
     """One text a line, as `prepare` and `infer` read them."""
-    path.write_text("".join(json.dumps({"text": t}, ensure_ascii=False) + "\n" for t in texts), encoding="utf-8")
+    path.write_bytes(jsonl({"text": t} for t in texts))
 
 
 def summary(rows: Sequence[Row]) -> list[dict[str, Any]]:
