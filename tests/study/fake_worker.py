@@ -26,26 +26,20 @@ def crash_once(
     return fake_train(plans, corpus)
 
 
-def crash(
-    plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None, inputs: Path | None = None
-) -> tuple[Trial, ...]:
+def crash(plans: Sequence[Plan], corpus: Corpus, **paths: Path | None) -> tuple[Trial, ...]:
     """Dies at every run."""
     print("about to die", file=sys.stderr, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
 
 
-def hang(
-    plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None, inputs: Path | None = None
-) -> tuple[Trial, ...]:
+def hang(plans: Sequence[Plan], corpus: Corpus, **paths: Path | None) -> tuple[Trial, ...]:
     """Never ends."""
     while True:
         time.sleep(0.01)
 
 
-def full(
-    plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None, inputs: Path | None = None
-) -> tuple[Trial, ...]:
+def full(plans: Sequence[Plan], corpus: Corpus, **paths: Path | None) -> tuple[Trial, ...]:
     """Finds the disk full."""
     raise OSError(28, "No space left on device")
 

@@ -21,9 +21,7 @@ from cuvee.study.runners.local import Outcome
 from cuvee.study.worker import Trainer, work
 
 
-def fake_train(
-    plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None, inputs: Path | None = None
-) -> tuple[Trial, ...]:
+def fake_train(plans: Sequence[Plan], corpus: Corpus, **paths: Path | None) -> tuple[Trial, ...]:
     """Losses by formula: a target's own share helps, blocks shift all trials alike, a little noise of each trial."""
     return tuple(_trial(plan, corpus.fingerprint) for plan in plans)
 

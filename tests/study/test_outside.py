@@ -74,9 +74,7 @@ def test_a_study_by_suggestions_only(folder: Path, corpus: Corpus) -> None:
 def test_the_same_losses_lead_to_the_choice_of_a_study_that_trains_itself(
     folder: Path, corpus: Corpus, tmp_path: Path
 ) -> None:
-    def train(
-        plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None, inputs: Path | None = None
-    ) -> tuple[Trial, ...]:
+    def train(plans: Sequence[Plan], corpus: Corpus, **paths: Path | None) -> tuple[Trial, ...]:
         (plan,) = plans
         curves = tuple(Curve(t, (plan.tokens,), (), (losses(plan)[t],)) for t in plan.targets)
         realised = plan.schedule.mean(plan.tokens).tokens(plan.tokens)

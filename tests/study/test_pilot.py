@@ -54,9 +54,7 @@ def test_a_study_with_more_blocks_takes_the_pilot_over(folder: Path, corpus: Cor
     Study.open(folder, question, corpus, METHOD).pilot(runner=Inline())
     made: list[str] = []
 
-    def counted(
-        plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None, inputs: Path | None = None
-    ) -> tuple[Trial, ...]:
+    def counted(plans: Sequence[Plan], corpus: Corpus, **paths: Path | None) -> tuple[Trial, ...]:
         made.append(plans[0].id(corpus.fingerprint))
         return fake_train(plans, corpus)
 
@@ -66,9 +64,7 @@ def test_a_study_with_more_blocks_takes_the_pilot_over(folder: Path, corpus: Cor
 
 
 def test_a_pilot_whose_runs_fail_says_so(folder: Path, corpus: Corpus) -> None:
-    def broken(
-        plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None, inputs: Path | None = None
-    ) -> tuple[Trial, ...]:
+    def broken(plans: Sequence[Plan], corpus: Corpus, **paths: Path | None) -> tuple[Trial, ...]:
         (made,) = fake_train(plans, corpus)
         return (replace(made, status="diverged", message="loss nan at step 3"),)
 
@@ -107,7 +103,5 @@ def test_mixtures_that_share_natural_add_no_freedom() -> None:
     assert pilot.measured(QUESTION, trials[:4]) is None, "one block has both"
 
 
-def _never(
-    plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None, inputs: Path | None = None
-) -> tuple[Trial, ...]:
+def _never(plans: Sequence[Plan], corpus: Corpus, **paths: Path | None) -> tuple[Trial, ...]:
     raise AssertionError("nothing is left to run")

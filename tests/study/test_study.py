@@ -30,9 +30,7 @@ class Counting:
         self.made: list[str] = []
         self.broken = broken or {}
 
-    def __call__(
-        self, plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None, inputs: Path | None = None
-    ) -> tuple[Trial, ...]:
+    def __call__(self, plans: Sequence[Plan], corpus: Corpus, **paths: Path | None) -> tuple[Trial, ...]:
         (trial,) = fake_train(plans, corpus)
         self.made.append(trial.id)
         how = self.broken.pop(len(self.made), "")

@@ -45,9 +45,7 @@ def test_it_makes_every_run_and_cleans_up(store: Store, corpus: Corpus) -> None:
 def test_an_error_in_training_is_a_trial(store: Store, corpus: Corpus) -> None:
     path, ids = job(store, corpus)
 
-    def train(
-        plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None, inputs: Path | None = None
-    ) -> tuple[Trial, ...]:
+    def train(plans: Sequence[Plan], corpus: Corpus, **paths: Path | None) -> tuple[Trial, ...]:
         if plans[0].block == 1:
             raise ValueError("a broken plan")
         if plans[0].block == 2:
@@ -70,9 +68,7 @@ def test_an_error_in_training_is_a_trial(store: Store, corpus: Corpus) -> None:
 def test_what_the_machine_lacks_is_no_trial(store: Store, corpus: Corpus, error: Exception) -> None:
     path, ids = job(store, corpus)
 
-    def train(
-        plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None, inputs: Path | None = None
-    ) -> tuple[Trial, ...]:
+    def train(plans: Sequence[Plan], corpus: Corpus, **paths: Path | None) -> tuple[Trial, ...]:
         raise error
 
     with pytest.raises(PartialError):
@@ -97,9 +93,7 @@ def test_an_error_after_somebody_else_published_does_not_matter(store: Store, co
 def test_an_interrupt_is_no_trial_and_ends_with_5(store: Store, corpus: Corpus) -> None:
     path, ids = job(store, corpus)
 
-    def train(
-        plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None, inputs: Path | None = None
-    ) -> tuple[Trial, ...]:
+    def train(plans: Sequence[Plan], corpus: Corpus, **paths: Path | None) -> tuple[Trial, ...]:
         raise KeyboardInterrupt
 
     assert worker.main([str(path)], train) == 5
@@ -119,9 +113,7 @@ def test_it_leaves_a_living_claim_alone_until_the_trial_is_there(
     def publish_instead_of_sleeping(seconds: float) -> None:
         store.publish_trial(other)
 
-    def train(
-        plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None, inputs: Path | None = None
-    ) -> tuple[Trial, ...]:
+    def train(plans: Sequence[Plan], corpus: Corpus, **paths: Path | None) -> tuple[Trial, ...]:
         made.append(plans[0].id(corpus.fingerprint))
         return fake_train(plans, corpus)
 

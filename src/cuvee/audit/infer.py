@@ -11,13 +11,12 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from cuvee.audit.cache import cached_samples
 from cuvee.audit.merges import BYTES, Merges, read_merges
 from cuvee.audit.program import Fit, Program
-from cuvee.audit.replay import Counts, Replay
+from cuvee.audit.replay import F64, Counts, Replay
 from cuvee.audit.simulate import Simulated, halves_hold_text, simulate
 from cuvee.audit.words import READING, Samples
 from cuvee.base.errors import DataError, UsageError
@@ -25,7 +24,6 @@ from cuvee.base.progress import Progress, Silent
 from cuvee.base.rng import generator
 from cuvee.corpus.readers import Fields
 
-F64 = NDArray[np.float64]
 _SIMULATED = 400
 """Merges of a simulation, at most: errors are as large as with a thousand, at half the price."""
 _LEAST_SHARE = 0.01

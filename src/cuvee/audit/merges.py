@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import gzip
 import json
 import re
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -20,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cuvee.base.errors import DataError
-from cuvee.base.files import hash_file
+from cuvee.corpus.tokenizer import unpacked
 
 WANTED = "a BPE tokenizer: tokenizer.json, merges.txt, or tiktoken ranks"
 GPT2_SPLIT: dict[str, Any] = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
@@ -54,7 +52,6 @@ class Merges:
     """The first merges of a tokenizer, ready to be replayed.
 
     Args:
-        sha: Of the file.
         alphabet: Base symbols, characters; tokens are numbered from them on, merge t makes token `len(alphabet) + t`.
         pairs: The two tokens of each merge.
         texts: What each merge makes.
@@ -65,7 +62,6 @@ class Merges:
         assumed: A sentence on how text is split, where the file does not say it.
     """
 
-    sha: str
     alphabet: tuple[str, ...]
     pairs: tuple[tuple[int, int], ...]
     texts: tuple[str, ...]
@@ -83,7 +79,9 @@ def read_merges(path: Path, limit: int) -> Merges:
     Raises:
         DataError: not a tokenizer, one without merges (unigram, WordPiece), or merges in no order.
     """
-    text, assumed = _text(path), ""
+    if not path.is_file():
+        raise DataError(f"no such tokenizer: {path}", wanted=WANTED, fix="check the path")
+    text, assumed = unpacked(path, WANTED), ""
     name = path.name.removesuffix(".gz")
     if name.endswith(".json") or text.lstrip().startswith("{"):
         listed, symbols, normalizer, split = _tokenizer_json(path, text)
@@ -105,16 +103,6 @@ def read_merges(path: Path, limit: int) -> Merges:
         raise DataError(f"{path} has no merges", wanted=WANTED)
     kept, redundant = _one_split_a_token(listed)
     return replace(_numbered(path, kept, symbols, limit, redundant, normalizer, split), assumed=assumed)
-
-
-def _text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
-    except FileNotFoundError:
-        raise DataError(f"no such tokenizer: {path}", wanted=WANTED, fix="check the path") from None
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the tokenizer {path}: {error}", wanted=WANTED) from error
 
 
 Listed = list[tuple[str, str]]
@@ -256,7 +244,6 @@ def _numbered(
             fix="the file of the trained tokenizer, not a sorted or shuffled vocabulary",
         )
     return Merges(
-        sha=hash_file(path),
         alphabet=alphabet,
         pairs=tuple(pairs),
         texts=tuple(texts),

@@ -18,9 +18,8 @@ import highspy
 import numpy as np
 from numpy.typing import NDArray
 
-from cuvee.audit.replay import Counts
+from cuvee.audit.replay import F64, Counts
 
-F64 = NDArray[np.float64]
 _ROWS = 1000
 """Most rows added at a time, the most violated first."""
 _ROUNDS = 200
@@ -43,14 +42,12 @@ class Fit:
         violation: sum v + sum u, in millionths of all pairs.
         merge_T: v, by merge.
         pair: Pair number -> u, where it is positive.
-        rounds: Solutions until it stood still.
     """
 
     share_n: F64
     violation: float
     merge_T: F64
     pair: dict[int, float]
-    rounds: int
 
 
 class Program:
@@ -93,7 +90,7 @@ class Program:
             still, reached = still + 1 if calm else 0, violation
             rounds += 1
         found = np.flatnonzero(pair_P > _VISIBLE)
-        return Fit(share_n, violation, merge_T, {int(p): float(pair_P[p]) for p in found}, rounds)
+        return Fit(share_n, violation, merge_T, {int(p): float(pair_P[p]) for p in found})
 
     def _violated(self, share_n: F64, merge_T: F64, pairs: F64) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Records and the step at which each is violated most."""

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from cuvee.audit.merges import Merges
 from cuvee.audit.program import Fit, Program
-from cuvee.audit.replay import Layout, Replay
+from cuvee.audit.replay import F64, Layout, Replay
 from cuvee.audit.words import BLOCKS, Samples
 
-F64 = NDArray[np.float64]
 _FLOOR = 0.02
 """Of a simulated mixture, dealt out evenly: an estimate of nothing is no reason to simulate nothing."""
 

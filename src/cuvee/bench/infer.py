@@ -34,6 +34,7 @@ from cuvee.bench import plain_infer
 from cuvee.corpus.readers import Document, Fields, read
 from cuvee.corpus.sources import find_files
 from cuvee.corpus.words import hash64
+from cuvee.interop.shardwriters import jsonl
 
 _TRAIN_BYTES = 30_000_000
 _PIECE = 20_000
@@ -284,7 +285,7 @@ def train_tokenizer(
 
 def write_jsonl(path: Path, texts: Sequence[str]) -> None:
     """One text a line, as `prepare` and `infer` read them."""
-    path.write_text("".join(json.dumps({"text": t}, ensure_ascii=False) + "\n" for t in texts), encoding="utf-8")
+    path.write_bytes(jsonl({"text": t} for t in texts))
 
 
 def summary(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -313,7 +314,7 @@ def _grouped(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
         yield setting, [r for r in rows if r.setting == setting]
 
 
-def against_plain(sources: Sequence[Path], merges: int = 200, most_bytes: int = 300_000) -> list[dict[str, Any]]:
+def against_plain(sources: Sequence[Path], merges: int = 200) -> list[dict[str, Any]]:
     """CPU seconds of counting and of solving, ours and the published algorithm as it reads, on the same words and solver."""
     with tempfile.TemporaryDirectory() as place:
         train, held = deal(sources)
@@ -325,7 +326,7 @@ def against_plain(sources: Sequence[Path], merges: int = 200, most_bytes: int = 
             write_jsonl(Path(place) / f"{name}.jsonl", held[name])
         listed = read_merges(path, merges)
         texts = [Path(place) / f"{name}.jsonl" for name in names]
-        samples = cached_samples(texts, listed, most_bytes, "file", Fields("text", None), None, Silent())
+        samples = cached_samples(texts, listed, 300_000, "file", Fields("text", None), None, Silent())
     clock = [time.process_time()]
     layout, weight_Wn = samples.layout(listed), samples.weights()
     replay = Replay(layout, weight_Wn, len(names))

@@ -19,6 +19,7 @@ from cuvee.base.errors import DataError
 from cuvee.base.files import replace
 from cuvee.base.progress import Bar
 from cuvee.corpus.prepare import prepare
+from cuvee.interop.shardwriters import jsonl
 from cuvee.interop.targets import TargetFile, load_target
 from cuvee.methods.regression import Regression
 from cuvee.plan.choice import Estimate
@@ -209,7 +210,7 @@ def _rows(file: Path) -> Iterator[str]:
 
 def _write(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     """Only where it says something else: a file that changed would be read again."""
-    data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8")
+    data = jsonl(rows)
     if not path.exists() or path.read_bytes() != data:
         replace(path, data)
 

@@ -78,19 +78,10 @@ def _text(found: Inference) -> str:
 
 
 def value(found: Inference) -> dict[str, Any]:
-    """The JSON object; NaN, where something was not asked for, is null."""
+    """The JSON object; NaN, where something was not asked for, is "nan"."""
     shares = {p.category: {"share": p.share, "low": p.low, "high": p.high} for p in found.proportions}
-    body = to_json(found) | {"proportions": shares}
-    nulls: dict[str, Any] = _without_nan(body)
-    return nulls
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _without_nan(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    body: dict[str, Any] = to_json(found) | {"proportions": shares}
+    return body
 
 
 def write_prior(found: Inference, corpus: Corpus, path: Path) -> None:

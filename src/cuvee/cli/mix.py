@@ -83,13 +83,15 @@ def pairs(entries: Sequence[str], option: str) -> dict[str, str]:
     """NAME=VALUE options as a mapping, split at the last equals sign.
 
     Raises:
-        UsageError: an entry without one.
+        UsageError: an entry without one, or a name that is given twice.
     """
-    found = {}
+    found: dict[str, str] = {}
     for entry in entries:
         name, equals, value = entry.rpartition("=")
         if not equals or not name or not value:
-            raise UsageError(f"{option} got {entry!r}", wanted="NAME=VALUE")
+            raise UsageError(f"{option} got {entry!r}", wanted=f"{option} NAME=VALUE")
+        if name in found:
+            raise UsageError(f"{option} {name} is given twice", wanted="each name once")
         found[name] = value
     return found
 

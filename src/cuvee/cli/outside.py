@@ -13,6 +13,7 @@ from cuvee.base.codec import SchemaError, from_json, nearest
 from cuvee.base.errors import DataError, UsageError
 from cuvee.base.files import load_json
 from cuvee.base.progress import Silent
+from cuvee.cli.mix import pairs
 from cuvee.cli.run import Result, finish, open_study
 from cuvee.cli.studyfile import Question
 from cuvee.corpus.examples import read_examples
@@ -34,11 +35,10 @@ class _Said(Silent):
 
 def run_suggest(question: Question, study_file: Path, out: Path, form: Form) -> Result:
     """Write the plans that are to be run next; at the end the report."""
-    study, verify = open_study(question, "refuse"), question.file.verify
-    large = verify.large
+    study, large = open_study(question, "refuse"), question.large
     found = study.suggest(
-        verify.seeds,
-        large=question.large,
+        question.file.verify.seeds,
+        large=large.proxy if large else None,
         large_seeds=large.seeds if large else 0,
         transfer=large.transfer if large else 0,
         progress=_Said(),
@@ -119,7 +119,10 @@ def _told(study: Study, given: Given) -> Iterator[tuple[str, Ended]]:
         if given.mapped or given.source:
             raise UsageError("--map and --source are about a file", fix="--from FILE")
         units = _units(given.units)
-        yield given.run, replace(plain, metrics={n: _value(v, units, n) for n, v in _pairs(given.metrics, "--metric")})
+        yield (
+            given.run,
+            replace(plain, metrics={n: _value(v, units, n) for n, v in pairs(given.metrics, "--metric").items()}),
+        )
         return
     if given.metrics:
         raise UsageError("got --metric and --from", wanted="one of them")
@@ -141,18 +144,6 @@ def _told(study: Study, given: Given) -> Iterator[tuple[str, Ended]]:
 # options
 
 
-def _pairs(words: Sequence[str], option: str) -> Iterator[tuple[str, str]]:
-    seen: set[str] = set()
-    for word in words:
-        name, equals, value = word.rpartition("=")
-        if not equals or not name or not value:
-            raise UsageError(f"{option} {word}", wanted=f"{option} NAME=VALUE")
-        if name in seen:
-            raise UsageError(f"{option} {name} is given twice", wanted="each name once")
-        seen.add(name)
-        yield name, value
-
-
 def _number(text: str, what: str) -> float:
     try:
         return float(text)
@@ -170,15 +161,15 @@ def _value(text: str, units: Mapping[str, str], name: str) -> Told:
 def _units(words: Sequence[str]) -> dict[str, str]:
     """Target -> unit; an empty name for all targets."""
     for_all = next((w for w in words if "=" not in w), "")
-    return {"": for_all} | dict(_pairs([w for w in words if "=" in w], "--unit"))
+    return {"": for_all} | pairs([w for w in words if "=" in w], "--unit")
 
 
 def _counts(words: Sequence[str]) -> dict[str, int] | None:
-    pairs = {name: _number(n, f"--realised {name}") for name, n in _pairs(words, "--realised")}
-    for name, n in pairs.items():
+    found = {name: _number(n, f"--realised {name}") for name, n in pairs(words, "--realised").items()}
+    for name, n in found.items():
         if not n.is_integer():
             raise UsageError(f"--realised {name}={n}", wanted="a whole number of tokens")
-    return {name: int(n) for name, n in pairs.items()} or None
+    return {name: int(n) for name, n in found.items()} or None
 
 
 # results files of our own
@@ -286,7 +277,7 @@ def _by_run(runs: Sequence[RunMetrics], given: Given) -> dict[str, tuple[Metric,
 def _chosen(study: Study, run: str, metrics: Sequence[Metric], given: Given) -> dict[str, Told]:
     """The targets of a run among the metrics of a file: those of the same name, and those that are mapped."""
     assert given.file is not None
-    mapped, units = dict(_pairs(given.mapped, "--map")), _units(given.units)
+    mapped, units = pairs(given.mapped, "--map"), _units(given.units)
     known = {m.name: m for m in metrics}
     for name in mapped:
         if name not in known:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from cuvee.base.codec import to_json
@@ -14,9 +13,9 @@ from cuvee.plan.choice import Choice, Verification
 from cuvee.plan.problem import Proxy
 from cuvee.report.write import write_report
 from cuvee.study.checks import power
-from cuvee.study.cost import CostEstimate, Larger, total
+from cuvee.study.cost import CostEstimate, total
 from cuvee.study.editing import Accept
-from cuvee.study.judge import detectable, scaled
+from cuvee.study.judge import detectable, judges
 from cuvee.study.pilot import NO_PILOT
 from cuvee.study.power import Gain, detect
 from cuvee.study.store import VerifyScale
@@ -49,7 +48,7 @@ def dry_run(question: Question, workers: int, accept: Accept, gain: Gain | None,
     """
     q = question
     study = Study.preview(q.folder, q.problem, q.corpus, q.method, changed_evidence=accept)
-    cost = study.cost(workers=workers, verify_seeds=q.file.verify.seeds, large=_larger(q))
+    cost = study.cost(workers=workers, verify_seeds=q.file.verify.seeds, large=q.large)
     noise, found = study.noise(), None
     lines = [str(cost)]
     if gain is not None:
@@ -82,13 +81,6 @@ def run_pilot(question: Question, workers: int, accept: Accept, again: str) -> R
     return f"{noise}\n{noise.table()}\n{after}", {"noise": to_json(noise), "study": str(question.folder)}
 
 
-def _larger(question: Question) -> Larger | None:
-    large = question.file.verify.large
-    if question.large is None or large is None:
-        return None
-    return Larger(question.large, large.seeds, large.transfer)
-
-
 def run_study(question: Question, workers: int, accept: Accept) -> Result:
     """Search, choose, verify, report; every step resumes."""
     if question.problem.trainer == "outside":
@@ -100,19 +92,18 @@ def run_study(question: Question, workers: int, accept: Accept) -> Result:
     study = open_study(question, accept)
     # a resume should not train for seconds to learn the speed again; the bar soon has an ETA of its own
     seeds = question.file.verify.seeds
-    cost = study.cost(workers=workers, verify_seeds=seeds, speed="assumed", large=_larger(question))
+    cost = study.cost(workers=workers, verify_seeds=seeds, speed="assumed", large=question.large)
     with Bar("proxies", cost.runs) as bar:
         bar.say(str(cost))
         study.run(workers=workers, progress=bar)
     choice = study.choose()
-    verify = question.file.verify
-    found = [_verify(study, choice, verify.seeds, workers, None)] if verify.seeds else []
-    if question.large is not None and verify.large is not None:
-        if verify.large.transfer:
+    found = [_verify(study, choice, seeds, workers, None)] if seeds else []
+    if (large := question.large) is not None:
+        if large.transfer:
             with Bar("transfer check", 0) as bar:
-                bar.say(str(study.check_transfer(question.large, verify.large.transfer, workers, bar)))
-        if verify.large.seeds:
-            found.append(_verify(study, choice, verify.large.seeds, workers, question.large))
+                bar.say(str(study.check_transfer(large.proxy, large.transfer, workers, bar)))
+        if large.seeds:
+            found.append(_verify(study, choice, large.seeds, workers, large.proxy))
     return finish(question, study, choice, found)
 
 
@@ -120,12 +111,12 @@ def verify_study(question: Question, seeds: int, workers: int, scale: VerifyScal
     """More fresh blocks for the choice that the study has."""
     study = open_study(question, "refuse")
     choice = study.choose()
-    large = question.large if scale == "large" else None
-    if scale == "large" and large is None:
+    if scale == "large" and question.large is None:
         raise UsageError(
             "the study file names no larger runs", fix="verify: {large: {size: 0.6M, tokens: 2M}}, with yours"
         )
-    return finish(question, study, choice, [_verify(study, choice, seeds, workers, large)])
+    at = question.large.proxy if question.large is not None and scale == "large" else None
+    return finish(question, study, choice, [_verify(study, choice, seeds, workers, at)])
 
 
 def _seeds_so_far(study: Study, choice: Choice, at: Proxy | None) -> int:
@@ -133,9 +124,7 @@ def _seeds_so_far(study: Study, choice: Choice, at: Proxy | None) -> int:
     verification = study.verification("proxy" if at is None else "large")
     if verification is None or (at is not None and verification.proxy != at):
         return 0
-    arm = next((a for a in verification.arms if a.name == "choice"), None)
-    problem = study.problem if at is None else replace(study.problem, proxy=at)
-    return len(arm.blocks) if arm and arm.schedule == scaled(choice.schedule, problem) else 0
+    return len(verification.arm("choice").blocks) if judges(verification, choice, study.problem) else 0
 
 
 def _verify(study: Study, choice: Choice, seeds: int, workers: int, at: Proxy | None) -> Verification:

@@ -22,6 +22,7 @@ from cuvee.plan.trial import Measure
 from cuvee.proxies.start import Weights
 from cuvee.shards.corpus import Corpus
 from cuvee.shards.examples import Tokenised
+from cuvee.study.cost import Larger
 
 if TYPE_CHECKING:
     from cuvee.interop.checkpoint import Checkpoint
@@ -177,7 +178,7 @@ class Question:
     report: Path
     reuse: tuple[Path, ...]
     targets: tuple[TargetFile, ...]
-    large: Proxy | None
+    large: Larger | None
     weights: Weights | None
 
     @property
@@ -254,11 +255,11 @@ def _reference(file: StudyFile, corpus: Corpus) -> Mixture | None:
     return ordered(given, corpus.domains).phases[0].mixture
 
 
-def _large(file: StudyFile) -> Proxy | None:
+def _large(file: StudyFile) -> Larger | None:
     large = file.verify.large
     if large is None:
         return None
-    return Proxy(
+    proxy = Proxy(
         tokens=large.tokens,
         size=large.size or file.proxy.size,
         seq_len=file.proxy.seq_len,
@@ -267,6 +268,7 @@ def _large(file: StudyFile) -> Proxy | None:
         eval_points=1,
         start=file.proxy.start,
     )
+    return Larger(proxy, large.seeds, large.transfer)
 
 
 def _checkpoint(file: StudyFile, corpus: Corpus, base: Path) -> Checkpoint | None:

@@ -78,7 +78,7 @@ def make(
         return _BYTES
     if wish.kind == "file":
         assert wish.path is not None
-        tokenizer = _load(_unpacked(Path(wish.path)), wish.path)
+        tokenizer = _load(unpacked(Path(wish.path)), wish.path)
     else:
         tokenizer = _train(wish.vocab, _sample(documents, train_N, seed))
     replace(folder / FILE, tokenizer.to_str(pretty=False).encode("utf-8"))
@@ -117,7 +117,7 @@ def definition(path: Path) -> dict[str, Any]:
     Raises:
         DataError: it cannot be read.
     """
-    found: dict[str, Any] = json.loads(_load(_unpacked(path), str(path)).to_str())
+    found: dict[str, Any] = json.loads(_load(unpacked(path), str(path)).to_str())
     return found
 
 
@@ -130,7 +130,7 @@ def decoder(info: TokenizerInfo, folder: Path) -> Decode:
     if info.kind == "bytes":
         return lambda rows: [bytes(ids[ids != info.eos].astype(np.uint8)).decode("utf-8", "replace") for ids in rows]
     check_has_tokenizer(info)
-    tokenizer = _load(_unpacked(folder / FILE), FILE)
+    tokenizer = _load(unpacked(folder / FILE), FILE)
 
     def decode(rows: Sequence[NDArray[Any]]) -> list[str]:
         whole = [ids[:-1] if len(ids) and ids[-1] == info.eos else ids for ids in rows]
@@ -154,12 +154,17 @@ def check_has_tokenizer(info: TokenizerInfo) -> None:
         )
 
 
-def _unpacked(path: Path) -> str:
+def unpacked(path: Path, wanted: str = "a tokenizer.json") -> str:
+    """The text of a tokenizer's file, which may be packed as .gz.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
         data = path.read_bytes()
         return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the tokenizer {path}: {error}", wanted="a tokenizer.json") from error
+        raise DataError(f"cannot read the tokenizer {path}: {error}", wanted=wanted) from error
 
 
 def _load(text: str, name: str) -> Any:

@@ -84,7 +84,9 @@ def _rows(examples: Examples, encode: Encode, eos: int) -> Iterator[tuple[int, i
     for begin in range(0, len(examples.examples), _BATCH):
         batch = examples.examples[begin : begin + _BATCH]
         pairs = [
-            (begin + e, c, *_moved(example, c)) for e, example in enumerate(batch) for c in range(_choices(example))
+            (begin + e, c, *_moved(example, c))
+            for e, example in enumerate(batch)
+            for c in range(len(example.continuations))
         ]
         contexts = dict(zip(used := sorted({p[2] for p in pairs}), _encoded(encode, used), strict=True))
         wholes = _encoded(encode, [context + continuation for _, _, context, continuation in pairs])
@@ -98,10 +100,6 @@ def _rows(examples: Examples, encode: Encode, eos: int) -> Iterator[tuple[int, i
             first = min(len(contexts[context]), len(whole) - 1)
             ids_N, first = (whole, first) if first else (np.append(eos, whole), 1)
             yield e, c, len(continuation.encode("utf-8")), ids_N, first
-
-
-def _choices(example: Example) -> int:
-    return len(example.continuations)
 
 
 def _moved(example: Example, choice: int) -> tuple[str, str]:

@@ -42,7 +42,7 @@ def card(
     ]
     lines += _domains(schedule, corpus, target_tokens, found, licences or {})
     lines += ["", "## How it was found", "", *_story(found, problem, target_tokens)]
-    lines += ["", "## How sure", "", *_certainty(found, problem, verification)]
+    lines += ["", "## How sure", "", *_certainty(found, verification)]
     lines += ["", "## Provenance", "", *_provenance(corpus, problem)]
     lines += ["", "## How to cite", "", *[f"- {c}" for c in (found.citation if found else ())]]
     return "\n".join([*lines, f"- Cuvée {__version__}, which made this card", ""])
@@ -82,7 +82,7 @@ def _story(choice: Choice | None, problem: Problem | None, target_tokens: int) -
         ratio = proxy.tokens / target_tokens
         lines.append(
             f"Proxies of {proxy.size} parameters and {proxy.tokens:,} tokens stand for the run (r/R = {ratio:.4f}); smallest pool "
-            f"{min(problem.pools) // proxy.seq_len:,} sequences of {proxy.seq_len} tokens."
+            f"{problem.smallest_pool[1]:,} sequences of {proxy.seq_len} tokens."
         )
         if ratio < TRANSFER_FLOOR:
             lines.append("r/R is below 1/16: that the choice transfers to the run is unproven.")
@@ -91,7 +91,7 @@ def _story(choice: Choice | None, problem: Problem | None, target_tokens: int) -
     return [*lines, *(_text(sentence) for sentence in choice.why)]
 
 
-def _certainty(choice: Choice | None, problem: Problem | None, verification: Verification | None) -> list[str]:
+def _certainty(choice: Choice | None, verification: Verification | None) -> list[str]:
     lines = []
     if choice is not None and choice.predicted:
         lines.append(f"- predicted: {_estimate(choice.predicted[0])}")

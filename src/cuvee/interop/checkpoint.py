@@ -154,7 +154,6 @@ def _by_id(vocab: Any) -> list[Any]:
 class _Config:
     """The keys of `config.json` that decide what is computed, at transformers' defaults for `llama`."""
 
-    model_type: str
     hidden_size: int
     intermediate_size: int
     num_hidden_layers: int

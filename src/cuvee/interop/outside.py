@@ -11,7 +11,6 @@ Written once, whole or not at all; the same call writes the same files. Paths in
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from cuvee.base.codec import SchemaError, from_json, to_json
 from cuvee.base.errors import DataError, UsageError
 from cuvee.base.files import FORMAT, dump_json, load_json, replace, slug
 from cuvee.corpus.examples import Example, Examples
-from cuvee.interop.shardwriters import decoder, write_shard
+from cuvee.interop.shardwriters import decoder, jsonl, write_shard
 from cuvee.plan.trial import Measure, Plan, Split
 from cuvee.shards.corpus import Corpus
 from cuvee.shards.pools import pool_of
@@ -255,8 +254,7 @@ def _measure(folder: Path, measure: Measure, plan: Plan, halves: Halves) -> Targ
     half = halves[measure.name][plan.split == "verify"]
     path = f"held-out/{plan.split}/{slug(measure.name)}.jsonl"
     if not (folder / path).exists():
-        rows = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(half))
-        replace(folder / path, rows.encode("utf-8"))
+        replace(folder / path, jsonl(_rows(half)))
     return TargetEntry(measure.kind, measure.unit, measure.direction, f"../{path}", documents=len(half.examples))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,11 +53,12 @@ def write_shard(
     decode = decoder(corpus)
     path = prefix.with_name(f"{prefix.name}.{form}")
     rows = [{"text": decode(tokens), "domain": domain} for domain, tokens in documents]
-    replace(path, _jsonl(rows) if form == "jsonl" else _parquet(rows))
+    replace(path, jsonl(rows) if form == "jsonl" else _parquet(rows))
     return path.stat().st_size, hash_file(path)
 
 
-def _jsonl(rows: list[dict[str, str]]) -> bytes:
+def jsonl(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """A row a line."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8")
 
 

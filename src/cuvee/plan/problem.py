@@ -328,6 +328,12 @@ class Problem:
                 fix=f"proxy tokens of at least {sound:,}, a shorter seq_len, or small_pools: cap (at most one epoch of them)",
             )
 
+    @property
+    def smallest_pool(self) -> tuple[str, int]:
+        """The domain with the smallest pool, and that pool in sequences."""
+        pool, domain = min(zip(self.pools, self.domains, strict=True))
+        return domain, pool // self.proxy.seq_len
+
     def small_pool_domains(self) -> tuple[str, ...]:
         """Domains whose matched pool is under the floor."""
         floor = POOL_FLOOR * self.proxy.seq_len

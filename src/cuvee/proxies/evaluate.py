@@ -170,12 +170,11 @@ def held_out(corpus: Corpus, target: str, split: Split, seq_len: int) -> HeldOut
     count = min(windows, max(1, HELD_OUT_TOKENS // seq_len))
     tokens_WL1 = np.zeros((count, seq_len + 1), np.int64)
     counts_WL = np.zeros((count, seq_len), np.bool_)
-    for i in range(count):
-        start = (2 * i + 1) * windows // (2 * count) * seq_len
+    starts_W = (2 * np.arange(count) + 1) * windows // (2 * count) * seq_len
+    for i, start in enumerate(starts_W.tolist()):
         found = source.flat(start, min(start + seq_len + 1, source.tokens))
         tokens_WL1[i, : len(found)] = found
         counts_WL[i, : len(found) - 1] = True
-    starts_W = (2 * np.arange(count) + 1) * windows // (2 * count) * seq_len
     return HeldOut(
         target,
         torch.from_numpy(tokens_WL1),

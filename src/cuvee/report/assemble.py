@@ -33,10 +33,11 @@ from cuvee.report.data import (
     Usage,
     WeightRow,
 )
-from cuvee.report.gains import aggregations, gains, guards, is_natural, objective_weights
+from cuvee.report.gains import aggregations, gains, guards, is_natural
 from cuvee.report.text import count, finite, listed, percent, plural
 from cuvee.report.verdict import label, verdict, without_stale
 from cuvee.study import judge
+from cuvee.study.alternatives import shares
 
 
 def assemble(evidence: Evidence) -> ReportData:
@@ -119,8 +120,7 @@ def _transfer(evidence: Evidence) -> TransferRows | None:
 
 
 def _question(problem: Problem, method: str) -> tuple[Fact, ...]:
-    total = sum(t.weight for t in problem.objective)
-    targets = listed([f"{t.name} ({percent(t.weight / total)})" for t in problem.objective], 12)
+    targets = listed([f"{name} ({percent(share)})" for name, share in shares(problem.objective).items()], 12)
     even = len({t.weight for t in problem.objective}) == 1
     if even and {t.name for t in problem.objective} == set(problem.domains):
         targets = f"all {len(problem.domains)} domains, equally"
@@ -191,7 +191,7 @@ def _runs(problem: Problem, trials: Iterable[Trial]) -> tuple[RunRow, ...]:
 
 
 def _curve(problem: Problem, trial: Trial) -> CurveRow | None:
-    weights = objective_weights(problem)
+    weights = shares(problem.objective)
     curves = {c.target: c for c in trial.curves if c.target in weights and c.bits_per_byte}
     if set(curves) != set(weights):
         return None

@@ -45,12 +45,12 @@ def words(name: str, limit: int = 30) -> str:
     return html.escape(name if len(name) <= limit else name[: limit - 1] + "…")
 
 
-def chart_layout(height: int, *, x: dict[str, Any], y: dict[str, Any], left: int = 70) -> dict[str, Any]:
+def chart_layout(height: int, *, x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any]:
     """The layout that all charts share."""
     axis = {"gridcolor": RULE, "linecolor": RULE, "zeroline": False, "automargin": True, "ticks": ""}
     return {
         "height": height,
-        "margin": {"l": left, "r": 24, "t": 36, "b": 54},
+        "margin": {"l": 70, "r": 24, "t": 36, "b": 54},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": FONT, "size": 13, "color": INK},

@@ -17,6 +17,7 @@ from cuvee.plan.trial import Trial
 from cuvee.report.data import AggregationRow, Evidence, GainRow, GuardRow
 from cuvee.report.text import finite
 from cuvee.study import judge
+from cuvee.study.alternatives import shares
 from cuvee.study.documents import text_error
 
 Estimates = tuple[Estimate, ...]
@@ -38,7 +39,7 @@ def gains(evidence: Evidence) -> tuple[GainRow, ...]:
     problem, choice = evidence.problem, evidence.choice
     predicted = choice.predicted if choice else ()
     verified, larger = of_arm(evidence.verification, "choice"), of_arm(evidence.larger, "choice")
-    weight = objective_weights(problem)
+    weight = shares(problem.objective)
     units = {m.name: m.unit for m in problem.measures}
     margins = {m.name for m in problem.measures if m.kind in ("choice", "outside")}
     # a verified difference is relative to natural on the verify split, a predicted one to natural on the search split
@@ -85,30 +86,20 @@ def is_natural(problem: Problem, trial: Trial) -> bool:
 
 
 def against(
-    verification: Verification | None,
-    trials: Sequence[Trial],
-    name: str,
-    targets: Sequence[Target],
-    other: str = "present",
+    verification: Verification | None, trials: Sequence[Trial], name: str, targets: Sequence[Target]
 ) -> Estimate | None:
-    """The choice's difference to the arm `other`, in the blocks that both ran in; None without any."""
+    """The choice's difference to the present blend, in the blocks that both ran in; None without any."""
     arms = {a.name: a.schedule for a in (verification.arms if verification else ())}
-    if "choice" not in arms or other not in arms:
+    if "choice" not in arms or "present" not in arms:
         return None
     done = {(t.plan.schedule, t.plan.block): t for t in trials if t.status == "done"}
     blocks = sorted({block for _, block in done})
-    keys = [((arms["choice"], b), (arms[other], b)) for b in blocks]
+    keys = [((arms["choice"], b), (arms["present"], b)) for b in blocks]
     pairs = [(done[ours], done[theirs]) for ours, theirs in keys if ours in done and theirs in done]
     d_B = [judge.value(targets, a) - judge.value(targets, b) for a, b in pairs]
     if not d_B or not all(map(math.isfinite, d_B)):
         return None
     return judge.student(name, d_B, text_error=text_error(targets, pairs))
-
-
-def objective_weights(problem: Problem) -> dict[str, float]:
-    """Each target's share of the objective."""
-    total = sum(t.weight for t in problem.objective)
-    return {t.name: t.weight / total for t in problem.objective}
 
 
 def of_target(estimates: Estimates, name: str) -> Estimate | None:

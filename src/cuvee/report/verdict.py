@@ -277,16 +277,9 @@ def _scale(evidence: Evidence) -> str:
 
 def without_stale(evidence: Evidence) -> Evidence:
     """The evidence without verifications of another choice than the present one."""
-    if _stale(evidence, evidence.verification):
+    choice, found, larger = evidence.choice, evidence.verification, evidence.larger
+    if choice and found and not judge.judges(found, choice, evidence.problem):
         evidence = replace(evidence, verification=None, verification_trials=(), stale=True)
-    if _stale(evidence, evidence.larger):
+    if choice and larger and not judge.judges(larger, choice, evidence.problem):
         evidence = replace(evidence, larger=None, larger_trials=(), stale=True)
     return evidence
-
-
-def _stale(evidence: Evidence, verification: Verification | None) -> bool:
-    arm = verified_arm(verification, "choice")
-    if verification is None or arm is None or evidence.choice is None:
-        return False
-    problem = replace(evidence.problem, proxy=verification.proxy or evidence.problem.proxy)
-    return arm.schedule != judge.scaled(evidence.choice.schedule, problem)

@@ -133,7 +133,7 @@ def pareto(
         UsageError: an unknown name, the same objective twice, fewer than three points, a method that predicts nothing.
     """
     ends = (targets_of(problem, a), targets_of(problem, b))
-    if points < 3 or _shares(ends[0]) == _shares(ends[1]):
+    if points < 3 or shares(ends[0]) == shares(ends[1]):
         raise UsageError(f"got {points} points between {a} and {b}", wanted="two different objectives, three points")
     weights = [i / (points - 1) for i in range(points)]
     chosen = [
@@ -189,7 +189,8 @@ def targets_of(problem: Problem, name: str) -> Targets:
     return found
 
 
-def _shares(targets: Targets) -> dict[str, float]:
+def shares(targets: Targets) -> dict[str, float]:
+    """Each target's part of the weights."""
     total = sum(t.weight for t in targets)
     found: dict[str, float] = {}
     for t in targets:
@@ -199,7 +200,7 @@ def _shares(targets: Targets) -> dict[str, float]:
 
 def _between(a: Targets, b: Targets, weight: float) -> Targets:
     """(1 - weight) of the mean over `a` and `weight` of that over `b`."""
-    ours, theirs = _shares(a), _shares(b)
+    ours, theirs = shares(a), shares(b)
     mixed = {n: (1 - weight) * ours.get(n, 0.0) + weight * theirs.get(n, 0.0) for n in {**ours, **theirs}}
     return tuple(Target(name, share) for name, share in mixed.items() if share > 0)
 

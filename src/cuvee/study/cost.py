@@ -211,7 +211,7 @@ def estimate(
         tokens=bill.tokens,
         flops=bill.flops,
         ratio=problem.proxy.tokens / problem.target_tokens,
-        smallest_pool=_smallest_pool(problem),
+        smallest_pool=problem.smallest_pool,
         epochs=_epochs(problem, plans),
         workers=workers,
         seconds=bill.seconds,
@@ -250,7 +250,7 @@ def _larger(problem: Problem, corpus: Corpus, plans: Sequence[Plan], large: Larg
         transfer_runs=len(checked),
         each=_price(at.plan(at.natural, FIRST_LARGE, "verify"), corpus.vocab_size, rate),
         ratio=large.proxy.tokens / problem.target_tokens,
-        smallest_pool=_smallest_pool(at),
+        smallest_pool=at.smallest_pool,
     )
 
 
@@ -264,12 +264,6 @@ def _price(plan: Plan, vocab: int, rate: float) -> Price:
     record = 2 * len(dump_json(to_json(plan))) + 200 * plan.eval_points * len(plan.targets)
     # the weights and the two moments of AdamW, 4 bytes each
     return Price(plan.tokens, flops, flops / rate, record, weights * 4 * 3)
-
-
-def _smallest_pool(problem: Problem) -> tuple[str, int]:
-    """The domain with the smallest pool, and its sequences."""
-    i = min(range(len(problem.domains)), key=lambda i: problem.pools[i])
-    return problem.domains[i], problem.pools[i] // problem.proxy.seq_len
 
 
 def _ratio(ratio: float, pool: tuple[str, int]) -> str:

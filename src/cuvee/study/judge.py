@@ -74,6 +74,12 @@ def _times(schedule: Schedule, ratio: float) -> Schedule:
     return Schedule(tuple(Phase(round(p.start * ratio), p.mixture) for p in schedule.phases))
 
 
+def judges(verification: Verification, choice: Choice, problem: Problem) -> bool:
+    """Whether it is of this very choice, and not of an earlier one."""
+    at = replace(problem, proxy=verification.proxy or problem.proxy)
+    return any(a.name == "choice" and a.schedule == scaled(choice.schedule, at) for a in verification.arms)
+
+
 def best_observed(problem: Problem, trials: Sequence[Trial]) -> Schedule | None:
     """The feasible schedule with the lowest mean difference to natural over the blocks it ran in; None without any."""
     feasible = problem.feasible()

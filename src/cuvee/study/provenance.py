@@ -17,12 +17,12 @@ def provenance(
     """What a figure from `trials` rests on; the problem's proxy is the scale that they ran at."""
     proxy, done = problem.proxy, [t for t in trials if t.status == "done"]
     noise = judge.noise(problem, done)
-    pool, domain = min(zip(problem.pools, problem.domains, strict=True))
+    domain, sequences = problem.smallest_pool
     return Provenance(
         size=proxy.size,
         tokens=proxy.tokens,
         target_tokens=problem.target_tokens,
-        smallest_pool=pool // proxy.seq_len,
+        smallest_pool=sequences,
         smallest_pool_domain=domain,
         paired_noise=None if math.isnan(noise) else noise,
         blocks=tuple(sorted({t.plan.block for t in done})),
