@@ -12,6 +12,7 @@ import pytest
 from cuvee.base.errors import UsageError
 from cuvee.base.rng import generator
 from cuvee.methods.explain import bounds
+from cuvee.methods.random import Random
 from cuvee.methods.regression import Regression
 from cuvee.mixture.weights import Mixture
 from cuvee.plan.problem import Guard, Limit, Target
@@ -179,3 +180,13 @@ def test_the_present_blend_is_tasted_in_the_first_round_and_kept_within_the_boun
     plans = Regression(runs=24).propose(problem, (), np.random.default_rng(0))
     assert problem.feasible().project_mixture(present) in {p.schedule.at(0) for p in plans}
     assert problem.plan(problem.natural, 0).id("f") == base.plan(base.natural, 0).id("f"), "runs stay the same runs"
+
+
+@pytest.mark.parametrize("method", [Regression(), Random()])
+def test_a_domain_that_the_reference_lacks_is_tasted(method: Regression | Random) -> None:
+    w = world("law", 1, domains=4)
+    reference = Mixture.from_array(w.problem.domains, np.array([0.5, 0.3, 0.2, 0.0]))
+    plans = method.propose(replace(w.problem, reference=reference), (), generator(0, "x"))
+    new_N = np.array([p.schedule.at(0).shares[3] for p in plans])
+    assert sum(p.schedule.at(0) == reference for p in plans) == 4, "the reference of every block"
+    assert np.mean(new_N > 0) > 0.3

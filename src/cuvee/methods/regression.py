@@ -136,8 +136,8 @@ class Regression:
 
     def _design(self, problem: Problem, n: int, rng: np.random.Generator) -> list[Wish]:
         """Round 0: the anchors, at most a quarter of the rest leaving one domain out, then Dirichlet draws."""
-        feasible, natural_D = problem.feasible(), problem.natural.shares
-        named_D = anchors(natural_D, feasible)
+        feasible = problem.feasible()
+        named_D = anchors(problem.around, feasible)
         everywhere = [problem.natural, _mixture(problem, named_D["centre"])]
         wishes: list[Wish] = [(mixture, block) for mixture in everywhere for block in range(self.blocks)]
         if problem.present is not None:
@@ -146,7 +146,7 @@ class Regression:
         without = [w_D for name, w_D in named_D.items() if name.startswith("without ")]
         some = rng.permutation(len(without))[: max(n - len(wishes), 0) // 4]
         wishes += [(_mixture(problem, without[i]), None) for i in some]
-        drawn_ND = dirichlet(natural_D, feasible, n, rng)
+        drawn_ND = dirichlet(problem.around, feasible, n, rng)
         return wishes + [(_mixture(problem, w_D), None) for w_D in drawn_ND]
 
     def _near(self, problem: Problem, table: Table, n: int, rng: np.random.Generator) -> list[Wish]:
@@ -204,12 +204,12 @@ def _mixture(problem: Problem, w_D: Array) -> Mixture:
 
 def _starts(problem: Problem, table: Table) -> list[Array]:
     """Natural, the centre, uniform, the present blend, and the three best runs by their difference to natural."""
-    named_D = anchors(problem.natural.shares, problem.feasible())
+    named_D = anchors(problem.around, problem.feasible())
     value_N = table.loss_NT @ mean_weights(problem.objective, table.targets)
     gain_N = np.where(np.isfinite(table.paired(value_N)), table.paired(value_N), np.inf)
     best = np.argsort(gain_N, kind="stable")[:3]
     own = [] if problem.present is None else [problem.feasible().project(problem.present.shares)]
-    return [named_D["natural"], named_D["centre"], named_D["uniform"], *own, *table.shares_ND[best]]
+    return [problem.natural.shares, named_D["centre"], named_D["uniform"], *own, *table.shares_ND[best]]
 
 
 def _spread(wishes: list[Wish], known: set[tuple[Mixture, int]], n: int, blocks: int) -> list[tuple[Mixture, int]]:
