@@ -182,11 +182,19 @@ def ask(problem: Problem, posterior: Posterior, table: Table) -> Question:
     for guard in problem.guards:
         a_T = mean_weights(guard.targets, problem.scored)
         level = float(posterior.mean(natural_D[None])[0] @ a_T)
-        base = level if guard.against == "natural" or table.start_T is None else float(table.start_T @ a_T)
+        base, error = level, 0.0
+        if guard.against == "checkpoint" and table.start_T is not None:
+            base, error = float(table.start_T @ a_T), _level_error(table, a_T)
         allowed = base + guard.tolerance * abs(base) - level
-        rules.append(GuardRule(guard.name, a_T, allowed, guard.probability, level - base, abs(base)))
+        rules.append(GuardRule(guard.name, a_T, allowed, guard.probability, level - base, abs(base), error))
     objective_T = mean_weights(problem.objective, problem.scored)
     return Question(posterior, problem.feasible(), natural_D, objective_T, tuple(rules))
+
+
+def _level_error(table: Table, a_T: Array) -> float:
+    """Standard error of natural's own level: blocks move it against the checkpoint, which all of them start from."""
+    level_N = (table.loss_NT @ a_T)[table.natural_N]
+    return float(np.std(level_N, ddof=1) / np.sqrt(len(level_N))) if len(level_N) > 1 else 0.0
 
 
 def _simplified(problem: Problem, question: Question, optimum_D: Array, w_D: Array) -> Simplified | None:
