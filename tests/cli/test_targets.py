@@ -60,7 +60,8 @@ def test_check_shows_the_target_and_its_overlap(folder: Path, capsys: pytest.Cap
 
 def test_a_target_that_is_part_of_train_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = study(folder, "copied.jsonl", "leaky")
-    for command in (["check", path], ["run", path], ["run", path, "--dry-run"]):
+    suggest = ["suggest", path, "--out", folder / "plans"]
+    for command in (["check", path], ["run", path], ["run", path, "--dry-run"], suggest):
         code, value, _ = call(capsys, *command)
         assert code == 3
         assert "bees" in value["error"]["what"], "the overlap is shown by domain"

@@ -182,3 +182,12 @@ def test_examples_of_measures_by_half(corpus: Corpus, tmp_path: Path, kind: Any)
         assert targets["metric/1"]["unit"] == "accuracy"
         assert targets["metric/1"]["direction"] == "maximise"
         assert targets["metric/1"]["file"] is None
+
+
+def test_examples_that_changed_take_the_place_of_the_old_ones(corpus: Corpus, tmp_path: Path) -> None:
+    plan = replace(plan_of(corpus), measures=(Measure("of file", "text", "00", "11"),))
+    for word in ("old", "new"):
+        half = Examples.of("f", "text", [Example("", (word,))])
+        write_plans(tmp_path, "round 0", {"1f": plan}, corpus, "none", {"of file": (half, half)})
+        (file,) = tmp_path.glob("held-out/search/of*.jsonl")
+        assert read_examples(file).texts == (word,)

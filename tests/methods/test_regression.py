@@ -12,10 +12,15 @@ import pytest
 from cuvee.base.errors import UsageError
 from cuvee.base.rng import generator
 from cuvee.methods.explain import bounds
-from cuvee.methods.regression import Regression
+from cuvee.methods.random import Random
+from cuvee.methods.regression import Regression, ask
+from cuvee.methods.report import estimates
 from cuvee.mixture.weights import Mixture
 from cuvee.plan.problem import Guard, Limit, Target
+from cuvee.plan.sizes import size
+from cuvee.plan.trial import Start
 from cuvee.predict.ridge import RidgeLog
+from cuvee.predict.table import Table
 from cuvee.testing.worlds import play, world
 
 QUICK = Regression(runs=24, blocks=4, predictor="ridge-log")
@@ -179,3 +184,33 @@ def test_the_present_blend_is_tasted_in_the_first_round_and_kept_within_the_boun
     plans = Regression(runs=24).propose(problem, (), np.random.default_rng(0))
     assert problem.feasible().project_mixture(present) in {p.schedule.at(0) for p in plans}
     assert problem.plan(problem.natural, 0).id("f") == base.plan(base.natural, 0).id("f"), "runs stay the same runs"
+
+
+@pytest.mark.parametrize("method", [Regression(), Random()])
+def test_a_domain_that_the_reference_lacks_is_tasted(method: Regression | Random) -> None:
+    w = world("law", 1, domains=4)
+    reference = Mixture.from_array(w.problem.domains, np.array([0.5, 0.3, 0.2, 0.0]))
+    plans = method.propose(replace(w.problem, reference=reference), (), generator(0, "x"))
+    new_N = np.array([p.schedule.at(0).shares[3] for p in plans])
+    assert sum(p.schedule.at(0) == reference for p in plans) == 4, "the reference of every block"
+    assert np.mean(new_N > 0) > 0.3
+
+
+def test_forgetting_is_no_surer_than_natural_s_own_level() -> None:
+    w = world("law", 1, domains=4)
+    start = Start("0", replace(size("0.1M"), name="checkpoint"), 256)
+    guard = Guard("keep", (Target(w.problem.domains[0]),), 0.0, against="checkpoint")
+    problem = replace(w.problem, proxy=replace(w.problem.proxy, size="checkpoint", start=start), guards=(guard,))
+    table = Table.from_trials(w.problem, play(w, QUICK).trials)
+    posterior, natural_D = RidgeLog().fit(table), problem.natural.shares
+    question = ask(problem, posterior, replace(table, start_T=posterior.mean(natural_D[None])[0] + 0.001))
+    (rule,) = question.guards
+    level_N = table.loss_NT[table.natural_N, 0]
+    assert rule.error == pytest.approx(np.std(level_N, ddof=1) / 2)
+    assert 0.5 < question.sureness(rule, natural_D) < 1, "natural is as sure as its four blocks are"
+    estimate = estimates(problem, question, natural_D)[-1]
+    assert estimate.high - estimate.low == pytest.approx(2 * 2.3534 * rule.error / rule.level, rel=1e-3)
+    w_D = np.array([0.4, 0.3, 0.2, 0.1])
+    steps = 1e-5 * (np.eye(4) - 0.25)
+    rises = [(question.room(rule, w_D + s) - question.room(rule, w_D - s)) / 2 for s in steps]
+    assert rises == pytest.approx(steps @ question.room_slope(rule, w_D), rel=1e-3)

@@ -66,3 +66,6 @@ def test_levels_are_natural_nearest_to_the_target_run() -> None:
     assert rows["math"].level == pytest.approx(np.mean([t.loss("math") for t in natural]))
     assert rows["math"].larger == next(e for e in evidence.larger.arms[0].estimates if e.name == "math")  # type: ignore[union-attr]
     assert rows["math"].best == rows["math"].larger
+    small = [t for t in evidence.verification_trials if t.plan.schedule.at(0) == evidence.problem.natural]
+    assert rows["math"].levels[1] == pytest.approx(np.mean([t.loss("math") for t in small])), "of its own scale"
+    assert rows["math"].levels[2] == rows["math"].level

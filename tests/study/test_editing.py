@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from cuvee.plan.problem import Limit, Problem
+from cuvee.plan.problem import Guard, Limit, Problem, Target
 from cuvee.shards.corpus import Corpus
 from cuvee.study.editing import EVIDENCE, Changes, changes
 from cuvee.study.layout import Config, CorpusRef, MethodRef
@@ -50,3 +50,19 @@ def test_methods_corpora_and_recipes(config: Config) -> None:
     assert changes(config, replace(config, method=MethodRef.of(Grid(rounds=3)))) == Changes(("method",), ())
     other = replace(config.corpus, fingerprint="0")
     assert changes(config, replace(config, corpus=other, recipe=2)) == Changes((), ("corpus", "recipe"))
+
+
+def test_targets_that_an_outside_trainer_was_not_asked_for_are_evidence(config: Config) -> None:
+    outside = replace(config.problem, trainer="outside")
+    more = replace(outside, objective=(*outside.objective, Target("b")))
+    guarded = replace(outside, guards=(Guard("rest", (Target("b"),), 0.01),))
+    fewer = replace(outside, objective=outside.objective[:1])
+
+    def found(old: Problem, new: Problem) -> Changes:
+        return changes(replace(config, problem=old), replace(config, problem=new))
+
+    assert found(outside, more) == Changes((), ("objective",))
+    assert found(outside, guarded) == Changes((), ("guards",))
+    assert found(outside, fewer) == found(more, outside) == Changes(("objective",), ())
+    proxies = replace(more, trainer="proxies")
+    assert found(config.problem, proxies) == Changes(("objective",), ())

@@ -117,6 +117,8 @@ def test_the_best_seen_is_feasible_done_and_paired() -> None:
     broken = [replace(t, status="diverged") if t.plan.schedule == Schedule.constant(good) else t for t in trials]
     assert judge.best_observed(QUESTION, broken) == Schedule.constant(lucky)
     assert judge.best_observed(QUESTION, trials[:2]) is None
+    unscored = [trial(wish, 0, math.nan, 3, 3) for wish in (mixture(0.5, 0.3, 0.2), mixture(0.5, 0.2, 0.3))]
+    assert judge.best_observed(QUESTION, [*unscored, *trials]) == Schedule.constant(good)
 
 
 def test_arms_obey_the_bounds_and_share_runs_when_equal() -> None:

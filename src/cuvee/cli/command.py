@@ -15,6 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+AllowLeak = Annotated[bool, typer.Option("--allow-leak", help="Go on where a target file is in the training text.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of text.")]
 StudyYaml = Annotated[Path, typer.Argument(help="The study file.", metavar="STUDY.yaml")]
 StudyFolder = Annotated[Path, typer.Argument(help="The study's folder.", metavar="STUDY")]

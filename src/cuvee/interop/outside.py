@@ -253,8 +253,10 @@ def _measure(folder: Path, measure: Measure, plan: Plan, halves: Halves) -> Targ
         return TargetEntry(measure.kind, measure.unit, measure.direction)
     half = halves[measure.name][plan.split == "verify"]
     path = f"held-out/{plan.split}/{slug(measure.name)}.jsonl"
-    if not (folder / path).exists():
-        replace(folder / path, jsonl(_rows(half)))
+    rows = jsonl(_rows(half))
+    # a study that was restarted with another file of that name must not be scored on the old one
+    if not (folder / path).exists() or (folder / path).read_bytes() != rows:
+        replace(folder / path, rows)
     return TargetEntry(measure.kind, measure.unit, measure.direction, f"../{path}", documents=len(half.examples))
 
 

@@ -48,7 +48,7 @@ class Random:
         """One round of all runs."""
         if trials:
             return ()
-        w_ND = dirichlet(problem.natural.shares, problem.feasible(), self.runs - self.blocks, rng)
+        w_ND = dirichlet(problem.around, problem.feasible(), self.runs - self.blocks, rng)
         drawn = [problem.plan(Mixture.from_array(problem.domains, w_D), i % self.blocks) for i, w_D in enumerate(w_ND)]
         references = [problem.plan(problem.natural, block) for block in range(self.blocks)]
         return tuple(dict.fromkeys([*references, *drawn]))

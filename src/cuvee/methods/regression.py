@@ -136,8 +136,8 @@ class Regression:
 
     def _design(self, problem: Problem, n: int, rng: np.random.Generator) -> list[Wish]:
         """Round 0: the anchors, at most a quarter of the rest leaving one domain out, then Dirichlet draws."""
-        feasible, natural_D = problem.feasible(), problem.natural.shares
-        named_D = anchors(natural_D, feasible)
+        feasible = problem.feasible()
+        named_D = anchors(problem.around, feasible)
         everywhere = [problem.natural, _mixture(problem, named_D["centre"])]
         wishes: list[Wish] = [(mixture, block) for mixture in everywhere for block in range(self.blocks)]
         if problem.present is not None:
@@ -146,7 +146,7 @@ class Regression:
         without = [w_D for name, w_D in named_D.items() if name.startswith("without ")]
         some = rng.permutation(len(without))[: max(n - len(wishes), 0) // 4]
         wishes += [(_mixture(problem, without[i]), None) for i in some]
-        drawn_ND = dirichlet(natural_D, feasible, n, rng)
+        drawn_ND = dirichlet(problem.around, feasible, n, rng)
         return wishes + [(_mixture(problem, w_D), None) for w_D in drawn_ND]
 
     def _near(self, problem: Problem, table: Table, n: int, rng: np.random.Generator) -> list[Wish]:
@@ -182,11 +182,19 @@ def ask(problem: Problem, posterior: Posterior, table: Table) -> Question:
     for guard in problem.guards:
         a_T = mean_weights(guard.targets, problem.scored)
         level = float(posterior.mean(natural_D[None])[0] @ a_T)
-        base = level if guard.against == "natural" or table.start_T is None else float(table.start_T @ a_T)
+        base, error = level, 0.0
+        if guard.against == "checkpoint" and table.start_T is not None:
+            base, error = float(table.start_T @ a_T), _level_error(table, a_T)
         allowed = base + guard.tolerance * abs(base) - level
-        rules.append(GuardRule(guard.name, a_T, allowed, guard.probability, level - base, abs(base)))
+        rules.append(GuardRule(guard.name, a_T, allowed, guard.probability, level - base, abs(base), error))
     objective_T = mean_weights(problem.objective, problem.scored)
     return Question(posterior, problem.feasible(), natural_D, objective_T, tuple(rules))
+
+
+def _level_error(table: Table, a_T: Array) -> float:
+    """Standard error of natural's own level: blocks move it against the checkpoint, which all of them start from."""
+    level_N = (table.loss_NT @ a_T)[table.natural_N]
+    return float(np.std(level_N, ddof=1) / np.sqrt(len(level_N))) if len(level_N) > 1 else 0.0
 
 
 def _simplified(problem: Problem, question: Question, optimum_D: Array, w_D: Array) -> Simplified | None:
@@ -204,12 +212,12 @@ def _mixture(problem: Problem, w_D: Array) -> Mixture:
 
 def _starts(problem: Problem, table: Table) -> list[Array]:
     """Natural, the centre, uniform, the present blend, and the three best runs by their difference to natural."""
-    named_D = anchors(problem.natural.shares, problem.feasible())
+    named_D = anchors(problem.around, problem.feasible())
     value_N = table.loss_NT @ mean_weights(problem.objective, table.targets)
     gain_N = np.where(np.isfinite(table.paired(value_N)), table.paired(value_N), np.inf)
     best = np.argsort(gain_N, kind="stable")[:3]
     own = [] if problem.present is None else [problem.feasible().project(problem.present.shares)]
-    return [named_D["natural"], named_D["centre"], named_D["uniform"], *own, *table.shares_ND[best]]
+    return [problem.natural.shares, named_D["centre"], named_D["uniform"], *own, *table.shares_ND[best]]
 
 
 def _spread(wishes: list[Wish], known: set[tuple[Mixture, int]], n: int, blocks: int) -> list[tuple[Mixture, int]]:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+from scipy.special import stdtrit
 from scipy.stats import spearmanr
 
 from cuvee.methods import explain
@@ -18,6 +19,7 @@ from cuvee.plan.choice import Check, Choice, Estimate, Range, Simplified
 from cuvee.plan.problem import Guard, Problem
 from cuvee.predict.combine import predict_blocks
 from cuvee.predict.optimise import GuardRule, Question, near_optimal
+from cuvee.predict.posterior import LEVEL
 from cuvee.predict.solver import ROOM
 from cuvee.predict.table import Table
 
@@ -81,7 +83,11 @@ def estimates(problem: Problem, question: Question, w_D: Array) -> tuple[Estimat
 
 def _guard(guard: Guard, question: Question, rule: GuardRule, w_D: Array) -> Estimate:
     d = question.posterior.difference(w_D, question.base_D, rule.a_T)
-    mean, low, high = ((rule.above + rise) / rule.level for rise in (d.mean, d.low, d.high))
+    wider = 0.0
+    if rule.error and d.freedom:
+        half = (d.high - d.low) / 2
+        wider = math.hypot(half, float(stdtrit(d.freedom, 0.5 + LEVEL / 2)) * rule.error) - half
+    mean, low, high = ((rule.above + rise) / rule.level for rise in (d.mean, d.low - wider, d.high + wider))
     return Estimate(f"guard:{guard.name}", mean, low, high, question.sureness(rule, w_D))
 
 

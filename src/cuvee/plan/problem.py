@@ -15,7 +15,7 @@ from cuvee.base.codec import nearest
 from cuvee.base.errors import DataError, InfeasibleError, UsageError
 from cuvee.mixture.feasible import FeasibleSet, Group
 from cuvee.mixture.schedule import Schedule
-from cuvee.mixture.weights import Mixture
+from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.sizes import Size, batch_tokens, learning_rate, size
 from cuvee.plan.trial import Measure, Plan, Split, Start
 
@@ -353,6 +353,16 @@ class Problem:
         if self.reference is not None:
             return self.reference
         return Mixture.from_array(self.domains, np.array(self.tokens, np.float64))
+
+    @property
+    def around(self) -> Array:
+        """The shares that designs are drawn around, shape D: natural's; with a reference the mean of its and the corpus's own.
+
+        A checkpoint's own mixture may have next to nothing of a domain that is new to it, and around that alone a search would
+        hardly taste the domain that it is about.
+        """
+        tokens_D = np.array(self.tokens, np.float64)
+        return self.natural.shares if self.reference is None else (self.natural.shares + tokens_D / tokens_D.sum()) / 2
 
     def epochs(self, mixture: Mixture) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         """Passes over each domain at R, shape D."""

@@ -26,7 +26,8 @@ from cuvee.predict.solver import ROOM, Constraint, Task, solve
 class GuardRule:
     """The mean of targets with weights `a_T` may rise by `allowed` bits/byte over `base_D`, with `probability`.
 
-    For people it is said relative to a level: a rise of d over the base is (`above` + d) / `level`.
+    For people it is said relative to a level: a rise of d over the base is (`above` + d) / `level`. `error` is the standard error of
+    `allowed`: 0 where the base itself is the level, for then blocks cancel.
     """
 
     name: str
@@ -35,6 +36,7 @@ class GuardRule:
     probability: float
     above: float = 0.0
     level: float = 1.0
+    error: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,18 +63,21 @@ class Question:
         Without an interval (one block) the prediction itself is held against the guard.
         """
         room = rule.allowed - self.posterior.value(w_D, self.base_D, rule.a_T)
-        return room - self._factor(rule) * self.posterior.error(w_D, self.base_D, rule.a_T) if self._sure else room
+        return room - self._factor(rule) * self._error(rule, w_D) if self._sure else room
 
     def room_slope(self, rule: GuardRule, w_D: Array) -> Array:
         """Derivatives of `room`, shape D."""
         slope_D = -self.posterior.slope(w_D, rule.a_T)
         if not self._sure:
             return slope_D
-        return slope_D - self._factor(rule) * self.posterior.error_slope(w_D, self.base_D, rule.a_T)
+        error_D = self.posterior.error_slope(w_D, self.base_D, rule.a_T)
+        if rule.error:
+            error_D = error_D * self.posterior.error(w_D, self.base_D, rule.a_T) / self._error(rule, w_D)
+        return slope_D - self._factor(rule) * error_D
 
     def sureness(self, rule: GuardRule, w_D: Array) -> float:
         """The probability that the guard holds, by the same rule as `room`; NaN without an interval."""
-        error = self.posterior.error(w_D, self.base_D, rule.a_T)
+        error = self._error(rule, w_D)
         room = rule.allowed - self.posterior.value(w_D, self.base_D, rule.a_T)
         if error == 0:
             return float(room >= 0)
@@ -81,6 +86,10 @@ class Question:
     def holds(self, w_D: Array) -> bool:
         """Whether every guard holds at `w_D`."""
         return all(self.room(rule, w_D) >= -ROOM for rule in self.guards)
+
+    def _error(self, rule: GuardRule, w_D: Array) -> float:
+        """Standard error of what a guard leaves; NaN without an interval."""
+        return math.hypot(self.posterior.error(w_D, self.base_D, rule.a_T), rule.error)
 
     @property
     def _sure(self) -> bool:

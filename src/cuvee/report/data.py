@@ -120,6 +120,7 @@ class GainRow:
         level: Natural's own loss; None where it is not known or is no loss that parts of mean something (a margin).
         predicted, verified, larger: Differences to natural: by the search, in fresh proxies, in fresh larger runs.
         present, present_larger: Verified differences to the present blend, at both scales.
+        levels: Natural's own loss in the runs of those three differences: larger runs have a lower one.
     """
 
     name: str
@@ -131,6 +132,7 @@ class GainRow:
     larger: Estimate | None = None
     present: Estimate | None = None
     present_larger: Estimate | None = None
+    levels: tuple[float | None, float | None, float | None] = (None, None, None)
 
     @property
     def best(self) -> Estimate | None:

@@ -42,22 +42,24 @@ def gains(evidence: Evidence) -> tuple[GainRow, ...]:
     weight = shares(problem.objective)
     units = {m.name: m.unit for m in problem.measures}
     margins = {m.name for m in problem.measures if m.kind in ("choice", "outside")}
-    # a verified difference is relative to natural on the verify split, a predicted one to natural on the search split
-    stages = (evidence.larger_trials, evidence.verification_trials, evidence.trials)
+    stages = (evidence.trials, evidence.verification_trials, evidence.larger_trials)
 
     def row(name: str, targets: tuple[Target, ...], found: tuple[Estimate | None, ...]) -> GainRow:
         a, b, c = found
         margin = any(t.name in margins for t in targets)
+        # differences of the search are to natural on the search split, larger runs have a lower loss
+        own, verify, large = (None if margin else finite(level(problem, targets, trials)) for trials in stages)
         return GainRow(
             name=name,
             weight=1.0 if targets == problem.objective else weight.get(name, 0.0),
             unit=units.get(targets[0].name, "bits/byte"),
-            level=None if margin else finite(level(problem, targets, *stages)),
+            level=next((found for found in (large, verify, own) if found is not None), None),
             predicted=a,
             verified=b,
             larger=c,
             present=against(evidence.verification, evidence.verification_trials, name, targets),
             present_larger=against(evidence.larger, evidence.larger_trials, name, targets),
+            levels=(own, verify, large),
         )
 
     sources = (predicted, verified, larger)
@@ -71,13 +73,10 @@ def gains(evidence: Evidence) -> tuple[GainRow, ...]:
     return tuple(rows)
 
 
-def level(problem: Problem, targets: Sequence[Target], *stages: Sequence[Trial]) -> float:
-    """Natural's mean of the targets in the first of `stages` that has runs of it; NaN without any."""
-    for trials in stages:
-        runs = [t for t in trials if t.status == "done" and is_natural(problem, t)]
-        if runs:
-            return float(np.mean([judge.value(targets, t) for t in runs]))
-    return math.nan
+def level(problem: Problem, targets: Sequence[Target], trials: Sequence[Trial]) -> float:
+    """Natural's mean of the targets in `trials`; NaN where none is natural's."""
+    runs = [t for t in trials if t.status == "done" and is_natural(problem, t)]
+    return float(np.mean([judge.value(targets, t) for t in runs])) if runs else math.nan
 
 
 def is_natural(problem: Problem, trial: Trial) -> bool:

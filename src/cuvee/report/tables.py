@@ -52,14 +52,17 @@ def _tradeoff(data: ReportData) -> str:
         [
             _name(row, i),
             "" if row.level is None else f"{row.level:.4f}",
-            *(two_lines(_relative(e, row.level)) for e in (row.predicted, row.verified, row.larger)),
+            *(
+                two_lines(_relative(e, own))
+                for e, own in zip((row.predicted, row.verified, row.larger), row.levels, strict=True)
+            ),
             _word(row.best),
             *(two_lines(text.interval(e)) if e else "" for e in (row.present, row.present_larger)),
             _word(row.present_larger or row.present),
         ]
         for i, row in enumerate(data.gains)
     ]
-    said = "In percent of natural's loss on the same text"
+    said = "In percent of natural's loss on the same text and in runs of the same size"
     said += ", and in bits/byte against the present blend, block by block" if any(r.present for r in data.gains) else ""
     table = table_of(heads, rows, strong=1, basis=basis_of(data, *data.verifications))
     return f"<h3>The trade</h3><p>{said}; negative is better.</p>{table}"

@@ -56,8 +56,9 @@ def changes(old: Config, new: Config) -> Changes:
     """The keys in which two configs differ."""
     before, after = _keys(old.problem), _keys(new.problem)
     differ = [name for name in before if before[name] != after[name]]
-    question = [n for n in differ if n not in EVIDENCE]
-    evidence = [n for n in differ if n in EVIDENCE]
+    decisive = (*EVIDENCE, *_never_told(old.problem, new.problem))
+    question = [n for n in differ if n not in decisive]
+    evidence = [n for n in differ if n in decisive]
     if (old.method.name, old.method.text) != (new.method.name, new.method.text):
         question.append("method")
     if old.corpus.fingerprint != new.corpus.fingerprint:
@@ -65,6 +66,14 @@ def changes(old: Config, new: Config) -> Changes:
     if old.recipe != new.recipe:
         evidence.append("recipe")
     return Changes(tuple(question), tuple(evidence))
+
+
+def _never_told(old: Problem, new: Problem) -> tuple[str, ...]:
+    """The keys that ask for targets which no run has: proxies score everything, an outside trainer what it was asked for."""
+    if new.trainer != "outside":
+        return ()
+    asked = {"objective": new.objective, "guards": tuple(t for g in new.guards for t in g.targets)}
+    return tuple(key for key, targets in asked.items() if not {t.name for t in targets} <= set(old.scored))
 
 
 def _keys(problem: Problem) -> dict[str, Any]:

@@ -92,9 +92,10 @@ def best_observed(problem: Problem, trials: Sequence[Trial]) -> Schedule | None:
 
 
 def by_schedule(problem: Problem, trials: Sequence[Trial]) -> dict[Schedule, list[float]]:
-    """Objective differences to natural's run in the same block, per schedule other than natural."""
+    """Objective differences to natural's run in the same block, per schedule other than natural; of runs that have one."""
     natural = Schedule.constant(problem.natural)
-    scored = {(t.plan.schedule, t.plan.block): value(problem.objective, t) for t in trials if t.status == "done"}
+    values = ((t.plan, value(problem.objective, t)) for t in trials if t.status == "done")
+    scored = {(plan.schedule, plan.block): loss for plan, loss in values if math.isfinite(loss)}
     found: dict[Schedule, list[float]] = {}
     for (schedule, block), loss in sorted(scored.items(), key=lambda item: item[0][1]):
         if schedule != natural and (natural, block) in scored:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from cuvee.base.errors import UsageError
-from cuvee.cli.command import Json, StudyYaml, app, show
+from cuvee.cli.command import AllowLeak, Json, StudyYaml, app, show
 
 
 @app.command()
@@ -16,16 +16,20 @@ def suggest(
     study_file: StudyYaml,
     out: Annotated[Path, typer.Option(help="The folder for plans, pools and held-out text.")],
     pools: Annotated[str, typer.Option(help="How to write pools: megatron, jsonl or none.")] = "megatron",
+    allow_leak: AllowLeak = False,
     as_json: Json = False,
 ) -> None:
     """What your trainer is to run next, as plan files; after the last run the choice, its verification, the report."""
+    from cuvee.cli.leaks import check_leaks
     from cuvee.cli.outside import run_suggest
     from cuvee.cli.studyfile import load
 
     forms: dict[str, Literal["megatron", "jsonl", "none"]] = {"megatron": "megatron", "jsonl": "jsonl", "none": "none"}
     if pools not in forms:
         raise UsageError(f"--pools {pools}", wanted=f"one of {', '.join(forms)}")
-    text, value = run_suggest(load(study_file), study_file, out, forms[pools])
+    question = load(study_file)
+    check_leaks(question, allow_leak)
+    text, value = run_suggest(question, study_file, out, forms[pools])
     show(text, value, as_json)
 
 

@@ -9,9 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from cuvee.base.codec import to_json
-from cuvee.cli.command import Json, StudyFolder, StudyYaml, app, show
-
-AllowLeak = Annotated[bool, typer.Option("--allow-leak", help="Go on where a target file is in the training text.")]
+from cuvee.cli.command import AllowLeak, Json, StudyFolder, StudyYaml, app, show
 
 
 @app.command()
