@@ -11,7 +11,7 @@ import pytest
 from cuvee.plan.problem import Target
 from cuvee.plan.trial import Curve, Trial
 from cuvee.study import judge
-from cuvee.study.documents import ratio_error, text_error
+from cuvee.study.documents import forgetting_error, ratio_error, text_error
 from tests.study.test_judge import QUESTION, mixture, trial
 
 
@@ -70,6 +70,22 @@ def test_the_same_documents_in_all_blocks_average_over_blocks_only() -> None:
     many = text_error([Target("a")], [pair(b) for b in range(40)])
     assert few == pytest.approx(math.sqrt(0.02 / 80), rel=0.25)
     assert many == pytest.approx(0.1 / math.sqrt(80), rel=0.25)
+
+
+def test_forgetting_is_of_the_same_documents_before_and_after() -> None:
+    """Documents that are forgotten alike say little of others' luck, those that differ much; natural's runs play no part."""
+    rng = np.random.default_rng(4)
+    before, sizes = rng.normal(2, 0.5, 60), [1.0] * 60
+
+    def forgot(change: np.ndarray) -> Trial:
+        made = with_parts(trial(mixture(0, 0.5, 0.5), 0, 1, 1, 1), {"a": ((before + change).tolist(), sizes)})
+        return replace(made, curves=tuple(replace(c, start_sums=tuple(before.tolist())) for c in made.curves))
+
+    assert forgetting_error([Target("a")], [forgot(np.full(60, 0.1))] * 2) == pytest.approx(0.0, abs=1e-12)
+    varied = rng.normal(0.1, 0.05, 60)
+    assert forgetting_error([Target("a")], [forgot(varied)] * 2) == pytest.approx(
+        float(varied.std()) / math.sqrt(60), rel=0.15
+    )
 
 
 def test_trials_without_parts_add_nothing() -> None:

@@ -73,6 +73,7 @@ class Choice:
         simplified: Tiny shares dropped and the rest rounded; None when the optimum was left as it is.
         provenance: What the prediction rests on; None in files of versions that did not record it.
         citation: What the method's rule is from.
+        unit: Of the objective; targets have their own.
     """
 
     method: str
@@ -86,6 +87,7 @@ class Choice:
     simplified: Simplified | None = None
     provenance: Provenance | None = None
     citation: tuple[str, ...] = ()
+    unit: str = "bits/byte"
 
     def estimate(self, name: str) -> Estimate | None:
         """The prediction of that name."""
@@ -99,7 +101,7 @@ class Choice:
         if self.predicted:
             objective = self.predicted[0]
             lines.append(
-                f"predicted {objective.mean:+.4f} bits/byte against natural "
+                f"predicted {objective.mean:+.4f} {self.unit} against natural "
                 f"(90 % interval {objective.low:+.4f} to {objective.high:+.4f}, P(better) {objective.p_better:.2f})"
             )
         return "\n".join([*lines, *self.why])
@@ -133,6 +135,7 @@ class Verification:
     trials: tuple[str, ...]
     missing: tuple[str, ...] = ()
     proxy: Proxy | None = None
+    unit: str = "bits/byte"
 
     def arm(self, name: str) -> Arm:
         """The arm of that name."""
@@ -142,12 +145,12 @@ class Verification:
         scale = f" at {self.proxy.size} parameters, {self.proxy.tokens:,} tokens" if self.proxy else ""
         lines = [
             f"{len(self.arms[0].blocks)} fresh blocks{scale} on the verify split; "
-            f"detectable gain {self.detectable:.4f} bits/byte"
+            f"detectable gain {self.detectable:.4f} {self.unit}"
         ]
         for arm in self.arms:
             if arm.estimates:
                 e = arm.estimates[0]
                 lines.append(
-                    f"  {arm.name:<10} {e.mean:+.4f} bits/byte ({e.low:+.4f} to {e.high:+.4f}), P(better) {e.p_better:.2f}"
+                    f"  {arm.name:<10} {e.mean:+.4f} {self.unit} ({e.low:+.4f} to {e.high:+.4f}), P(better) {e.p_better:.2f}"
                 )
         return "\n".join(lines)

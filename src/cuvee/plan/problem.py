@@ -302,6 +302,12 @@ class Problem:
                 )
 
     @property
+    def unit(self) -> str:
+        """The unit of the objective, as sentences say it; several where targets of several units are averaged."""
+        of = {m.name: m.unit + (", sign turned" if m.direction == "maximise" else "") for m in self.measures}
+        return " and ".join(dict.fromkeys(of.get(t.name, "bits/byte") for t in self.objective))
+
+    @property
     def scored(self) -> tuple[str, ...]:
         """What every run is scored on, in order: all domains and measures; with an outside trainer only what is asked for."""
         if self.trainer == "outside":

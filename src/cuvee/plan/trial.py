@@ -144,6 +144,7 @@ class Curve:
     Args:
         sample_sums, sample_sizes: The last value, apart for every document or example of the held-out text (in runs of a
             verification): it is the sum of the first over the sum of the second.
+        start_sums: The same sums before training, of runs that start from a checkpoint.
     """
 
     target: str
@@ -153,6 +154,7 @@ class Curve:
     errors: tuple[float, ...] = ()
     sample_sums: tuple[float, ...] = ()
     sample_sizes: tuple[float, ...] = ()
+    start_sums: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

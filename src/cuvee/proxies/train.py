@@ -95,7 +95,7 @@ class _Run:
     """K models in training: everything that a checkpoint holds, and what follows from the plans."""
 
     def __init__(self, plans: Sequence[Plan], corpus: Corpus, inputs: Path | None) -> None:
-        self.plans, self.plan = tuple(plans), plans[0]
+        self.plans, self.plan, self.corpus, self.inputs = tuple(plans), plans[0], corpus, inputs
         for plan in plans:
             assert plan == replace(self.plan, schedule=plan.schedule, learning_rate=plan.learning_rate), "plans differ"
         assert self.plan.kind == "train", f"cannot make a run of kind {self.plan.kind!r}"
@@ -111,6 +111,7 @@ class _Run:
         self.flops_per_token = self.plan.shape.flops_per_token(self.model.vocab, self.plan.seq_len)
         self.step, self.nats_STK, self.falls = 0, list[list[list[float]]](), dict[int, _Fall]()
         self.last_TK: list[list[Reading]] = []
+        self.start_T: list[Reading] = []
         self._spent = (0.0, 0.0)
         self._began = _now()
 
@@ -167,6 +168,10 @@ class _Run:
         made_on = provenance(len(self.plans))
         if not self.last_TK and self.step == self.plan.steps:  # the checkpoint was taken after the last evaluation
             self.last_TK = [score(self.model, text) for text in self.texts]
+        if self.plan.start is not None and self.plan.split == "verify":
+            # again, not kept since step 0: a checkpoint may lie between
+            before = _model(self.plan, self.corpus, 1, self.inputs)
+            self.start_T = [score(before, text)[0] for text in self.texts]
         return tuple(self._trial(k, made_on) for k in range(len(self.plans)))
 
     def _trial(self, k: int, made_on: dict[str, str]) -> Trial:
@@ -197,6 +202,7 @@ class _Run:
             bits_per_byte=tuple(text.value(raw) for _, raw in points),
             sample_sums=tuple(last_read.sums) if last_read else (),
             sample_sizes=tuple(last_read.sizes) if last_read else (),
+            start_sums=tuple(self.start_T[t].sums) if last_read and self.start_T else (),
         )
 
 

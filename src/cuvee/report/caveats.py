@@ -35,7 +35,9 @@ def warnings(evidence: Evidence, guards: tuple[GuardRow, ...]) -> tuple[str, ...
     found += _transfer(evidence)
     blocks = {t.plan.block for t in evidence.trials if t.status == "done"}
     if evidence.choice is not None and evidence.choice.predicted and len(blocks) < 4:
-        found.append(f"{plural(len(blocks), 'block')} only: intervals from fewer than four are too narrow.")
+        found.append(f"{plural(len(blocks), 'block')} only: intervals from fewer than four are wide, and rough.")
+    if " and " in problem.unit:
+        found.append(f"The objective averages {problem.unit}: its weights decide what a unit of each is worth.")
     small = problem.small_pool_domains()
     if small:
         found.append(f"Pools under 100 sequences, so capped at one epoch at the target run: {', '.join(small)}.")

@@ -52,7 +52,13 @@ class Tested:
 
 
 def verdict(evidence: Evidence, guards: tuple[GuardRow, ...]) -> Verdict:
-    """What to do and how sure."""
+    """What to do and how sure, in the objective's unit."""
+    found, unit = _verdict(evidence, guards), evidence.problem.unit
+    said = [line.replace("bits/byte", unit) for line in (found.headline, *found.sentences)]
+    return replace(found, headline=said[0], sentences=tuple(said[1:]))
+
+
+def _verdict(evidence: Evidence, guards: tuple[GuardRow, ...]) -> Verdict:
     choice = evidence.choice
     if choice is None:
         return _no_choice(evidence)

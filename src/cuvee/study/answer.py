@@ -24,7 +24,10 @@ def complete(choice: Choice, config: Config, corpus: Corpus | None, method: Meth
     found = provenance(
         config.problem, used, fingerprint=config.corpus.fingerprint, recipe=config.recipe, tokenizer=tokenizer
     )
-    return replace(choice, provenance=found, citation=tuple(getattr(method, "citation", ())))
+    why = tuple(line.replace("bits/byte", config.problem.unit) for line in choice.why)
+    return replace(
+        choice, unit=config.problem.unit, why=why, provenance=found, citation=tuple(getattr(method, "citation", ()))
+    )
 
 
 def ask_otherwise(store: Store, problem: Problem, trials: Sequence[Trial], method: Method, choice: Choice) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -36,6 +37,15 @@ def text_error(targets: Sequence[Target], pairs: Sequence[tuple[Trial, Trial]]) 
     total = sum(t.weight for t in targets)
     errors = [t.weight / total * _one(t.name, pairs) for t in targets]
     return math.sqrt(sum(e**2 for e in errors))
+
+
+def forgetting_error(targets: Sequence[Target], trials: Sequence[Trial]) -> float:
+    """As `text_error`, of the mean difference between runs and the checkpoint that they start from."""
+    return text_error(targets, [(t, _at_start(t)) for t in trials])
+
+
+def _at_start(trial: Trial) -> Trial:
+    return replace(trial, curves=tuple(replace(c, sample_sums=c.start_sums, errors=()) for c in trial.curves))
 
 
 def _one(target: str, pairs: Sequence[tuple[Trial, Trial]]) -> float:

@@ -23,7 +23,7 @@ from cuvee.mixture.schedule import Phase, Schedule
 from cuvee.plan.choice import Arm, Choice, Estimate, Verification
 from cuvee.plan.problem import Guard, Problem, Proxy, Target
 from cuvee.plan.trial import Plan, Trial
-from cuvee.study.documents import text_error
+from cuvee.study.documents import forgetting_error, text_error
 from cuvee.study.layout import Lineup, Planned
 
 FIRST_BLOCK, FIRST_LARGE = 1000, 2000
@@ -195,7 +195,12 @@ def verdict(problem: Problem, lineup: Lineup, trials: Iterable[Trial], at: Proxy
         if p.id not in done
     ]
     return Verification(
-        tuple(judged), lineup.detectable, tuple(sorted(ended)), tuple(missing), problem.proxy if at is None else at
+        tuple(judged),
+        lineup.detectable,
+        tuple(sorted(ended)),
+        tuple(missing),
+        problem.proxy if at is None else at,
+        problem.unit,
     )
 
 
@@ -216,12 +221,13 @@ def _judge(
     def guarded(guard: Guard) -> Estimate:
         if guard.against == "checkpoint":
             base_B = [start_value(guard.targets, t) for t, _ in pairs]
+            text = forgetting_error(guard.targets, [t for t, _ in pairs])
         else:
             base_B = [value(guard.targets, n) for _, n in pairs]
+            text = text_error(guard.targets, pairs)
         rises = zip((value(guard.targets, t) for t, _ in pairs), base_B, strict=True)
         relative_B = [(loss - base) / abs(base) for loss, base in rises]
-        error = text_error(guard.targets, pairs) / float(np.mean(np.abs(base_B)))
-        return student(f"guard:{guard.name}", relative_B, guard.tolerance, error)
+        return student(f"guard:{guard.name}", relative_B, guard.tolerance, text / float(np.mean(np.abs(base_B))))
 
     estimates = (
         judged("objective", problem.objective),

@@ -265,6 +265,17 @@ class Store:
         """The latest front of two objectives; None before there is one."""
         return self._optional(Front, "pareto.json")
 
+    def transfer_runs(self) -> list[str]:
+        """Ids of the larger runs of the latest transfer check; empty before there is one."""
+        found = self.transfer()
+        if found is None:
+            return []
+        arms = [{p.id for p in lineup.arms["large"]} for lineup in self.lineups("transfer")]
+        fitting = [
+            ids for ids in arms if {pair.large for pair in found.pairs} <= ids
+        ]  # an earlier one may be asked for again
+        return sorted(min(fitting, key=lambda ids: len(ids))) if fitting else []
+
     def _optional(self, cls: type[T], name: str) -> T | None:
         path = self.folder / name
         return _read(cls, path) if path.exists() else None

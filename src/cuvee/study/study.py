@@ -310,8 +310,7 @@ class Study:
 
     def transfer_trials(self) -> tuple[Trial, ...]:
         """The larger runs of the latest transfer check that have ended, natural's among them; empty before there is one."""
-        lineups = self._store.lineups("transfer") if self._store.transfer() else []
-        return self._found(sorted({p.id for p in lineups[-1].arms["large"]}) if lineups else ())
+        return self._found(self._store.transfer_runs())
 
     def _found(self, ids: Iterable[str]) -> tuple[Trial, ...]:
         return tuple(t for i in ids if (t := self._store.trial(i)) is not None)
