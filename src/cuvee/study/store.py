@@ -274,7 +274,8 @@ class Store:
         fitting = [
             ids for ids in arms if {pair.large for pair in found.pairs} <= ids
         ]  # an earlier one may be asked for again
-        return sorted(min(fitting, key=lambda ids: len(ids))) if fitting else []
+        smallest: set[str] = min(fitting, key=len, default=set())
+        return sorted(smallest)
 
     def _optional(self, cls: type[T], name: str) -> T | None:
         path = self.folder / name
