@@ -264,3 +264,9 @@ def test_a_study_of_an_outside_trainer_starts_no_workers(folder: Path, corpus: C
     with pytest.raises(UsageError, match="wait for an outside trainer"):
         study.verify(choice, 5, runner=Inline())
     assert not list(folder.glob("jobs/*"))
+
+
+def test_runs_of_another_outside_trainer_are_not_taken_over(folder: Path, corpus: Corpus, tmp_path: Path) -> None:
+    opened(folder, corpus)
+    with pytest.raises(UsageError, match="taken over"):
+        Study.open(tmp_path / "other", question(corpus), corpus, Grid(), reuse=[folder])

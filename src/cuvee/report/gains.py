@@ -88,17 +88,24 @@ def against(
     verification: Verification | None, trials: Sequence[Trial], name: str, targets: Sequence[Target]
 ) -> Estimate | None:
     """The choice's difference to the present blend, in the blocks that both ran in; None without any."""
-    arms = {a.name: a.schedule for a in (verification.arms if verification else ())}
-    if "choice" not in arms or "present" not in arms:
-        return None
-    done = {(t.plan.schedule, t.plan.block): t for t in trials if t.status == "done"}
-    blocks = sorted({block for _, block in done})
-    keys = [((arms["choice"], b), (arms["present"], b)) for b in blocks]
-    pairs = [(done[ours], done[theirs]) for ours, theirs in keys if ours in done and theirs in done]
+    pairs = paired(verification, trials, "choice", "present")
     d_B = [judge.value(targets, a) - judge.value(targets, b) for a, b in pairs]
     if not d_B or not all(map(math.isfinite, d_B)):
         return None
     return judge.student(name, d_B, text_error=text_error(targets, pairs))
+
+
+def paired(
+    verification: Verification | None, trials: Sequence[Trial], ours: str, theirs: str
+) -> list[tuple[Trial, Trial]]:
+    """The trials of two arms in the blocks that both ran in."""
+    arms = {a.name: a.schedule for a in (verification.arms if verification else ())}
+    if ours not in arms or theirs not in arms:
+        return []
+    done = {(t.plan.schedule, t.plan.block): t for t in trials if t.status == "done"}
+    blocks = sorted({block for _, block in done})
+    keys = [((arms[ours], b), (arms[theirs], b)) for b in blocks]
+    return [(done[a], done[b]) for a, b in keys if a in done and b in done]
 
 
 def of_target(estimates: Estimates, name: str) -> Estimate | None:

@@ -10,9 +10,10 @@ from typing import Literal
 from cuvee.plan.choice import Arm, Choice, Estimate, Verification
 from cuvee.plan.problem import Problem
 from cuvee.report.data import Evidence, GuardRow, Verdict
-from cuvee.report.gains import level, objective
+from cuvee.report.gains import level, objective, paired
 from cuvee.report.text import count, interval, plural, probability, ratio, signed
 from cuvee.study import judge
+from cuvee.study.documents import text_error
 
 LABELS = {
     "choice": "Choice",
@@ -137,7 +138,7 @@ def _verified(evidence: Evidence, choice: Choice, tests: tuple[Tested, ...], gua
     sentences = (
         *(f"Measured in {t.where}: {_range(t.estimate)}, over {_pairs(t.arm)}." for t in tests),
         *_agreement(choice, tests[0]),
-        *_alternatives(evidence.problem, nearest),
+        *_alternatives(evidence, nearest),
         *_transfer(evidence),
         _scale(evidence),
     )
@@ -229,14 +230,19 @@ def _agreement(choice: Choice, test: Tested) -> list[str]:
     return [f"The search had predicted {signed(predicted.mean)}: {how}."]
 
 
-def _alternatives(problem: Problem, test: Tested) -> list[str]:
+def _alternatives(evidence: Evidence, test: Tested) -> list[str]:
     """What the mixtures that need no search came to, compared with the choice block by block."""
-    arms = test.verification.arms
-    keeping = [a for a in arms if a.name in ("uniform", "unimax") and _keeps_guards(problem, a)]
-    paired = {a.name: judge.student(a.name, d_B) for a in keeping if (d_B := _between(a, test.arm))}
-    if not paired:
+    problem, told = evidence.problem, test.verification
+    trials = evidence.larger_trials if told is evidence.larger else evidence.verification_trials
+    keeping = [a for a in told.arms if a.name in ("uniform", "unimax") and _keeps_guards(problem, a)]
+    compared = [
+        judge.student(a.name, d_B, text_error=text_error(problem.objective, paired(told, trials, a.name, "choice")))
+        for a in keeping
+        if (d_B := _between(a, test.arm))
+    ]
+    if not compared:
         return []
-    best = min(paired.values(), key=lambda e: e.mean)
+    best = min(compared, key=lambda e: e.mean)
     came_to = next(a.estimates[0].mean for a in keeping if a.name == best.name)
     name = f"{label(best.name)}, which needs no search,"
     if best.high < 0:

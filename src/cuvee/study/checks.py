@@ -46,6 +46,16 @@ def keep_inputs(problem: Problem, folder: Path, inputs: Sequence[Tokenised], wei
         )
 
 
+def check_reuse(problem: Problem, reuse: Sequence[Path | str]) -> None:
+    """Refuse to take over runs of an outside trainer: nothing says that it was the same one."""
+    if reuse and problem.trainer == "outside":
+        raise UsageError(
+            f"runs of an outside trainer are to be taken over from {', '.join(map(str, reuse))}",
+            wanted="runs of this study's own trainer",
+            fix="leave reuse: out, and tell the runs to this study",
+        )
+
+
 def check_corpus(store: Store, config: Config, corpus: Corpus | None) -> None:
     """Refuse a corpus that is not the study's."""
     if corpus is not None and corpus.fingerprint != config.corpus.fingerprint:

@@ -22,7 +22,7 @@ from cuvee.shards.corpus import Corpus
 from cuvee.shards.examples import Tokenised
 from cuvee.study import answer, cost, judge, pilot, transfer
 from cuvee.study.alternatives import Alternatives, Front, pareto
-from cuvee.study.checks import check_corpus, check_larger, check_plan, check_some_done, keep_inputs, power
+from cuvee.study.checks import check_corpus, check_larger, check_plan, check_reuse, check_some_done, keep_inputs, power
 from cuvee.study.editing import Accept, changes, check_unchanged, config_of, refuse_losses, settle
 from cuvee.study.layout import Change, Config, Planned, Round
 from cuvee.study.making import make
@@ -77,6 +77,7 @@ class Study:
         """
         store = Store(Path(path))
         config = config_of(store, problem, corpus, method)
+        check_reuse(problem, reuse)
         keep_inputs(problem, store.inputs, inputs, weights)
         store.create(config)
         settle(store, config, changed_evidence)
