@@ -9,8 +9,10 @@ import pytest
 
 from cuvee.mixture.schedule import Schedule
 from cuvee.plan.choice import Estimate
+from cuvee.plan.problem import Guard, Target
 from cuvee.report.assemble import assemble
 from cuvee.report.data import Evidence, Verdict
+from cuvee.report.verdict import arm_label, label
 from tests.report import fakes
 
 
@@ -270,3 +272,16 @@ def test_a_rule_without_a_search_needs_no_transfer() -> None:
     assert evidence.choice is not None
     rule = replace(evidence, choice=replace(evidence.choice, predicted=(), checks=()), transfer=None)
     assert not any("ransfer not" in w for w in assemble(rule).warnings)
+
+
+def test_an_arm_that_may_break_a_guard_says_so() -> None:
+    """A gain that is bought with what was to be kept must not stand there as a better mixture."""
+    evidence = verified(-0.03, 0.01)
+    assert evidence.verification is not None
+    question = replace(
+        evidence.problem, guards=(Guard("rest", (Target(evidence.problem.domains[0]),), 0.02, probability=0.9),)
+    )
+    arm = evidence.verification.arms[-1]
+    sure, unsure = (replace(arm, estimates=(Estimate("guard:rest", 0.01, 0.0, 0.02, p),)) for p in (0.95, 0.4))
+    assert arm_label(question, sure) == label(arm.name)
+    assert arm_label(question, unsure) == f"{label(arm.name)} (not sure to keep rest)"

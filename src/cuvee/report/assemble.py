@@ -35,7 +35,7 @@ from cuvee.report.data import (
 )
 from cuvee.report.gains import aggregations, gains, guards, is_natural
 from cuvee.report.text import count, finite, listed, percent, plural
-from cuvee.report.verdict import label, verdict, without_stale
+from cuvee.report.verdict import arm_label, verdict, without_stale
 from cuvee.study import judge
 from cuvee.study.alternatives import shares
 
@@ -91,7 +91,7 @@ def _verifications(evidence: Evidence) -> tuple[ScaleRows, ...]:
                     scale=scale,
                     title=f"{where}: {at.size} parameters, {count(at.tokens)} tokens",
                     arms=tuple(
-                        ArmRow(a.name, label(a.name), a.estimates[0], a.blocks, a.differences)
+                        ArmRow(a.name, arm_label(evidence.problem, a), a.estimates[0], a.blocks, a.differences)
                         for a in verification.arms
                         if a.estimates
                     ),

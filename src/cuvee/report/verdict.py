@@ -234,7 +234,8 @@ def _alternatives(evidence: Evidence, test: Tested) -> list[str]:
     """What the mixtures that need no search came to, compared with the choice block by block."""
     problem, told = evidence.problem, test.verification
     trials = evidence.larger_trials if told is evidence.larger else evidence.verification_trials
-    keeping = [a for a in told.arms if a.name in ("uniform", "unimax") and _keeps_guards(problem, a)]
+    free = [a for a in told.arms if a.name in ("uniform", "unimax") and a.estimates]
+    keeping = [a for a in free if not _missed_guards(problem, a)]
     compared = [
         judge.student(a.name, d_B, text_error=text_error(problem.objective, paired(told, trials, a.name, "choice")))
         for a in keeping
@@ -254,9 +255,15 @@ def _alternatives(evidence: Evidence, test: Tested) -> list[str]:
     return [f"{name} came to {signed(came_to)}, {signed(best.mean)} against the choice."]
 
 
-def _keeps_guards(problem: Problem, arm: Arm) -> bool:
-    sure = {f"guard:{g.name}": g.probability for g in problem.guards}
-    return bool(arm.estimates) and all(e.p_better >= sure[e.name] for e in arm.estimates if e.name in sure)
+def arm_label(problem: Problem, arm: Arm) -> str:
+    """An arm's name for a reader, with the guards that are not sure to hold for it: a gain may be bought with them."""
+    missed = _missed_guards(problem, arm)
+    return label(arm.name) + (f" (not sure to keep {', '.join(missed)})" if missed else "")
+
+
+def _missed_guards(problem: Problem, arm: Arm) -> list[str]:
+    found = {e.name: e.p_better for e in arm.estimates}
+    return [g.name for g in problem.guards if found.get(f"guard:{g.name}", 1.0) < g.probability]
 
 
 def _between(arm: Arm, other: Arm) -> list[float]:
