@@ -20,6 +20,7 @@ def pooled(rows: list[Coverage]) -> list[Coverage]:
     return [row for row in rows if row.family == "pooled"]
 
 
+@pytest.mark.slow
 def test_coverage_of_a_few_worlds() -> None:
     """24 worlds at nominal 90 %: 18 or fewer covered has a chance of 3 %, and intervals must not be endless."""
     settings = tuple(Setting(kind, True, 4) for kind in KINDS)

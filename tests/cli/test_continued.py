@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,9 @@ from cuvee.corpus.prepare import prepare
 from cuvee.shards.corpus import Corpus
 from cuvee.study.study import Study
 from tests.cli.test_cli import call
+from tests.hf import transformers
 
-with warnings.catch_warnings():  # what other people's packages warn of when they are imported is theirs
-    warnings.simplefilter("ignore")
-    transformers = pytest.importorskip("transformers")
-
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 STUDY = """\
 corpus: corpus
 study: study
@@ -46,8 +42,8 @@ def train(folder: Path, corpus: Corpus) -> Any:
     """A small Llama that has learned the domain `old`, with the corpus's tokenizer, saved as Hugging Face saves it."""
     torch.manual_seed(0)
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = transformers.LlamaConfig(vocab_size=corpus.vocab_size, max_position_embeddings=64, **shape)
-    model = transformers.LlamaForCausalLM(config)
+    config = transformers().LlamaConfig(vocab_size=corpus.vocab_size, max_position_embeddings=64, **shape)
+    model = transformers().LlamaForCausalLM(config)
     optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3)
     source = corpus.source("old", "train")
     rng = np.random.default_rng(0)

@@ -61,6 +61,7 @@ def train(plans: list[str]) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+@pytest.mark.slow
 def test_a_study_with_the_example_trainer(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, results, stages = study.parent / "out", study.parent / "results.json", []
     code, value, _ = call(capsys, "suggest", study, "--out", out)

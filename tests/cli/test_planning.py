@@ -102,6 +102,7 @@ def test_small_pools_are_refused_with_the_smallest_sound_proxy(
     assert call(capsys, "check", written(folder, pools="refuse", tokens=sound - 600))[0] == 4
 
 
+@pytest.mark.slow
 def test_larger_runs_are_in_the_cost(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     large = "size: 0.3M, tokens: 16_384, batch: 8, seeds: 2, transfer: 4"
     code, value, _ = call(capsys, "run", written(folder, study="unmade", tokens=512, large=large), "--dry-run")
@@ -118,6 +119,7 @@ def test_larger_runs_are_in_the_cost(folder: Path, capsys: pytest.CaptureFixture
     assert "as large as the proxies" in err
 
 
+@pytest.mark.slow
 def test_larger_runs_with_small_pools_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # whole steps: the one step of the proxies is longer than all that the larger runs train on
     path = written(folder, study="unmade", tokens=512, pools="refuse", large="size: 0.3M, tokens: 512, batch: 8")

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 
 from cuvee.base.errors import DataError
 from cuvee.corpus.prepare import prepare
@@ -22,14 +22,10 @@ from cuvee.proxies.start import load_start
 from cuvee.proxies.train import train
 from cuvee.shards.corpus import Corpus
 from cuvee.testing.corpora import synthetic
+from tests.hf import transformers
 from tests.proxies.tiny import plan
 
-with warnings.catch_warnings():  # what other people's packages warn of when they are imported is theirs
-    warnings.simplefilter("ignore")
-    transformers = pytest.importorskip("transformers")
-    from safetensors.torch import load_file, save_file
-
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 SHAPE = {
     "vocab_size": 70,
     "hidden_size": 48,
@@ -53,7 +49,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def model(family: str = "Llama", **changes: Any) -> Any:
     """A model of transformers with random weights, gains that are not all one among them."""
     torch.manual_seed(0)
-    made = getattr(transformers, f"{family}ForCausalLM")(getattr(transformers, f"{family}Config")(**SHAPE | changes))
+    made = getattr(transformers(), f"{family}ForCausalLM")(
+        getattr(transformers(), f"{family}Config")(**SHAPE | changes)
+    )
     with torch.no_grad():
         for name, weight in made.named_parameters():
             weight.copy_(torch.randn_like(weight) * 0.12 + (1.0 if "norm" in name else 0.0))
@@ -134,7 +132,7 @@ def test_halves_become_what_they_stand_for(dtype: torch.dtype, tmp_path: Path) -
     model().to(dtype).save_pretrained(tmp_path)
     checkpoint = read_checkpoint(tmp_path)
     ours, expected = logits(
-        transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32), checkpoint
+        transformers().AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32), checkpoint
     )
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
     assert {a.dtype for a in checkpoint.weights.values()} == {np.dtype(np.float32)}

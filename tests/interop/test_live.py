@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,9 @@ from cuvee.mixture.weights import Mixture
 from cuvee.shards.corpus import Corpus
 from cuvee.stream.loader import Loader
 from cuvee.testing.corpora import synthetic
+from tests.hf import transformers
 
-with warnings.catch_warnings():  # what other people's packages warn of when they are imported is theirs
-    warnings.simplefilter("ignore")
-    transformers = pytest.importorskip("transformers")
-
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 EVEN = Schedule.constant(Mixture.from_shares({"a": 1, "b": 1, "c": 2}))
 LATER = Mixture.from_shares({"a": 0, "b": 3, "c": 1})
 
@@ -67,7 +63,7 @@ def train(corpus: Corpus, tmp_path: Path) -> Train:
         loader: Loader, steps: int = 8, checkpoint: str | None = None, **kwargs: Any
     ) -> tuple[Examples, torch.Tensor]:
         torch.manual_seed(0)
-        arguments = transformers.TrainingArguments(
+        arguments = transformers().TrainingArguments(
             **{
                 "output_dir": str(tmp_path / "out"), "max_steps": steps, "per_device_train_batch_size": 4,
                 "gradient_accumulation_steps": 2, "logging_steps": 1, "save_steps": 5, "use_cpu": True, "report_to": [],
@@ -76,7 +72,7 @@ def train(corpus: Corpus, tmp_path: Path) -> Train:
             | kwargs
         )  # fmt: skip
         examples, model = Examples(loader), Recorder(corpus.inventory.tokenizer.vocab_size)
-        trainer = transformers.Trainer(
+        trainer = transformers().Trainer(
             model, arguments, train_dataset=examples, callbacks=[live_weights(examples, rule)]
         )
         trainer.train(resume_from_checkpoint=checkpoint)

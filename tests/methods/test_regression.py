@@ -156,6 +156,7 @@ def test_bad_hyperparameters(arguments: dict[str, object]) -> None:
         Regression(**arguments)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_guard_that_nothing_meets_gives_no_ranges() -> None:
     w = world("law", 2, domains=5, pointed=True)
     # natural itself is forbidden by a floor, so a guard without tolerance on the large domains cannot be met
