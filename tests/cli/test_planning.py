@@ -9,6 +9,8 @@ import pytest
 from cuvee.testing.corpora import synthetic
 from tests.cli.test_cli import call
 
+pytestmark = pytest.mark.slow
+
 STUDY = """\
 corpus: corpus
 study: {study}

@@ -18,6 +18,8 @@ from cuvee.corpus.scan import ScanJob
 from cuvee.shards.corpus import Corpus
 from tests.corpus.writing import jsonl, sentences
 
+pytestmark = pytest.mark.slow
+
 LICENCE = " ".join(f"licence{i}" for i in range(15))
 QUESTIONS = sentences(30, 50, words=20)
 

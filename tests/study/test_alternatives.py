@@ -18,6 +18,8 @@ from cuvee.plan.trial import Trial
 from cuvee.study.alternatives import Front, about, alternatives, pareto, targets_of
 from tests.report import fakes
 
+pytestmark = pytest.mark.slow
+
 METHOD = Regression(runs=48, blocks=4, rounds=1, predictor="log-linear")
 
 

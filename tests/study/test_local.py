@@ -13,6 +13,8 @@ from cuvee.study import claims
 from cuvee.study.runners.local import Local
 from cuvee.study.store import Store
 
+pytestmark = pytest.mark.slow
+
 ROOT = str(Path(__file__).resolve().parent.parent.parent)
 
 

@@ -17,6 +17,8 @@ from cuvee.study.study import Study
 from tests.study.fakes import Inline, fake_train, problem
 from tests.study.test_judge import QUESTION, mixture, trial
 
+pytestmark = pytest.mark.slow
+
 METHOD = Regression(runs=16, blocks=4)
 
 
