@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,23 +19,11 @@ from cuvee.proxies.model import Decoder
 from cuvee.proxies.start import path_of, save_start, start_of
 from cuvee.proxies.train import evaluation_steps, train
 from cuvee.shards.corpus import Corpus
-from tests.proxies.tiny import plan
+from tests.proxies.tiny import Killed, kill_at, plan
 
 SIZE = Size("checkpoint", 2, 32, 4, 48, kv_heads=2, rotary_base=50_000.0, epsilon=1e-6, tied=True)
 VOCAB = 260
 """More rows than the corpus has tokens, as in models whose tables are padded."""
-
-
-class Killed(Exception):
-    pass
-
-
-def kill_at(*steps: int) -> Callable[[int, int], None]:
-    def on_step(step: int, total: int) -> None:
-        if step in steps:
-            raise Killed
-
-    return on_step
 
 
 def started(inputs: Path, like: Plan, size: Size = SIZE, vocab: int = VOCAB) -> tuple[Plan, Decoder]:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,21 +16,9 @@ from cuvee.proxies.checkpoint import load
 from cuvee.proxies.model import Decoder
 from cuvee.proxies.train import evaluation_steps, learning_rate_factor, train
 from cuvee.shards.corpus import Corpus
-from tests.proxies.tiny import plan
+from tests.proxies.tiny import Killed, kill_at, plan
 
 GOLDEN = {"a": 1.222156685213248, "c": 3.5794727349827857}
-
-
-class Killed(Exception):
-    pass
-
-
-def kill_at(*steps: int) -> Callable[[int, int], None]:
-    def on_step(step: int, total: int) -> None:
-        if step in steps:
-            raise Killed
-
-    return on_step
 
 
 def nats(trial: Trial) -> list[tuple[float, ...]]:

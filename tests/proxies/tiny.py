@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.plan.trial import Plan
+
+
+class Killed(Exception):
+    """A run that was broken off."""
+
+
+def kill_at(*steps: int) -> Callable[[int, int], None]:
+    """An `on_step` that breaks the run off after these steps."""
+
+    def on_step(step: int, total: int) -> None:
+        if step in steps:
+            raise Killed
+
+    return on_step
 
 
 def plan(

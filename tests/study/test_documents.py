@@ -106,6 +106,10 @@ def test_standard_errors_of_an_outside_trainer_count_in_full() -> None:
         return made[0], made[1]
 
     assert text_error([Target("a")], [pair(b) for b in range(9)]) == pytest.approx(0.05)
+    unknown = pair(9)[0]
+    unknown = replace(unknown, curves=tuple(replace(c, errors=(math.nan, math.nan)) for c in unknown.curves))
+    assert text_error([Target("a")], [pair(0), (unknown, pair(9)[1])]) == pytest.approx(0.05)
+    assert text_error([Target("a")], [(unknown, unknown)]) == 0.0
 
 
 def test_it_widens_intervals() -> None:

@@ -52,7 +52,8 @@ def _one(target: str, pairs: Sequence[tuple[Trial, Trial]]) -> float:
     found = [(a.curve(target), b.curve(target)) for a, b in pairs]
     parts = [(a.sample_sums, b.sample_sums) for a, b in found if a and b and a.sample_sums and b.sample_sums]
     if len(parts) < len(found) or not found or found[0][0] is None:
-        told = [(a.errors[-1], b.errors[-1]) for a, b in found if a and b and a.errors and b.errors]
+        both = [(a.errors[-1], b.errors[-1]) for a, b in found if a and b and a.errors and b.errors]
+        told = [pair for pair in both if all(map(math.isfinite, pair))]  # NaN: not known
         return math.sqrt(sum(e**2 + f**2 for e, f in told) / len(told)) if told else 0.0
     sizes_J = np.array(found[0][0].sample_sizes)
     change_J = np.mean([np.subtract(a, b) for a, b in parts], axis=0)
