@@ -7,19 +7,15 @@ runs are kept under one folder, so a second call goes on, and studies take over 
 
 from __future__ import annotations
 
-import gzip
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cuvee.base.errors import DataError
-from cuvee.base.files import replace
 from cuvee.base.progress import Bar
+from cuvee.bench.domains import GUARDED, VOCAB, slug, ten_domains
 from cuvee.corpus.prepare import prepare
-from cuvee.interop.shardwriters import jsonl
 from cuvee.interop.targets import TargetFile, load_target
 from cuvee.methods.regression import Regression
 from cuvee.plan.choice import Estimate
@@ -30,9 +26,6 @@ from cuvee.shards.examples import Tokenised
 from cuvee.study.study import Study
 from cuvee.study.transfer import Transfer
 
-PROBLEMS = 400
-"""Math problems held out as prompts and answers."""
-VOCAB = 1024
 SEEDS, CHEAP_SEEDS = 5, 3
 """Fresh blocks of a verification."""
 PROXY = Proxy(tokens=300_000, size="0.1M", seq_len=128, eval_points=1)
@@ -42,7 +35,6 @@ TARGETS_TOKENS, RUNS = (4_800_000, 1_600_000), (48, 20)
 """R and proxies of the search, of the main and of the cheap studies."""
 SMALL = ("math", "code_c", "dialogue", "medical", "scripture", "encyclopedia")
 """Domains of the cheap studies."""
-GUARDED = ("code_ts", "dialogue", "encyclopedia", "literature", "medical", "scripture", "spanish", "tech_docs")
 
 
 @dataclass(frozen=True)
@@ -101,7 +93,7 @@ def run(corpora: Path, work: Path, workers: int = 2, cheap_seeds: Sequence[int] 
     Raises:
         DataError: no such corpora.
     """
-    corpus, problems = _texts(corpora, work)
+    corpus, problems = ten_domains(corpora, work)
     # every study scores the problems, so that a run is the same run in all of them
     target = load_target("problems", problems, corpus, seq_len=PROXY.seq_len)
     studies = [_searched(_main(q, corpus, target, work), SEEDS, workers) for q in MAIN]
@@ -171,48 +163,10 @@ def _agree(predicted: Estimate, verified: Estimate) -> bool:
     return abs(predicted.mean - verified.mean) <= half
 
 
-def _texts(corpora: Path, work: Path) -> tuple[Corpus, Path]:
-    """The corpus of ten domains without the held-out problems, and the problems' file."""
-    files = sorted(corpora.glob("*.jsonl.gz"))
-    if not {"math", "code_c", *GUARDED} <= {_domain(f) for f in files}:
-        raise DataError(
-            f"{corpora} holds {', '.join(map(_domain, files)) or 'no domains'}",
-            wanted=f"math, code_c, {', '.join(GUARDED)} as NAME.jsonl.gz",
-        )
-    texts, problems = work / "texts", work / "problems.jsonl"
-    for file in files:
-        rows = list(_rows(file))
-        if _domain(file) == "math":
-            pairs = [text.split("\nAnswer: ", 1) for text in rows[:PROBLEMS]]
-            asked = [{"prompt": f"{q}\nAnswer:", "continuation": f" {a}"} for q, a in pairs]
-            _write(problems, asked)
-            rows = rows[PROBLEMS:]
-        _write(texts / f"{_domain(file)}.jsonl", [{"text": text} for text in rows])
-    with Bar("prepare", 1) as bar:
-        return prepare([texts], out=work / "corpus", vocab=VOCAB, progress=bar), problems
-
-
 def _small_corpus(work: Path) -> Corpus:
     files = [work / "texts" / f"{name}.jsonl" for name in SMALL]
     with Bar("prepare", 1) as bar:
         return prepare(files, out=work / "corpus-small", vocab=VOCAB, progress=bar)
-
-
-def _domain(file: Path) -> str:
-    return file.name.removesuffix(".jsonl.gz")
-
-
-def _rows(file: Path) -> Iterator[str]:
-    with gzip.open(file, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            yield json.loads(line)["text"]
-
-
-def _write(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
-    """Only where it says something else: a file that changed would be read again."""
-    data = jsonl(rows)
-    if not path.exists() or path.read_bytes() != data:
-        replace(path, data)
 
 
 def _main(question: Question, corpus: Corpus, target: TargetFile, work: Path) -> Study:
@@ -264,9 +218,9 @@ def _opened(
     inputs: tuple[Tokenised, ...],
 ) -> Study:
     """The study of that name, which takes over what the others have made."""
-    others = [work / "studies" / _slug(other) for other in names if other != name]
+    others = [work / "studies" / slug(other) for other in names if other != name]
     made = [other for other in others if (other / "study.json").exists()]
-    return Study.open(work / "studies" / _slug(name), problem, corpus, method, inputs=inputs, reuse=made)
+    return Study.open(work / "studies" / slug(name), problem, corpus, method, inputs=inputs, reuse=made)
 
 
 def _searched(study: Study, seeds: int, workers: int) -> Study:
@@ -300,7 +254,3 @@ def _outcome(name: str, study: Study) -> Outcome:
         best_baseline=min(baselines, key=lambda e: e.mean),
         transfer=study.transfer(),
     )
-
-
-def _slug(name: str) -> str:
-    return "-".join("".join(c if c.isalnum() else " " for c in name).split())
