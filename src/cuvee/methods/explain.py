@@ -107,3 +107,13 @@ def flatness(ranges: Sequence[Range], unit: str = "bits/byte") -> str:
         f"Shares are not sharp: {widest.domain} may lie between {percent(widest.low)} and {percent(widest.high)} "
         f"for less than {widest.tolerance:.2g} {unit}, the others adapting."
     )
+
+
+def stakes(unit: str, regret: Sequence[float], tolerance: float) -> tuple[str, ...]:
+    """What is expected to be lost against the best mixture, now and after each run more."""
+    if not regret:
+        return ()
+    line = f"Expected regret: {regret[0]:.4f} {unit} against the best mixture that the runs leave possible"
+    if regret[0] < tolerance:
+        return (f"{line}, below the tolerance of {tolerance:.4f}.",)
+    return (f"{line}; {len(regret) - 1} more runs would lower it to about {regret[-1]:.4f}.",)
