@@ -6,7 +6,7 @@ Letters: N runs, D domains, M metrics, T targets.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -28,6 +28,8 @@ PROBABILITY = 0.9
 SAME = 1e-9
 """Shares and values nearer than this are the same."""
 UNIT = "units of the objective"
+Weight = tuple[str, float]
+"""A metric's name with a number."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,10 @@ class Wishes:
         max_epochs: Most passes over any domain in that run.
     """
 
-    targets: Mapping[str, float] = field(default_factory=dict)
+    targets: tuple[Weight, ...] = ()
     maximise: tuple[str, ...] = ()
     minimise: tuple[str, ...] = ()
-    guards: Mapping[str, float] = field(default_factory=dict)
+    guards: tuple[Weight, ...] = ()
     caps: Values | None = None
     floors: Values | None = None
     natural: Values | None = None
@@ -161,9 +163,9 @@ def _targets(runs: Runs, wishes: Wishes, notes: list[str]) -> tuple[dict[str, fl
     return weights, guards
 
 
-def _named(given: Mapping[str, float], names: Mapping[str, str], what: str) -> dict[str, float]:
+def _named(given: Sequence[Weight], names: Mapping[str, str], what: str) -> dict[str, float]:
     found: dict[str, float] = {}
-    for name, value in given.items():
+    for name, value in given:
         short = resolve(name, names, what)
         if short in found:
             raise UsageError(f"{what} {name} is given twice", wanted="each once")

@@ -14,8 +14,8 @@ from cuvee.base.errors import DataError, UsageError
 from cuvee.interop.metrics import listed
 from cuvee.interop.tablefile import Cell, Table, as_number, read_table
 
-Source = Path | str | Mapping[str, Sequence[object]]
-"""A table: a file, or its columns by name."""
+Source = Path | str | Mapping[str, Sequence[object]] | Table
+"""A table: a file, its columns by name, or one that was opened."""
 
 IDS = (
     "run", "run_id", "run id", "runid", "run_uuid", "run_name", "run name", "id", "trial", "trial_id", "experiment",
@@ -73,7 +73,7 @@ def keyed(mixtures: Source, metrics: Source, layout: Layout, notes: list[str]) -
         UsageError: a column that was asked for is not there, or no column names runs in both.
         DataError: a broken file, an empty id, no rows.
     """
-    left, right = _opened(mixtures, "mixtures"), _opened(metrics, "metrics")
+    left, right = opened(mixtures, "mixtures"), opened(metrics, "metrics")
     _check(left, right, layout)
     if layout.by_row:
         if len(left.lines) != len(right.lines):
@@ -96,7 +96,14 @@ def block_hint(table: Table) -> str:
     return f"--block {found[0]}, if these are runs of several seeds" if found else "an id of its own for each run"
 
 
-def _opened(source: Source, what: str) -> Table:
+def opened(source: Source, what: str) -> Table:
+    """The table of `source`; `what` it is called where it is no file.
+
+    Raises:
+        DataError: no such file, a broken one, or one without rows.
+    """
+    if isinstance(source, Table):
+        return source
     if isinstance(source, Mapping):
         columns: dict[str, list[Cell]] = {str(name): list(cells) for name, cells in source.items()}
         if len({len(cells) for cells in columns.values()}) > 1:

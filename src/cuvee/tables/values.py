@@ -38,14 +38,13 @@ def by_name(given: Values, names: Mapping[str, str], what: str) -> dict[str, flo
     return found
 
 
-def split_weight(text: str, default: float, what: str) -> tuple[str, float]:
-    """`NAME=NUMBER` as both, `NAME` with the default; a name may hold equals signs of its own.
-
-    Raises:
-        UsageError: a number that is none.
-    """
-    name, equals, number = text.rpartition("=")
-    return (name, as_share(number, f"{what} {name}")) if equals else (text, default)
+def split_number(text: str, default: float) -> tuple[str, float]:
+    """`NAME=NUMBER` as both; where no number ends it, the whole is a name, with the default."""
+    name, _, number = text.rpartition("=")
+    try:
+        return (name, as_share(number, name)) if name else (text, default)
+    except UsageError:
+        return text, default
 
 
 def as_share(value: object, what: str) -> float:
