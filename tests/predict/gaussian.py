@@ -5,12 +5,12 @@ Letters: N runs or mixtures, D domains, T targets, S draws.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from cuvee.mixture.weights import Array
-from cuvee.predict.posterior import Fit, Posterior
+from cuvee.predict.posterior import Fit, Posterior, jackknife
 from cuvee.predict.table import Table
 
 EPS = 1e-4
@@ -74,11 +74,8 @@ class Gaussian:
     noise: float = 0.014
 
     def fit(self, table: Table) -> Posterior:
-        full = self.fit_once(table, None)
-        blocks = table.blocks if len(table.blocks) > 1 else ()
-        parts = {b: self.fit_once(table.without_block(b), full) for b in blocks}
-        whole = Posterior.of(full, parts, table.shares_ND)
-        return GaussianPosterior(whole.full, whole.replicates, whole.usual_TT)
+        whole = jackknife(table, self.fit_once)
+        return GaussianPosterior(**{f.name: getattr(whole, f.name) for f in fields(whole)})
 
     def fit_once(self, table: Table, start: Fit | None) -> GaussianFit:
         roots_ND = roots(table.shares_ND)

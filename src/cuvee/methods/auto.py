@@ -72,7 +72,7 @@ class Auto:
                 f"auto: got first {self.first}, batch {self.batch}, tolerance {self.tolerance}",
                 wanted="0 < first <= 1, batch >= 1, tolerance >= 0 (or none)",
             )
-        if isinstance(self.predictor, str) and self.predictor != "auto":
+        if isinstance(self.predictor, str):
             named(self.predictor)
 
     def propose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> tuple[Plan, ...]:

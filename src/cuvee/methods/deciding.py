@@ -16,7 +16,7 @@ from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.choice import Choice, Estimate, Simplified
 from cuvee.plan.problem import Problem
-from cuvee.predict.combine import named, select
+from cuvee.predict.combine import DEFAULT, named
 from cuvee.predict.optimise import GuardRule, Optimum, Question, minimise, simplify
 from cuvee.predict.posterior import Posterior, Predictor
 from cuvee.predict.table import Table, mean_weights
@@ -27,12 +27,10 @@ TINY, STEP, SIMPLER = 0.002, 0.001, 0.0005
 """Shares under TINY are dropped and the rest rounded to STEP when it costs less than SIMPLER bits/byte."""
 
 
-def fitted(predictor: str | Predictor, problem: Problem, table: Table) -> tuple[str, Posterior]:
-    """The name and the posterior of a predictor, given by its name or itself; `auto` is the best of the candidates."""
-    if predictor == "auto":
-        return select(table, mean_weights(problem.objective, table.targets))
+def fitted(predictor: str | Predictor, table: Table) -> tuple[str, Posterior]:
+    """The name and the posterior of a predictor, given by its name or itself; `auto` is the default one."""
     if isinstance(predictor, str):
-        return predictor, named(predictor).fit(table)
+        return DEFAULT if predictor == "auto" else predictor, named(predictor).fit(table)
     return type(predictor).__name__, predictor.fit(table)
 
 
@@ -91,7 +89,7 @@ def foreseen(
     """For each mixture the estimates that a choice of it would carry; empty ones when too few runs are done."""
     if len(table.ids) < FEWEST:
         return tuple(() for _ in mixtures)
-    question = ask(problem, fitted(predictor, problem, table)[1], table)
+    question = ask(problem, fitted(predictor, table)[1], table)
     return tuple(estimates(problem, question, mixture.shares) for mixture in mixtures)
 
 

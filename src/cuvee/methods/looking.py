@@ -23,10 +23,8 @@ from cuvee.predict.posterior import Predictor
 from cuvee.predict.regret import Batch, Stakes, batch
 from cuvee.predict.table import Table
 
-EACH = 60
-"""Candidates of each kind: around the best, on the way to others, around the centre, close to the best."""
-CLOSE = 0.3
-"""Standard deviation of the logarithms of shares by which candidates close to the best differ from it."""
+EACH = 40
+"""Mixtures drawn around the best, and as many around the prior."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +59,7 @@ class Look:
         rng: np.random.Generator,
     ) -> Self:
         """A look at the runs of `table`, those of `trials` that are done."""
-        label, posterior = fitted(predictor, problem, table)
+        label, posterior = fitted(predictor, table)
         question = ask(problem, posterior, table)
         optimum = minimise(question, starts(problem, table))
         tasted: dict[Mixture, frozenset[int]] = {}
@@ -94,14 +92,18 @@ class Look:
 def _candidates(
     problem: Problem, question: Question, best_D: Array, tasted: Sequence[Mixture], rng: np.random.Generator
 ) -> list[Mixture]:
-    """Feasible mixtures that may be worth a run or a choice, the best first."""
+    """Feasible mixtures that may be worth a run or a choice, the best first.
+
+    Draws around the best and around the prior, what was tasted, the optima without each block, and means of these with each
+    other and with the best, which are feasible because the set is convex: projecting hundreds of mixtures would take seconds.
+    """
     feasible = question.feasible
-    around_ND = dirichlet(best_D + 1e-3, feasible, 2 * EACH, rng)
-    steps_N1 = rng.uniform(0.05, 0.5, (EACH, 1))
-    towards_ND = (1 - steps_N1) * best_D + steps_N1 * around_ND[:EACH]
-    close_ND = (best_D + 1e-3) * np.exp(CLOSE * rng.normal(size=(EACH, len(best_D))))
-    moved = [feasible.project(w_D / w_D.sum()) for w_D in np.vstack([towards_ND, close_ND])]
-    wide_ND = dirichlet(problem.around, feasible, EACH, rng)
-    drawn = [best_D, *replicate_optima(question, best_D), *around_ND[EACH:], *moved, *wide_ND]
-    best, *others = [Mixture.from_array(problem.domains, w_D) for w_D in drawn]
+    drawn_ND = [dirichlet(centre_D, feasible, EACH, rng) for centre_D in (best_D + 1e-3, problem.around)]
+    corners_ND = np.vstack([*replicate_optima(question, best_D), *drawn_ND, *(m.shares for m in tasted)])
+    steps_N1 = rng.uniform(0.02, 0.6, (2 * len(corners_ND), 1))
+    towards_ND = (1 - steps_N1) * best_D + steps_N1 * np.tile(corners_ND, (2, 1))
+    halves_N1 = rng.uniform(size=(len(corners_ND), 1))
+    between_ND = halves_N1 * corners_ND + (1 - halves_N1) * rng.permutation(corners_ND)
+    every_ND = np.vstack([best_D, corners_ND, towards_ND, between_ND])
+    best, *others = [Mixture.from_array(problem.domains, w_D) for w_D in every_ND]
     return [best, *tasted, *others]

@@ -71,7 +71,7 @@ class Regression:
             raise UsageError(
                 f"regression: got rounds {self.rounds}, first {self.first}", wanted="rounds >= 1, 0 < first < 1"
             )
-        if isinstance(self.predictor, str) and self.predictor != "auto":
+        if isinstance(self.predictor, str):
             named(self.predictor)
 
     def propose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> tuple[Plan, ...]:
@@ -89,7 +89,7 @@ class Regression:
         table = Table.from_trials(problem, trials)
         if len(table.ids) < FEWEST:
             return too_few(self.name, problem, table)
-        label, posterior = fitted(self.predictor, problem, table)
+        label, posterior = fitted(self.predictor, table)
         question = ask(problem, posterior, table)
         return decide(self.name, problem, table, label, question, minimise(question, starts(problem, table)))
 
@@ -109,7 +109,7 @@ class Regression:
 
     def _near(self, problem: Problem, table: Table, n: int, rng: np.random.Generator) -> list[Wish]:
         """Later rounds: the optimum in every block, the optima without each block, then mixtures on the way to others."""
-        _, posterior = fitted(self.predictor, problem, table)
+        _, posterior = fitted(self.predictor, table)
         question = ask(problem, posterior, table)
         best_D = minimise(question, starts(problem, table)).w_D
         drawn_ND = dirichlet(best_D + 1e-3, question.feasible, n, rng)

@@ -3,10 +3,10 @@
 The expected regret of a mixture is the mean over draws of its value minus the least value over the candidates in that draw
 (the expected loss of a decision; Raiffa & Schlaifer 1961). Batches are chosen by the knowledge gradient (Frazier, Powell &
 Dayanik 2009, The knowledge-gradient policy for correlated normal beliefs; for batches Wu & Frazier 2016): the run whose
-result is expected to lower the least posterior mean most. After each pick the draws' covariance is conditioned on a run
-there and the means move by results drawn from it, so a batch does not ask the same thing twice.
+result is expected to lower the least posterior mean most. Every draw in turn is taken for the truth, which gives the results that
+a run would have and what would be believed after it, so a batch does not ask the same thing twice.
 
-Letters: M candidates, D domains, T targets, S draws, F imagined results, C candidates that may be chosen in the end.
+Letters: M candidates, D domains, T targets, S draws, C candidates that may be chosen in the end.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from cuvee.base.errors import UsageError
 from cuvee.mixture.feasible import FeasibleSet
@@ -26,9 +25,7 @@ from cuvee.predict.posterior import LEVEL, Posterior
 Integers = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 DRAWS = 256
-IMAGINED = 64
-"""Imagined results of a run by which it is judged; the same quantiles for every candidate."""
-MOST_CHOICES = 128
+MOST_CHOICES = 64
 """Candidates that a final choice is imagined among: those with the least mean minus a standard deviation."""
 
 
@@ -122,32 +119,34 @@ def batch(stakes: Stakes, noise: float, limit_M: Integers, count: int, rng: np.r
         noise: Standard deviation of one run's objective once its block's offset is known, bits/byte.
         limit_M: How many runs of each candidate there may be; fewer runs are returned when these are used up.
         count: Runs wanted.
-        rng: Draws the imagined results.
+        rng: Draws the noise of imagined results.
 
     A run where guards hold with probability p counts p times what it would tell.
     """
     mean_M = stakes.value_SM.mean(0)
     parted_SM = stakes.value_SM - mean_M
-    covariance_MM = parted_SM.T @ parted_SM / (len(parted_SM) - 1)
+    covariance_MM = parted_SM.T @ parted_SM / max(len(parted_SM) - 1, 1)
     choices_C = _promising(stakes, mean_M, covariance_MM)
-    imagined_FC = np.tile(mean_M[choices_C], (IMAGINED, 1))
-    truth = float(stakes.value_SM[:, choices_C].min(1).mean())
-    quantile_F = ndtri((np.arange(IMAGINED) + 0.5) / IMAGINED)
+    least = float(stakes.value_SM[:, choices_C].min(1).mean())
+    # what would be believed of every candidate after the runs picked so far, were a draw the truth
+    believed_SM = np.tile(mean_M, (len(parted_SM), 1))
     left_M, picks = limit_M.copy(), list[int]()
-    regret = [float(mean_M[choices_C].min()) - truth]
-    for _ in range(min(count, int(left_M.sum()))):
-        sd_M = np.sqrt(np.diag(covariance_MM) + noise**2 + 1e-18)
-        step_MC = covariance_MM[:, choices_C] / sd_M[:, None]
-        result_F = rng.permutation(quantile_F)
-        after_M = np.array([(imagined_FC + result_F[:, None] * step_C).min(1).mean() for step_C in step_MC])
-        gain_M = (imagined_FC.min(1).mean() - after_M) * stakes.sure_M
-        pick = int(np.argmax(np.where(left_M > 0, gain_M, -np.inf)))
-        imagined_FC = imagined_FC + result_F[:, None] * step_MC[pick]
-        column_M = covariance_MM[:, pick] / sd_M[pick]
-        covariance_MM = covariance_MM - np.outer(column_M, column_M)
+    regret = [float(mean_M[choices_C].min()) - least]
+    for _ in range(min(count, int(limit_M.sum()))):
+        sd_M = np.sqrt(np.maximum(np.diag(covariance_MM), 0.0) + noise**2 + 1e-18)
+        step_MM = covariance_MM / sd_M[:, None]
+        noise_S1 = noise * rng.normal(size=(len(parted_SM), 1))
+        surprise_SM = (stakes.value_SM - believed_SM + noise_S1) / sd_M
+        believed_SC = believed_SM[:, choices_C]
+        pairs = zip(surprise_SM.T, step_MM[:, choices_C], strict=True)
+        after_M = np.array([(believed_SC + result_S[:, None] * step_C).min(1).mean() for result_S, step_C in pairs])
+        gain_M = np.maximum(believed_SC.min(1).mean() - after_M, 1e-12) * stakes.sure_M
+        pick = int(np.argmax(np.where(left_M > 0, gain_M, -1.0)))
+        believed_SM = believed_SM + surprise_SM[:, pick, None] * step_MM[pick]
+        covariance_MM = covariance_MM - np.outer(step_MM[pick], step_MM[pick])
         left_M[pick] -= 1
         picks.append(pick)
-        regret.append(min(regret[-1], max(float(imagined_FC.min(1).mean()) - truth, 0.0)))
+        regret.append(min(regret[-1], max(float(believed_SM[:, choices_C].min(1).mean()) - least, 0.0)))
     return Batch(tuple(picks), tuple(regret))
 
 
