@@ -23,11 +23,12 @@ ALLOWED: dict[str, str] = {
     "proxies": "base mixture plan shards stream",
     "study": "base mixture plan shards proxies methods predict",
     "interop": "base mixture plan shards corpus stream proxies",
+    "tables": "base mixture plan predict methods interop",
     "audit": "base shards corpus",
     "report": "base mixture plan study audit",
     "testing": "base mixture plan shards corpus stream predict methods proxies study interop",
-    "bench": "base mixture plan shards corpus stream predict methods proxies study interop audit report testing",
-    "cli": "base mixture plan shards corpus stream predict methods proxies study interop audit report testing bench",
+    "bench": "base mixture plan shards corpus stream predict methods proxies study interop tables audit report testing",
+    "cli": "base mixture plan shards corpus stream predict methods proxies study interop tables audit report testing bench",
 }
 BARE = ("stream", "shards", "mixture", "plan", "proxies")  # must run on a machine with only numpy and torch
 

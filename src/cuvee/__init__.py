@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cuvee.shards.corpus import Corpus
     from cuvee.stream.loader import Loader
     from cuvee.study.study import Study
+    from cuvee.tables.fit import fit
 
 __version__ = "0.1.0"
 
@@ -41,6 +42,7 @@ _WHERE = {
     "Study": "cuvee.study.study",
     "card": "cuvee.interop.card",
     "export": "cuvee.interop.export",
+    "fit": "cuvee.tables.fit",
     "import_mix": "cuvee.interop.importmix",
     "materialise": "cuvee.interop.materialise",
     "prepare": "cuvee.corpus.prepare",
@@ -56,6 +58,7 @@ __all__ = [
     "Study",
     "card",
     "export",
+    "fit",
     "import_mix",
     "materialise",
     "prepare",

@@ -173,7 +173,8 @@ def test_nothing_is_not_at_a_tiny_cap() -> None:
     w = world("law", 1, domains=4)
     tiny, half = w.problem.domains[0], w.problem.domains[1]
     problem = replace(w.problem, max_epochs=None, limits=(Limit(tiny, max_share=0.0004), Limit(half, max_share=0.5)))
-    lines = bounds(problem, problem.feasible(), np.array([0.0, 0.5, 0.25, 0.25]))
+    w_D = np.array([0.0, 0.5, 0.25, 0.25])
+    lines = bounds(w_D * problem.target_tokens / np.array(problem.tokens), problem.feasible(), w_D)
     assert lines == (f"At their caps: {half} (50.0 %, {0.5 * problem.target_tokens / problem.tokens[1]:.1f} epochs).",)
 
 

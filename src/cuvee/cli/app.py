@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from cuvee.base.errors import CuveeError
 from cuvee.cli.command import app
-from cuvee.cli.commands import answer, corpus, measure, mixtures, outside, study
+from cuvee.cli.commands import answer, corpus, fit, measure, mixtures, outside, study
 
-__all__ = ["answer", "app", "corpus", "main", "measure", "mixtures", "outside", "study"]
+__all__ = ["answer", "app", "corpus", "fit", "main", "measure", "mixtures", "outside", "study"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

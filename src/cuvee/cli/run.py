@@ -12,10 +12,11 @@ from cuvee.cli.studyfile import Question
 from cuvee.plan.choice import Choice, Verification
 from cuvee.plan.problem import Proxy
 from cuvee.report.write import write_report
+from cuvee.predict.detect import detectable
 from cuvee.study.checks import power
 from cuvee.study.cost import CostEstimate, total
 from cuvee.study.editing import Accept
-from cuvee.study.judge import detectable, judges
+from cuvee.study.judge import judges
 from cuvee.study.pilot import NO_PILOT
 from cuvee.study.power import Gain, detect
 from cuvee.study.store import VerifyScale

@@ -6,7 +6,7 @@ from cuvee.base.codec import SchemaError, from_json
 from cuvee.base.errors import UsageError
 
 
-def token_count(text: str) -> int | None:
+def token_count(text: str, option: str = "--tokens") -> int | None:
     """`30M`, `3e7` or `30_000_000` as a number; None for an empty text.
 
     Raises:
@@ -19,7 +19,7 @@ def token_count(text: str) -> int | None:
     except SchemaError:
         found = 0
     if found < 1:
-        raise UsageError(f"--tokens got {text!r}", wanted="a whole number such as 30M, 3e7 or 30_000_000")
+        raise UsageError(f"{option} got {text!r}", wanted="a whole number such as 30M, 3e7 or 30_000_000")
     return found
 
 

@@ -10,27 +10,22 @@ scripts read them (`RUN - metric`, `RUN - metric__MIN`, `RUN - metric__MAX`).
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 
 from cuvee.base.errors import DataError
 from cuvee.interop.metrics import (
     Measurement,
     Point,
-    decoded,
     direction_of,
     is_token_counter,
     listed,
-    readable_size,
     run_name,
     warn,
     whole,
 )
+from cuvee.interop.tablefile import Table, as_number, read_table
 
 RUNS = ("run", "run_id", "run_uuid", "run_name", "run id", "run name")
 STEPS = ("trainer/global_step", "train/global_step", "global_step", "step", "iteration", "_step")
@@ -38,41 +33,7 @@ STEPS = ("trainer/global_step", "train/global_step", "global_step", "step", "ite
 _NAMES = ("metric", "key")
 _ERRORS = ("stderr", "error", "standard_error")
 _NO_METRICS = (*RUNS, *STEPS, "", "unnamed: 0", "timestamp", "wall time", "wall_time", "time")
-_MISSING = ("", "none", "null", "na", "n/a")
 _LOW, _HIGH = "__MIN", "__MAX"
-
-Cell = object
-"""A value as the file has it, None where there is none. Text is a number where it can be read as one."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Columns by name, all as long as `lines`: the line (CSV) or row (Parquet) of their cells, for messages."""
-
-    path: Path
-    run: str
-    columns: dict[str, list[Cell]]
-    lines: Sequence[int]
-
-    def named(self, names: Sequence[str]) -> list[str]:
-        """The columns that are called one of these in any capitals, in the order of `names`."""
-        return [c for name in names for c in self.columns if c.strip().lower() == name]
-
-    def at(self, row: int) -> str:
-        """A place for messages."""
-        return f"{self.path.name} line {self.lines[row]}"
-
-    def numbers(self, column: str) -> list[float | None]:
-        """The cells of a column as numbers, None where one is empty.
-
-        Raises:
-            DataError: a cell that is neither.
-        """
-        found = [_number(cell) for cell in self.columns[column]]
-        for row, value in enumerate(found):
-            if isinstance(value, str):
-                raise DataError(f"{self.at(row)}: {column} is {value!r:.40}", wanted="a number, or nothing")
-        return [value for value in found if not isinstance(value, str)]
 
 
 def measurements(files: list[Path], root: Path, source: str | None) -> Iterator[Measurement]:
@@ -82,71 +43,25 @@ def measurements(files: list[Path], root: Path, source: str | None) -> Iterator[
         DataError: a broken table, one with columns of no known layout, or a cell that should be a number and is none.
     """
     for file in files:
-        table = _parquet(file, root) if file.suffix.lower() == ".parquet" else _csv(file, root)
-        for name, recognises, read in _LAYOUTS:
-            if source in (None, *name) and recognises(table):
-                yield from read(table)
-                break
-        else:
-            raise DataError(
-                f"{file} has the columns {listed(list(table.columns))}"
-                + (f", which is nothing of {source}" if source else ""),
-                wanted="run_id, key, value, step; or metrics.NAME (MLflow); _step or 'RUN - metric' (W&B); "
-                "run, step, metric, value; or run or step and a column a metric",
-            )
+        yield from table_measurements(read_table(file, run_name(file, root)), source)
 
 
-def _csv(file: Path, root: Path) -> Table:
-    reader = csv.reader(io.StringIO(decoded(file), newline=""), strict=True)
-    try:
-        rows = [(reader.line_num, row) for row in reader if row]
-    except csv.Error as error:
-        raise DataError(f"{file} is no CSV: {error}", wanted="commas, and quotes that close") from error
-    header = rows[0][1] if rows else []
-    _check_once(header, file)
-    for line, row in rows:
-        if len(row) != len(header):
-            raise DataError(
-                f"{file} line {line} has {len(row)} cells for {len(header)} columns",
-                wanted="as many cells in every line, separated by commas",
-                fix="export it again: it may be cut short" if line == rows[-1][0] else "quote cells with commas",
-            )
-    cells = [[None if c.strip().lower() in _MISSING else c for c in row] for _, row in rows[1:]]
-    columns: dict[str, list[Cell]] = {c: [row[i] for row in cells] for i, c in enumerate(header)}
-    return Table(file, run_name(file, root), columns, [line for line, _ in rows[1:]])
+def table_measurements(table: Table, source: str | None = None) -> Iterator[Measurement]:
+    """The measurements of one table, by the first layout that fits its columns.
 
-
-def _parquet(file: Path, root: Path) -> Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    readable_size(file)
-    try:
-        with pq.ParquetFile(file) as opened:
-            found = opened.read()
-            _check_once(found.column_names, file)
-            columns: dict[str, list[Cell]] = found.to_pydict()
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise DataError(f"{file} is no whole Parquet file: {error}", fix="export or copy it again") from error
-    return Table(file, run_name(file, root), columns, range(1, found.num_rows + 1))
-
-
-def _check_once(columns: Sequence[str], file: Path) -> None:
-    twice = sorted({c for c in columns if columns.count(c) > 1})
-    if twice:
-        raise DataError(f"{file} has the column {listed(twice)} twice", wanted="each column once")
-
-
-def _number(cell: Cell) -> float | str | None:
-    """A cell as a number; its text if it is none."""
-    if cell is None:
-        return None
-    if isinstance(cell, int | float | Decimal) and not isinstance(cell, bool):
-        return float(cell)
-    try:
-        return float(cell) if isinstance(cell, str) and "_" not in cell else str(cell)
-    except ValueError:
-        return str(cell)
+    Raises:
+        DataError: columns of no known layout, or a cell that should be a number and is none.
+    """
+    for name, recognises, read in _LAYOUTS:
+        if source in (None, *name) and recognises(table):
+            yield from read(table)
+            return
+    raise DataError(
+        f"{table.path} has the columns {listed(list(table.columns))}"
+        + (f", which is nothing of {source}" if source else ""),
+        wanted="run_id, key, value, step; or metrics.NAME (MLflow); _step or 'RUN - metric' (W&B); "
+        "run, step, metric, value; or run or step and a column a metric",
+    )
 
 
 def _runs(table: Table, measured: Sequence[bool]) -> list[str]:
@@ -291,7 +206,7 @@ def _by_column(table: Table, named: dict[str, str]) -> Iterator[Measurement]:
 
 
 def _has_numbers(table: Table, column: str) -> bool:
-    return any(isinstance(_number(cell), float) for cell in table.columns[column])
+    return any(isinstance(as_number(cell), float) for cell in table.columns[column])
 
 
 _LAYOUTS: tuple[tuple[tuple[str, ...], Callable[[Table], bool], Callable[[Table], Iterator[Measurement]]], ...] = (

@@ -10,12 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cuvee.methods.auto import Auto
     from cuvee.methods.baselines import Natural, Temperature, Uniform, UniMax
     from cuvee.methods.contract import Method
     from cuvee.methods.random import Random
     from cuvee.methods.regression import Regression
 
 _WHERE = {
+    "Auto": "cuvee.methods.auto",
     "Method": "cuvee.methods.contract",
     "Natural": "cuvee.methods.baselines",
     "Random": "cuvee.methods.random",
@@ -25,7 +27,7 @@ _WHERE = {
     "Uniform": "cuvee.methods.baselines",
 }
 
-__all__ = ["Method", "Natural", "Random", "Regression", "Temperature", "UniMax", "Uniform"]
+__all__ = ["Auto", "Method", "Natural", "Random", "Regression", "Temperature", "UniMax", "Uniform"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from cuvee.mixture.feasible import FeasibleSet
 from cuvee.mixture.weights import Array
 from cuvee.plan.choice import Estimate, Range
-from cuvee.plan.problem import Guard, Problem
+from cuvee.plan.problem import Guard
 from cuvee.predict.posterior import FEW
 
 NEAR_BOUND, NEAR_SHARE = 1e-3, 0.02
@@ -28,26 +28,27 @@ def listed(items: Sequence[str]) -> str:
     return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
-def evidence(predictor: str, runs: int, blocks: int, left_out: int, figures: Mapping[str, float]) -> str:
+def evidence(
+    predictor: str, runs: int, blocks: int, left_out: int, figures: Mapping[str, float], unit: str = "bits/byte"
+) -> str:
     """What the prediction rests on and how well it predicts blocks that it did not see."""
     line = f"Predicted by {predictor} from {runs} runs in {blocks} block{'s' if blocks != 1 else ''}"
     if not math.isnan(figures.get("lobo_spearman", math.nan)):
         line += (
             f"; runs of a block that the fit did not see are ranked with a correlation of {figures['lobo_spearman']:.2f}"
-            f" and missed by {figures['lobo_rmse']:.4f} bits/byte"
+            f" and missed by {figures['lobo_rmse']:.4f} {unit}"
         )
     if left_out:
         line += f"; {left_out} run{'s' if left_out != 1 else ''} diverged or failed and are left out"
     return line + "."
 
 
-def bounds(problem: Problem, feasible: FeasibleSet, w_D: Array) -> tuple[str, ...]:
-    """The caps and floors that bind at `w_D`."""
+def bounds(epochs_D: Array | None, feasible: FeasibleSet, w_D: Array) -> tuple[str, ...]:
+    """The caps and floors that bind at `w_D`, which passes over the domains `epochs_D` times; None when that is not known."""
     triples = list(zip(feasible.domains, w_D, feasible.low_D, feasible.high_D, strict=True))
-    epochs = dict(zip(problem.domains, w_D * problem.target_tokens / problem.tokens, strict=True))
-    caps = [
-        f"{d} ({percent(w)}, {epochs[d]:.1f} epochs)" for d, w, _, cap in triples if cap < 1 and w > cap - _near(cap)
-    ]
+    passes = {} if epochs_D is None else dict(zip(feasible.domains, epochs_D, strict=True))
+    epochs = {d: f", {passes[d]:.1f} epochs" if d in passes else "" for d in feasible.domains}
+    caps = [f"{d} ({percent(w)}{epochs[d]})" for d, w, _, cap in triples if cap < 1 and w > cap - _near(cap)]
     floors = [f"{d} ({percent(w)})" for d, w, floor, _ in triples if floor > 0 and w < floor + _near(floor)]
     lines = [f"At their caps: {listed(caps)}."] if caps else []
     lines += [f"At their floors: {listed(floors)}."] if floors else []
@@ -74,17 +75,17 @@ def guard(rule: Guard, estimate: Estimate, binds: bool, met: bool) -> str:
     return f"Guard: {rise}; {sure}{'; it decides the choice' if binds else ''}."
 
 
-def certainty(objective: Estimate) -> str:
+def certainty(objective: Estimate, unit: str = "bits/byte") -> str:
     """Whether the predicted gain can be told from none."""
     if math.isnan(objective.low):
         return "One block gives no interval: run at least four blocks to know how sure the gain is."
     if objective.high < 0:
         return (
-            f"The predicted gain over natural is {-objective.mean:.4f} bits/byte, 90 % interval {-objective.high:.4f} to "
+            f"The predicted gain over natural is {-objective.mean:.4f} {unit}, 90 % interval {-objective.high:.4f} to "
             f"{-objective.low:.4f}; it was picked as the best prediction, so verify it on fresh blocks."
         )
     return (
-        f"No significant gain over natural: {-objective.mean:.4f} bits/byte predicted, 90 % interval {-objective.high:.4f} "
+        f"No significant gain over natural: {-objective.mean:.4f} {unit} predicted, 90 % interval {-objective.high:.4f} "
         f"to {-objective.low:.4f} includes none."
     )
 
@@ -99,10 +100,20 @@ def few_blocks(blocks: int) -> tuple[str, ...]:
     )
 
 
-def flatness(ranges: Sequence[Range]) -> str:
+def flatness(ranges: Sequence[Range], unit: str = "bits/byte") -> str:
     """The widest near-optimal range, as an example."""
     widest = max(ranges, key=lambda r: r.high - r.low)
     return (
         f"Shares are not sharp: {widest.domain} may lie between {percent(widest.low)} and {percent(widest.high)} "
-        f"for less than {widest.tolerance:g} bits/byte, the others adapting."
+        f"for less than {widest.tolerance:.2g} {unit}, the others adapting."
     )
+
+
+def stakes(unit: str, regret: Sequence[float], tolerance: float) -> tuple[str, ...]:
+    """What is expected to be lost against the best mixture, now and after each run more."""
+    if not regret:
+        return ()
+    line = f"Expected regret: {regret[0]:.4f} {unit} against the best mixture that the runs leave possible"
+    if regret[0] < tolerance:
+        return (f"{line}, below the tolerance of {tolerance:.4f}.",)
+    return (f"{line}; {len(regret) - 1} more runs would lower it to about {regret[-1]:.4f}.",)

@@ -8,10 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from cuvee.base.errors import UsageError
-from cuvee.mixture.designs import dirichlet
+from cuvee.methods.rounds import check_size, regmix_round
 from cuvee.mixture.schedule import Schedule
-from cuvee.mixture.weights import Mixture
 from cuvee.plan.choice import Choice
 from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Plan, Trial
@@ -38,20 +36,11 @@ class Random:
     blocks: int = 4
 
     def __post_init__(self) -> None:
-        if self.blocks < 1 or self.runs < 2 * self.blocks:
-            raise UsageError(
-                f"random: got {self.runs} runs in {self.blocks} blocks",
-                wanted="at least two runs a block, one of them natural",
-            )
+        check_size(self.name, self.runs, self.blocks, 2)
 
     def propose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> tuple[Plan, ...]:
         """One round of all runs."""
-        if trials:
-            return ()
-        w_ND = dirichlet(problem.around, problem.feasible(), self.runs - self.blocks, rng)
-        drawn = [problem.plan(Mixture.from_array(problem.domains, w_D), i % self.blocks) for i, w_D in enumerate(w_ND)]
-        references = [problem.plan(problem.natural, block) for block in range(self.blocks)]
-        return tuple(dict.fromkeys([*references, *drawn]))
+        return () if trials else regmix_round(problem, self.runs, self.blocks, rng)
 
     def choose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> Choice:
         """The mixture with the best objective against natural in its block; natural, projected, without any."""

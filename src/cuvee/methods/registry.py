@@ -11,10 +11,13 @@ from cuvee.base.errors import UsageError
 from cuvee.methods.contract import Method
 
 METHODS: dict[str, str] = {
+    "auto": "cuvee.methods.auto:Auto",
     "natural": "cuvee.methods.baselines:Natural",
     "uniform": "cuvee.methods.baselines:Uniform",
     "temperature": "cuvee.methods.baselines:Temperature",
     "unimax": "cuvee.methods.baselines:UniMax",
+    "climb": "cuvee.methods.climb:Climb",
+    "regmix": "cuvee.methods.regmix:RegMix",
     "random": "cuvee.methods.random:Random",
     "regression": "cuvee.methods.regression:Regression",
 }

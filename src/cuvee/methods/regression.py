@@ -1,7 +1,7 @@
 """Regression over proxy runs: fit each target's loss on realised shares, compose, optimise under bounds and guards.
 
-Round 0 is a design: natural and a centre mixture in every block, then uniform, leave-one-out mixtures and RegMix's
-Dirichlet draws. Later rounds taste near the optimum of the fit so far.
+Round 0 is a design: natural and a centre mixture in every block, then uniform and the mixtures that tell most of a
+regression on shares and their logarithms. Later rounds taste near the optimum of the fit so far.
 
 Letters: D domains, T targets.
 """
@@ -16,22 +16,17 @@ import numpy as np
 
 from cuvee.base.errors import UsageError
 from cuvee.methods.contract import Method
-from cuvee.methods.report import estimates, report
-from cuvee.mixture.designs import anchors, dirichlet
-from cuvee.mixture.schedule import Schedule
-from cuvee.mixture.weights import Array, Mixture
-from cuvee.plan.choice import Choice, Estimate, Simplified
+from cuvee.methods.deciding import FEWEST, ask, decide, fitted, foreseen, replicate_optima, starts, too_few
+from cuvee.methods.rounds import Wish, anywhere, check_size, everywhere, first_round, missing, spread
+from cuvee.mixture.designs import dirichlet
+from cuvee.mixture.weights import Mixture
+from cuvee.plan.choice import Choice, Estimate
 from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Plan, Trial
-from cuvee.predict.combine import named, select
-from cuvee.predict.optimise import GuardRule, Question, minimise, simplify
-from cuvee.predict.posterior import Posterior, Predictor
-from cuvee.predict.table import Table, mean_weights
-
-FEWEST = 4
-"""Done runs under which nothing is fitted."""
-TINY, STEP, SIMPLER = 0.002, 0.001, 0.0005
-"""Shares under TINY are dropped and the rest rounded to STEP when it costs less than SIMPLER bits/byte."""
+from cuvee.predict.combine import named
+from cuvee.predict.optimise import minimise
+from cuvee.predict.posterior import Predictor
+from cuvee.predict.table import Table
 
 
 @dataclass(frozen=True)
@@ -71,53 +66,38 @@ class Regression:
     predictor: str | Predictor = "auto"
 
     def __post_init__(self) -> None:
-        if self.blocks < 1 or self.runs < 4 * self.blocks:
-            raise UsageError(
-                f"regression: got {self.runs} runs in {self.blocks} blocks",
-                wanted="at least four runs a block: natural, the centre and two more",
-                fix=f"runs: {4 * max(self.blocks, 1)} or more",
-            )
+        check_size(self.name, self.runs, self.blocks, 4)
         if self.rounds < 1 or not 0 < self.first < 1:
             raise UsageError(
                 f"regression: got rounds {self.rounds}, first {self.first}", wanted="rounds >= 1, 0 < first < 1"
             )
-        if isinstance(self.predictor, str) and self.predictor != "auto":
+        if isinstance(self.predictor, str):
             named(self.predictor)
 
     def propose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> tuple[Plan, ...]:
         """The next round; its size follows from the number of trials so far."""
-        missing = next((goal for goal in self._goals() if goal > len(trials)), 0) - len(trials)
-        if missing <= 0:
+        wanted = missing(self._goals(), trials)
+        if not wanted:
             return ()
         table = Table.from_trials(problem, trials)
-        known = {(t.plan.schedule.at(0), t.plan.block) for t in trials}
         enough = trials and len(table.ids) >= FEWEST
-        wanted = self._near(problem, table, missing, rng) if enough else self._design(problem, missing, rng)
-        return tuple(problem.plan(mixture, block) for mixture, block in _spread(wanted, known, missing, self.blocks))
+        wishes = self._near(problem, table, wanted, rng) if enough else first_round(problem, wanted, self.blocks, rng)
+        return spread(problem, wishes, trials, wanted, self.blocks)
 
     def choose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> Choice:
         """The optimum of the fit, with what is known of it; natural, projected, when too few runs are done."""
         table = Table.from_trials(problem, trials)
         if len(table.ids) < FEWEST:
-            mixture = problem.feasible().project_mixture(problem.natural)
-            why = f"Only {len(table.ids)} runs are done, too few to fit anything: natural it is."
-            return Choice(self.name, Schedule.constant(mixture), why=(why,), evidence=table.ids)
-        label, posterior = self._posterior(problem, table)
+            return too_few(self.name, problem, table)
+        label, posterior = fitted(self.predictor, table)
         question = ask(problem, posterior, table)
-        optimum = minimise(question, _starts(problem, table))
-        simple_D = simplify(question, optimum.w_D, tiny=TINY, step=STEP, cost=SIMPLER)
-        simplified = _simplified(problem, question, optimum.w_D, simple_D)
-        return report(self.name, problem, table, label, question, optimum.guarded, simple_D, simplified)
+        return decide(self.name, problem, table, label, question, minimise(question, starts(problem, table)))
 
     def predict(
         self, problem: Problem, trials: Sequence[Trial], mixtures: Sequence[Mixture]
     ) -> tuple[tuple[Estimate, ...], ...]:
         """The estimates of any mixtures, by the fit that `choose` would choose from; empty ones when too few runs are done."""
-        table = Table.from_trials(problem, trials)
-        if len(table.ids) < FEWEST:
-            return tuple(() for _ in mixtures)
-        question = ask(problem, self._posterior(problem, table)[1], table)
-        return tuple(estimates(problem, question, mixture.shares) for mixture in mixtures)
+        return foreseen(problem, Table.from_trials(problem, trials), self.predictor, mixtures)
 
     def _goals(self) -> tuple[int, ...]:
         """Trials in total after each round."""
@@ -127,107 +107,17 @@ class Regression:
         steps = np.linspace(start, self.runs, self.rounds)
         return tuple(round(float(s)) for s in steps)
 
-    def _posterior(self, problem: Problem, table: Table) -> tuple[str, Posterior]:
-        if self.predictor == "auto":
-            return select(table, mean_weights(problem.objective, table.targets))
-        predictor = named(self.predictor) if isinstance(self.predictor, str) else self.predictor
-        label = self.predictor if isinstance(self.predictor, str) else type(predictor).__name__
-        return label, predictor.fit(table)
-
-    def _design(self, problem: Problem, n: int, rng: np.random.Generator) -> list[Wish]:
-        """Round 0: the anchors, at most a quarter of the rest leaving one domain out, then Dirichlet draws."""
-        feasible = problem.feasible()
-        named_D = anchors(problem.around, feasible)
-        everywhere = [problem.natural, _mixture(problem, named_D["centre"])]
-        wishes: list[Wish] = [(mixture, block) for mixture in everywhere for block in range(self.blocks)]
-        if problem.present is not None:
-            wishes.append((problem.feasible().project_mixture(problem.present), None))
-        wishes.append((_mixture(problem, named_D["uniform"]), None))
-        without = [w_D for name, w_D in named_D.items() if name.startswith("without ")]
-        some = rng.permutation(len(without))[: max(n - len(wishes), 0) // 4]
-        wishes += [(_mixture(problem, without[i]), None) for i in some]
-        drawn_ND = dirichlet(problem.around, feasible, n, rng)
-        return wishes + [(_mixture(problem, w_D), None) for w_D in drawn_ND]
-
     def _near(self, problem: Problem, table: Table, n: int, rng: np.random.Generator) -> list[Wish]:
         """Later rounds: the optimum in every block, the optima without each block, then mixtures on the way to others."""
-        _, posterior = self._posterior(problem, table)
-        question, starts = ask(problem, posterior, table), _starts(problem, table)
-        best_D = minimise(question, starts).w_D
-        wishes: list[Wish] = [(_mixture(problem, best_D), block) for block in range(self.blocks)]
-        for fit in posterior.replicates.values():
-            other = Question(
-                Posterior(fit, {}, posterior.usual_TT),
-                question.feasible,
-                question.base_D,
-                question.a_T,
-                question.guards,
-            )
-            wishes.append((_mixture(problem, minimise(other, [best_D]).w_D), None))
+        _, posterior = fitted(self.predictor, table)
+        question = ask(problem, posterior, table)
+        best_D = minimise(question, starts(problem, table)).w_D
         drawn_ND = dirichlet(best_D + 1e-3, question.feasible, n, rng)
         steps_N = rng.uniform(0.1, 0.5, n)
         near_ND = (1 - steps_N[:, None]) * best_D + steps_N[:, None] * drawn_ND
-        return wishes + [(_mixture(problem, question.feasible.project(w_D)), None) for w_D in near_ND]
+        others = [question.feasible.project(w_D) for w_D in near_ND]
+        best = Mixture.from_array(problem.domains, best_D)
+        return [*everywhere(best, self.blocks), *anywhere(problem, [*replicate_optima(question, best_D), *others])]
 
 
-Wish = tuple[Mixture, int | None]
-"""A mixture to taste, in a block or in whichever has the fewest runs."""
 _contract: type[Method] = Regression
-
-
-def ask(problem: Problem, posterior: Posterior, table: Table) -> Question:
-    """The problem's objective, bounds and guards on the predictions of `posterior`, the fit to `table`."""
-    natural_D = problem.natural.shares
-    rules = []
-    for guard in problem.guards:
-        a_T = mean_weights(guard.targets, problem.scored)
-        level = float(posterior.mean(natural_D[None])[0] @ a_T)
-        base, error = level, 0.0
-        if guard.against == "checkpoint" and table.start_T is not None:
-            base, error = float(table.start_T @ a_T), _level_error(table, a_T)
-        allowed = base + guard.tolerance * abs(base) - level
-        rules.append(GuardRule(guard.name, a_T, allowed, guard.probability, level - base, abs(base), error))
-    objective_T = mean_weights(problem.objective, problem.scored)
-    return Question(posterior, problem.feasible(), natural_D, objective_T, tuple(rules))
-
-
-def _level_error(table: Table, a_T: Array) -> float:
-    """Standard error of natural's own level: blocks move it against the checkpoint, which all of them start from."""
-    level_N = (table.loss_NT @ a_T)[table.natural_N]
-    return float(np.std(level_N, ddof=1) / np.sqrt(len(level_N))) if len(level_N) > 1 else 0.0
-
-
-def _simplified(problem: Problem, question: Question, optimum_D: Array, w_D: Array) -> Simplified | None:
-    if np.array_equal(w_D, optimum_D):
-        return None
-    triples = zip(problem.domains, optimum_D.tolist(), w_D.tolist(), strict=True)
-    dropped = {domain: share for domain, share, left in triples if left == 0 and share > 1e-9}
-    cost = float(question.value(w_D) - question.value(optimum_D))
-    return Simplified(dropped, STEP, max(cost, 0.0))
-
-
-def _mixture(problem: Problem, w_D: Array) -> Mixture:
-    return Mixture.from_array(problem.domains, w_D)
-
-
-def _starts(problem: Problem, table: Table) -> list[Array]:
-    """Natural, the centre, uniform, the present blend, and the three best runs by their difference to natural."""
-    named_D = anchors(problem.around, problem.feasible())
-    value_N = table.loss_NT @ mean_weights(problem.objective, table.targets)
-    gain_N = np.where(np.isfinite(table.paired(value_N)), table.paired(value_N), np.inf)
-    best = np.argsort(gain_N, kind="stable")[:3]
-    own = [] if problem.present is None else [problem.feasible().project(problem.present.shares)]
-    return [problem.natural.shares, named_D["centre"], named_D["uniform"], *own, *table.shares_ND[best]]
-
-
-def _spread(wishes: list[Wish], known: set[tuple[Mixture, int]], n: int, blocks: int) -> list[tuple[Mixture, int]]:
-    """The first `n` wishes that are new, those without a block where the fewest runs are."""
-    taken, counts = set(known), [0] * blocks
-    found: list[tuple[Mixture, int]] = []
-    for mixture, wanted in wishes:
-        block = min(range(blocks), key=lambda b: (counts[b], b)) if wanted is None else wanted
-        if len(found) < n and (mixture, block) not in taken:
-            taken.add((mixture, block))
-            counts[block] += 1
-            found.append((mixture, block))
-    return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 from scipy.special import stdtrit
@@ -16,7 +17,7 @@ from cuvee.methods import explain
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.choice import Check, Choice, Estimate, Range, Simplified
-from cuvee.plan.problem import Guard, Problem
+from cuvee.plan.problem import Guard
 from cuvee.predict.combine import predict_blocks
 from cuvee.predict.optimise import GuardRule, Question, near_optimal
 from cuvee.predict.posterior import LEVEL
@@ -27,35 +28,60 @@ TOLERANCE = 0.002
 """Bits/byte of the objective that a near-optimal range may cost."""
 
 
+class Asked(Protocol):
+    """What a report needs of a problem, or of another question: the names that people know it by."""
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The domains, in the order of shares."""
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """The targets, in the order of losses."""
+
+    @property
+    def guards(self) -> tuple[Guard, ...]:
+        """What must not get worse."""
+
+    @property
+    def unit(self) -> str:
+        """The unit of the objective, as sentences say it."""
+
+    def epochs(self, mixture: Mixture) -> Array | None:
+        """Passes over each domain in the run that the choice is for, shape D; None where its length is not known."""
+
+
 def report(
     method: str,
-    problem: Problem,
+    problem: Asked,
     table: Table,
     predictor: str,
     question: Question,
     guarded: bool,
     w_D: Array,
     simplified: Simplified | None,
+    tolerance: float = TOLERANCE,
 ) -> Choice:
     """The choice of `w_D` as `predictor`'s fit to `table` sees it.
 
     Args:
         guarded: Whether a mixture was found that keeps the guards.
         simplified: What was done to the optimum to get `w_D`.
+        tolerance: What a near-optimal range may cost of the objective.
     """
     mixture = Mixture.from_array(problem.domains, w_D)
     predicted = estimates(problem, question, w_D)
     # where no mixture keeps the guards there is no set of good ones to give the extent of
-    ranges = _ranges(problem, question, w_D) if guarded else ()
+    ranges = _ranges(problem, question, w_D, tolerance) if guarded else ()
     checks, figures = _checks(question, table), _figures(question, table)
     why = (
-        explain.evidence(predictor, len(table.ids), len(table.blocks), table.left_out, figures),
-        *explain.bounds(problem, question.feasible, w_D),
+        explain.evidence(predictor, len(table.ids), len(table.blocks), table.left_out, figures, problem.unit),
+        *explain.bounds(problem.epochs(mixture), question.feasible, w_D),
         *_guards(problem, question, predicted, w_D, guarded),
-        *_simpler(simplified),
-        explain.certainty(predicted[0]),
+        *_simpler(simplified, problem.unit),
+        explain.certainty(predicted[0], problem.unit),
         *explain.few_blocks(len(table.blocks)),
-        *((explain.flatness(ranges),) if ranges else ()),
+        *((explain.flatness(ranges, problem.unit),) if ranges else ()),
     )
     diagnostics = {
         **figures,
@@ -70,7 +96,7 @@ def report(
     return Choice(method, schedule, predicted, ranges, why, evidence, checks, diagnostics, simplified)
 
 
-def estimates(problem: Problem, question: Question, w_D: Array) -> tuple[Estimate, ...]:
+def estimates(problem: Asked, question: Question, w_D: Array) -> tuple[Estimate, ...]:
     """Differences to natural at `w_D`: the objective, everything scored, then guards (relative)."""
     units_TT = np.eye(len(problem.scored))
     wanted = [("objective", question.a_T), *zip(problem.scored, units_TT, strict=True)]
@@ -91,10 +117,10 @@ def _guard(guard: Guard, question: Question, rule: GuardRule, w_D: Array) -> Est
     return Estimate(f"guard:{guard.name}", mean, low, high, question.sureness(rule, w_D))
 
 
-def _ranges(problem: Problem, question: Question, w_D: Array) -> tuple[Range, ...]:
-    low_D, high_D = near_optimal(question, w_D, TOLERANCE)
+def _ranges(problem: Asked, question: Question, w_D: Array, tolerance: float) -> tuple[Range, ...]:
+    low_D, high_D = near_optimal(question, w_D, tolerance)
     return tuple(
-        Range(domain, float(low), float(high), TOLERANCE)
+        Range(domain, float(low), float(high), tolerance)
         for domain, low, high in zip(problem.domains, low_D, high_D, strict=True)
     )
 
@@ -126,7 +152,7 @@ def _paired_noise(question: Question, table: Table) -> float:
 
 
 def _guards(
-    problem: Problem, question: Question, predicted: tuple[Estimate, ...], w_D: Array, guarded: bool
+    problem: Asked, question: Question, predicted: tuple[Estimate, ...], w_D: Array, guarded: bool
 ) -> tuple[str, ...]:
     last = predicted[len(predicted) - len(problem.guards) :]
     lines = []
@@ -136,11 +162,11 @@ def _guards(
     return tuple(lines)
 
 
-def _simpler(simplified: Simplified | None) -> tuple[str, ...]:
+def _simpler(simplified: Simplified | None, unit: str) -> tuple[str, ...]:
     if simplified is None:
         return ()
     dropped = [f"{domain} ({explain.percent(share)})" for domain, share in simplified.dropped.items()]
     first = f"Left out for their tiny shares: {explain.listed(dropped)}; the rest" if dropped else "Shares"
     return (
-        f"{first} rounded to {explain.percent(simplified.step)}, at a predicted cost of {simplified.cost:.5f} bits/byte.",
+        f"{first} rounded to {explain.percent(simplified.step)}, at a predicted cost of {simplified.cost:.5f} {unit}.",
     )

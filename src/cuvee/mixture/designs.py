@@ -1,6 +1,6 @@
-"""Which mixtures to taste first: RegMix's Dirichlet design and the anchors.
+"""Which mixtures to taste first: RegMix's Dirichlet design, D-optimal choices among candidates, and the anchors.
 
-Letters: D domains, N mixtures. Every mixture returned lies in the feasible set, except natural.
+Letters: D domains, N mixtures, M candidates, P = 2 D features. Every mixture returned lies in the feasible set, except natural.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ TEMPER = 0.5
 STRENGTHS = np.logspace(np.log10(0.1), np.log10(5.0), 15)
 TINY = 2e-4
 TRIES = 20
+EPS = 1e-3
+"""Added to shares before the logarithm: below it a share counts as absent."""
+DESIGN_RIDGE = 0.1
 
 
 def dirichlet(center_D: Array, feasible: FeasibleSet, n: int, rng: np.random.Generator) -> Array:
@@ -51,6 +54,30 @@ def _one(tempered_D: Array, feasible: FeasibleSet, rng: np.random.Generator) -> 
         if feasible.contains(w_D, 1e-9):
             return w_D
     return feasible.project(w_D)
+
+
+def d_optimal(candidates_MD: Array, have_ND: Array, n: int) -> Array:
+    """The `n` candidates that, beside `have_ND`, tell most of a regression on [w, log(w + 0.001)]. Shape n x D.
+
+    Greedy: each pick is where the regression's prediction has the largest variance, which raises the determinant of its
+    information matrix most (Fedorov 1972, Theory of Optimal Experiments). A ridge makes the first picks defined. All
+    candidates when there are no more than `n`.
+    """
+    both_ND = np.vstack([candidates_MD, have_ND])
+    features_NP = np.hstack([both_ND, np.log(np.maximum(both_ND, 0.0) + EPS)])
+    features_NP = features_NP - features_NP[: len(candidates_MD)].mean(0)
+    features_NP /= np.maximum(features_NP.std(0), 1e-9) * np.sqrt(features_NP.shape[1])
+    x_MP, have_NP = features_NP[: len(candidates_MD)], features_NP[len(candidates_MD) :]
+    inverse_PP = np.linalg.inv(DESIGN_RIDGE * np.eye(x_MP.shape[1]) + have_NP.T @ have_NP)
+    free_M, picks = np.ones(len(x_MP), bool), list[int]()
+    for _ in range(min(n, len(x_MP))):
+        variance_M = np.einsum("mp,pq,mq->m", x_MP, inverse_PP, x_MP)
+        pick = int(np.argmax(np.where(free_M, variance_M, -1.0)))
+        free_M[pick] = False
+        picks.append(pick)
+        along_P = inverse_PP @ x_MP[pick]
+        inverse_PP = inverse_PP - np.outer(along_P, along_P) / (1 + x_MP[pick] @ along_P)
+    return candidates_MD[picks]
 
 
 def anchors(natural_D: Array, feasible: FeasibleSet) -> dict[str, Array]:

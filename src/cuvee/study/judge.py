@@ -23,13 +23,13 @@ from cuvee.mixture.schedule import Phase, Schedule
 from cuvee.plan.choice import Arm, Choice, Estimate, Verification
 from cuvee.plan.problem import Guard, Problem, Proxy, Target
 from cuvee.plan.trial import Plan, Trial
+from cuvee.predict.detect import detectable
 from cuvee.study.documents import forgetting_error, text_error
 from cuvee.study.layout import Lineup, Planned
 
 FIRST_BLOCK, FIRST_LARGE = 1000, 2000
 """Blocks of verification are numbered from here on, at the proxies' and at a larger scale; those of search stay below."""
 CONFIDENCE = 0.9
-POWER, LEVEL = 0.8, 0.05
 
 
 def value(targets: Sequence[Target], trial: Trial) -> float:
@@ -109,29 +109,6 @@ def noise(problem: Problem, trials: Sequence[Trial]) -> float:
     repeated = [np.array(d) for d in by_schedule(problem, trials).values() if len(d) > 1]
     freedom = sum(len(d) - 1 for d in repeated)
     return math.sqrt(sum(float(((d - d.mean()) ** 2).sum()) for d in repeated) / freedom) if freedom else math.nan
-
-
-def detectable(sd: float, blocks: int) -> float:
-    """The gain in bits/byte that a one-sided paired t test at 5 % over so many blocks finds with 80 % power.
-
-    Args:
-        sd: Standard deviation of the paired differences between blocks.
-        blocks: B; below 2 no gain is detectable (infinite).
-    """
-    if blocks < 2 or math.isnan(sd):
-        return math.nan if math.isnan(sd) else math.inf
-    from scipy import optimize, special
-
-    critical = float(special.stdtrit(blocks - 1, 1 - LEVEL))
-
-    def missing(shift: float) -> float:
-        return 1 - float(special.nctdtr(blocks - 1, shift, critical)) - POWER
-
-    high = critical + 1  # not much more than needed: far out in the tail nctdtr is NaN for many degrees of freedom
-    while missing(high) < 0:
-        high *= 2
-    shift = optimize.brentq(missing, 0.0, high)
-    return float(shift) * sd / math.sqrt(blocks)
 
 
 def student(name: str, d_B: Sequence[float], limit: float = 0.0, text_error: float = 0.0) -> Estimate:

@@ -15,7 +15,8 @@ from cuvee.base.errors import DataError, UsageError
 from cuvee.mixture.schedule import Schedule
 from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Plan, Trial
-from cuvee.study.judge import by_schedule, detectable, noise, value
+from cuvee.predict.detect import detectable
+from cuvee.study.judge import by_schedule, noise, value
 
 CAUTION = 0.8
 """How sure it is that the noise lies under its upper limit."""

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from cuvee.base.errors import UsageError
+from cuvee.predict.detect import detectable
 from cuvee.study.cost import Bill, CostEstimate, arms, total
-from cuvee.study.judge import CONFIDENCE, detectable
+from cuvee.study.judge import CONFIDENCE
 from cuvee.study.pilot import Noise, measured
 from cuvee.study.study import Study
 

@@ -1,0 +1,108 @@
+"""From a posterior to a choice, shared by methods that predict: the question, the optimum, its simpler form, the report.
+
+Letters: D domains, T targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from cuvee.methods.report import estimates, report
+from cuvee.mixture.designs import anchors
+from cuvee.mixture.schedule import Schedule
+from cuvee.mixture.weights import Array, Mixture
+from cuvee.plan.choice import Choice, Estimate, Simplified
+from cuvee.plan.problem import Problem
+from cuvee.predict.combine import DEFAULT, named
+from cuvee.predict.optimise import GuardRule, Optimum, Question, minimise, simplify
+from cuvee.predict.posterior import Posterior, Predictor
+from cuvee.predict.table import Table, mean_weights
+
+FEWEST = 4
+"""Done runs under which nothing is fitted."""
+TINY, STEP, SIMPLER = 0.002, 0.001, 0.0005
+"""Shares under TINY are dropped and the rest rounded to STEP when it costs less than SIMPLER bits/byte."""
+
+
+def fitted(predictor: str | Predictor, table: Table) -> tuple[str, Posterior]:
+    """The name and the posterior of a predictor, given by its name or itself; `auto` is the default one."""
+    if isinstance(predictor, str):
+        return DEFAULT if predictor == "auto" else predictor, named(predictor).fit(table)
+    return type(predictor).__name__, predictor.fit(table)
+
+
+def ask(problem: Problem, posterior: Posterior, table: Table) -> Question:
+    """The problem's objective, bounds and guards on the predictions of `posterior`, the fit to `table`."""
+    natural_D = problem.natural.shares
+    rules = []
+    for guard in problem.guards:
+        a_T = mean_weights(guard.targets, problem.scored)
+        level = float(posterior.mean(natural_D[None])[0] @ a_T)
+        base, error = level, 0.0
+        if guard.against == "checkpoint" and table.start_T is not None:
+            base, error = float(table.start_T @ a_T), _level_error(table, a_T)
+        allowed = base + guard.tolerance * abs(base) - level
+        rules.append(GuardRule(guard.name, a_T, allowed, guard.probability, level - base, abs(base), error))
+    objective_T = mean_weights(problem.objective, problem.scored)
+    return Question(posterior, problem.feasible(), natural_D, objective_T, tuple(rules))
+
+
+def starts(problem: Problem, table: Table) -> list[Array]:
+    """Natural, the centre, uniform, the present blend, and the three best runs by their difference to natural."""
+    named_D = anchors(problem.around, problem.feasible())
+    value_N = table.loss_NT @ mean_weights(problem.objective, table.targets)
+    gain_N = np.where(np.isfinite(table.paired(value_N)), table.paired(value_N), np.inf)
+    best = np.argsort(gain_N, kind="stable")[:3]
+    own = [] if problem.present is None else [problem.feasible().project(problem.present.shares)]
+    return [problem.natural.shares, named_D["centre"], named_D["uniform"], *own, *table.shares_ND[best]]
+
+
+def replicate_optima(question: Question, start_D: Array) -> list[Array]:
+    """The optima without each block, from `start_D`."""
+    fits = question.posterior.replicates.values()
+    alone = [replace(question, posterior=Posterior(fit, {}, question.posterior.usual_TT)) for fit in fits]
+    return [minimise(other, [start_D]).w_D for other in alone]
+
+
+def decide(
+    method: str, problem: Problem, table: Table, predictor: str, question: Question, optimum: Optimum
+) -> Choice:
+    """The choice of the optimum, with tiny shares dropped and the rest rounded where that costs next to nothing."""
+    simple_D = simplify(question, optimum.w_D, tiny=TINY, step=STEP, cost=SIMPLER)
+    simplified = _simplified(problem, question, optimum.w_D, simple_D)
+    return report(method, problem, table, predictor, question, optimum.guarded, simple_D, simplified)
+
+
+def too_few(method: str, problem: Problem, table: Table) -> Choice:
+    """Natural, projected, for want of runs."""
+    mixture = problem.feasible().project_mixture(problem.natural)
+    why = f"Only {len(table.ids)} runs are done, too few to fit anything: natural it is."
+    return Choice(method, Schedule.constant(mixture), why=(why,), evidence=table.ids)
+
+
+def foreseen(
+    problem: Problem, table: Table, predictor: str | Predictor, mixtures: Sequence[Mixture]
+) -> tuple[tuple[Estimate, ...], ...]:
+    """For each mixture the estimates that a choice of it would carry; empty ones when too few runs are done."""
+    if len(table.ids) < FEWEST:
+        return tuple(() for _ in mixtures)
+    question = ask(problem, fitted(predictor, table)[1], table)
+    return tuple(estimates(problem, question, mixture.shares) for mixture in mixtures)
+
+
+def _level_error(table: Table, a_T: Array) -> float:
+    """Standard error of natural's own level: blocks move it against the checkpoint, which all of them start from."""
+    level_N = (table.loss_NT @ a_T)[table.natural_N]
+    return float(np.std(level_N, ddof=1) / np.sqrt(len(level_N))) if len(level_N) > 1 else 0.0
+
+
+def _simplified(problem: Problem, question: Question, optimum_D: Array, w_D: Array) -> Simplified | None:
+    if np.array_equal(w_D, optimum_D):
+        return None
+    triples = zip(problem.domains, optimum_D.tolist(), w_D.tolist(), strict=True)
+    dropped = {domain: share for domain, share, left in triples if left == 0 and share > 1e-9}
+    cost = float(question.value(w_D) - question.value(optimum_D))
+    return Simplified(dropped, STEP, max(cost, 0.0))

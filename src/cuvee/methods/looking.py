@@ -1,0 +1,109 @@
+"""A look at a search so far: the fit, its optimum, candidates around it, and what is at stake over joint draws of them.
+
+Letters: N runs, M candidates, D domains.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from cuvee.methods.deciding import ask, fitted, replicate_optima, starts
+from cuvee.mixture.designs import dirichlet
+from cuvee.mixture.weights import Array, Mixture
+from cuvee.plan.problem import Problem
+from cuvee.plan.trial import Trial
+from cuvee.predict.detect import paired_noise
+from cuvee.predict.optimise import Optimum, Question, minimise
+from cuvee.predict.posterior import Predictor
+from cuvee.predict.regret import Batch, Stakes, batch
+from cuvee.predict.table import Table
+
+EACH = 40
+"""Mixtures drawn around the best, and as many around the prior."""
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What a search knows.
+
+    Args:
+        label: The predictor's name.
+        question: Its posterior, with the problem's objective, bounds and guards.
+        optimum: The best mixture.
+        mixtures: Candidates, of which the first is the optimum.
+        tasted: Candidate -> the blocks in which it ended.
+        stakes: Joint draws at the candidates.
+        noise: Paired noise between blocks, bits/byte; NaN where no mixture was tasted in two.
+    """
+
+    label: str
+    question: Question
+    optimum: Optimum
+    mixtures: tuple[Mixture, ...]
+    tasted: dict[Mixture, frozenset[int]]
+    stakes: Stakes
+    noise: float
+
+    @classmethod
+    def of(
+        cls,
+        problem: Problem,
+        trials: Sequence[Trial],
+        table: Table,
+        predictor: str | Predictor,
+        rng: np.random.Generator,
+    ) -> Self:
+        """A look at the runs of `table`, those of `trials` that are done."""
+        label, posterior = fitted(predictor, table)
+        question = ask(problem, posterior, table)
+        optimum = minimise(question, starts(problem, table))
+        tasted: dict[Mixture, frozenset[int]] = {}
+        for trial in sorted(trials, key=lambda trial: trial.id):
+            mixture = trial.plan.schedule.at(0)
+            tasted[mixture] = tasted.get(mixture, frozenset()) | {trial.plan.block}
+        known = [m for m in tasted if question.feasible.contains(m.shares, 1e-9)]
+        mixtures = tuple(dict.fromkeys(_candidates(problem, question, optimum.w_D, known, rng)))
+        stakes = Stakes.of(question, np.array([m.shares for m in mixtures]), rng)
+        return cls(label, question, optimum, mixtures, tasted, stakes, paired_noise(table, question.a_T))
+
+    @property
+    def regret(self) -> float:
+        """The expected regret of the optimum."""
+        return self.stakes.regret(0)
+
+    def sure_regret(self, blocks: int, but: Sequence[Mixture]) -> float:
+        """The least expected regret of a mixture that was tasted in every block; infinite without one."""
+        everywhere = [i for i, m in enumerate(self.mixtures) if len(self.tasted.get(m, ())) >= blocks and m not in but]
+        return min((self.stakes.regret(i) for i in everywhere), default=math.inf)
+
+    def ahead(self, count: int, most: int, rng: np.random.Generator) -> Batch:
+        """The `count` runs to make next, none of a mixture that then would have been tasted more than `most` times."""
+        limit_M = np.array([max(most - len(self.tasted.get(m, ())), 0) for m in self.mixtures], np.int64)
+        # a paired difference holds the noise of two runs
+        noise = 0.0 if math.isnan(self.noise) else self.noise / math.sqrt(2)
+        return batch(self.stakes, noise, limit_M, count, rng)
+
+
+def _candidates(
+    problem: Problem, question: Question, best_D: Array, tasted: Sequence[Mixture], rng: np.random.Generator
+) -> list[Mixture]:
+    """Feasible mixtures that may be worth a run or a choice, the best first.
+
+    Draws around the best and around the prior, what was tasted, the optima without each block, and means of these with each
+    other and with the best, which are feasible because the set is convex: projecting hundreds of mixtures would take seconds.
+    """
+    feasible = question.feasible
+    drawn_ND = [dirichlet(centre_D, feasible, EACH, rng) for centre_D in (best_D + 1e-3, problem.around)]
+    corners_ND = np.vstack([*replicate_optima(question, best_D), *drawn_ND, *(m.shares for m in tasted)])
+    steps_N1 = rng.uniform(0.02, 0.6, (2 * len(corners_ND), 1))
+    towards_ND = (1 - steps_N1) * best_D + steps_N1 * np.tile(corners_ND, (2, 1))
+    halves_N1 = rng.uniform(size=(len(corners_ND), 1))
+    between_ND = halves_N1 * corners_ND + (1 - halves_N1) * rng.permutation(corners_ND)
+    every_ND = np.vstack([best_D, corners_ND, towards_ND, between_ND])
+    best, *others = [Mixture.from_array(problem.domains, w_D) for w_D in every_ND]
+    return [best, *tasted, *others]

@@ -1,0 +1,160 @@
+"""What is at stake in a choice, and which runs would lessen it most: from joint draws of the losses at candidate mixtures.
+
+The expected regret of a mixture is the mean over draws of its value minus the least value over the candidates in that draw
+(the expected loss of a decision; Raiffa & Schlaifer 1961). Batches are chosen by the knowledge gradient (Frazier, Powell &
+Dayanik 2009, The knowledge-gradient policy for correlated normal beliefs; for batches Wu & Frazier 2016): the run whose
+result is expected to lower the least posterior mean most. Every draw in turn is taken for the truth, which gives the results that
+a run would have and what would be believed after it, so a batch does not ask the same thing twice.
+
+Letters: M candidates, D domains, T targets, S draws, C candidates that may be chosen in the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cuvee.base.errors import UsageError
+from cuvee.mixture.feasible import FeasibleSet
+from cuvee.mixture.weights import Array
+from cuvee.predict.optimise import Question
+from cuvee.predict.posterior import LEVEL, Posterior
+
+Integers = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+DRAWS = 256
+MOST_CHOICES = 64
+"""Candidates that a final choice is imagined among: those with the least mean minus a standard deviation."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stakes:
+    """Joint draws at candidates.
+
+    Args:
+        shares_MD: The candidates.
+        value_SM: The objective at each minus that at the base, bits/byte.
+        sure_M: The probability that all guards hold there.
+        allowed_M: Whether every guard holds with the probability that it asks for.
+    """
+
+    shares_MD: Array
+    value_SM: Array
+    sure_M: Array
+    allowed_M: Bools
+
+    @classmethod
+    def of(cls, question: Question, shares_MD: Array, rng: np.random.Generator, count: int = DRAWS) -> Stakes:
+        """Draws of the question's objective and guards at `shares_MD`.
+
+        Raises:
+            UsageError: no candidates.
+        """
+        if not len(shares_MD):
+            raise UsageError("no candidates", wanted="mixtures, one a row")
+        loss_SMT = question.posterior.draws(np.vstack([shares_MD, question.base_D]), count, rng)
+        rise_SMT = loss_SMT[:, :-1] - loss_SMT[:, -1:]
+        sure_M, allowed_M = np.ones(len(shares_MD)), np.ones(len(shares_MD), bool)
+        held_SM = np.ones(rise_SMT.shape[:2], bool)
+        for rule in question.guards:
+            limit_S1 = rule.allowed + rule.error * rng.normal(size=(count, 1))
+            holds_SM = rise_SMT @ rule.a_T <= limit_S1
+            allowed_M &= holds_SM.mean(0) >= rule.probability
+            held_SM &= holds_SM
+        sure_M = held_SM.mean(0)
+        return cls(shares_MD, np.asarray(rise_SMT @ question.a_T, np.float64), sure_M, allowed_M)
+
+    def regret(self, candidate: int) -> float:
+        """The expected regret of one candidate, bits/byte: against what is allowed, or itself."""
+        rivals_M = self.allowed_M.copy()
+        rivals_M[candidate] = True
+        least_S = self.value_SM[:, rivals_M].min(1)
+        return float(np.mean(self.value_SM[:, candidate] - least_S))
+
+    def best_shares(self) -> tuple[Array, Array]:
+        """The 90 % interval over draws of every domain's share in the best allowed candidate, two arrays of shape D."""
+        best_SD = self.shares_MD[self._choices()][np.argmin(self.value_SM[:, self._choices()], axis=1)]
+        low_D, high_D = np.quantile(best_SD, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2], axis=0)
+        return low_D, high_D
+
+    def best(self) -> int:
+        """The candidate with the least mean among those allowed; among all when none is."""
+        choices = self._choices()
+        return int(choices[np.argmin(self.value_SM[:, choices].mean(0))])
+
+    def _choices(self) -> Integers:
+        return np.flatnonzero(self.allowed_M if self.allowed_M.any() else np.ones_like(self.allowed_M))
+
+
+def expected_regret(
+    posterior: Posterior,
+    w_D: Array,
+    candidates_MD: Array,
+    a_T: Array,
+    rng: np.random.Generator,
+    count: int = DRAWS,
+) -> float:
+    """The mean over draws of the objective at `w_D` minus its least over `w_D` and the candidates, bits/byte."""
+    domains = tuple(str(i) for i in range(len(w_D)))
+    anything = FeasibleSet(domains, (0.0,) * len(w_D), (1.0,) * len(w_D))
+    question = Question(posterior, anything, w_D, a_T)
+    return Stakes.of(question, np.vstack([w_D, candidates_MD]), rng, count).regret(0)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Runs to make: positions of candidates, and the expected regret of the best choice before and after each run."""
+
+    picks: tuple[int, ...]
+    regret: tuple[float, ...]
+
+
+def batch(stakes: Stakes, noise: float, limit_M: Integers, count: int, rng: np.random.Generator) -> Batch:
+    """The `count` runs at candidates that lower the expected regret of the final choice most, greedily.
+
+    Args:
+        stakes: Draws at the candidates.
+        noise: Standard deviation of one run's objective once its block's offset is known, bits/byte.
+        limit_M: How many runs of each candidate there may be; fewer runs are returned when these are used up.
+        count: Runs wanted.
+        rng: Draws the noise of imagined results.
+
+    A run where guards hold with probability p counts p times what it would tell.
+    """
+    mean_M = stakes.value_SM.mean(0)
+    parted_SM = stakes.value_SM - mean_M
+    covariance_MM = parted_SM.T @ parted_SM / max(len(parted_SM) - 1, 1)
+    choices_C = _promising(stakes, mean_M, covariance_MM)
+    least = float(stakes.value_SM[:, choices_C].min(1).mean())
+    # what would be believed of every candidate after the runs picked so far, were a draw the truth
+    believed_SM = np.tile(mean_M, (len(parted_SM), 1))
+    left_M, picks = limit_M.copy(), list[int]()
+    regret = [float(mean_M[choices_C].min()) - least]
+    for _ in range(min(count, int(limit_M.sum()))):
+        sd_M = np.sqrt(np.maximum(np.diag(covariance_MM), 0.0) + noise**2 + 1e-18)
+        step_MM = covariance_MM / sd_M[:, None]
+        noise_S1 = noise * rng.normal(size=(len(parted_SM), 1))
+        surprise_SM = (stakes.value_SM - believed_SM + noise_S1) / sd_M
+        believed_SC = believed_SM[:, choices_C]
+        pairs = zip(surprise_SM.T, step_MM[:, choices_C], strict=True)
+        after_M = np.array([(believed_SC + result_S[:, None] * step_C).min(1).mean() for result_S, step_C in pairs])
+        gain_M = np.maximum(believed_SC.min(1).mean() - after_M, 1e-12) * stakes.sure_M
+        pick = int(np.argmax(np.where(left_M > 0, gain_M, -1.0)))
+        believed_SM = believed_SM + surprise_SM[:, pick, None] * step_MM[pick]
+        covariance_MM = covariance_MM - np.outer(step_MM[pick], step_MM[pick])
+        left_M[pick] -= 1
+        picks.append(pick)
+        regret.append(min(regret[-1], max(float(believed_SM[:, choices_C].min(1).mean()) - least, 0.0)))
+    return Batch(tuple(picks), tuple(regret))
+
+
+def _promising(stakes: Stakes, mean_M: Array, covariance_MM: Array) -> Integers:
+    """Positions of the candidates that may turn out to be the best choice; those likelier than not to keep the guards."""
+    open_M = stakes.allowed_M | (stakes.sure_M >= 0.5)
+    if not open_M.any():
+        open_M[np.argmax(stakes.sure_M)] = True
+    hope_M = np.where(open_M, mean_M - np.sqrt(np.diag(covariance_MM)), np.inf)
+    order_M = np.argsort(hope_M, kind="stable")[: int(min(MOST_CHOICES, open_M.sum()))]
+    return np.asarray(order_M, np.int64)

@@ -1,0 +1,255 @@
+"""From tables of past runs to what to train on, without training.
+
+Letters: N runs, D domains, T targets, M candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from cuvee.base.rng import generator
+from cuvee.interop.metrics import listed
+from cuvee.methods.report import report
+from cuvee.mixture.feasible import FeasibleSet
+from cuvee.mixture.weights import Array, Mixture
+from cuvee.plan.choice import Choice, Simplified
+from cuvee.predict.combine import block_error, block_spearman, named
+from cuvee.predict.optimise import GuardRule, Question, simplify
+from cuvee.predict.optimise import minimise as best_of
+from cuvee.predict.posterior import Posterior, Predictor
+from cuvee.predict.regret import Stakes
+from cuvee.predict.table import Table, mean_weights
+from cuvee.tables.asking import SAME, Asked, Weight, Wishes, ask
+from cuvee.tables.columns import Layout, Source
+from cuvee.tables.holdout import judge, read_holdout
+from cuvee.tables.levels import interval, level_draws
+from cuvee.tables.reading import read_runs
+from cuvee.tables.result import Fitted, Interval, Share, Skill, Unconstrained
+from cuvee.tables.values import Values
+
+GUARD = 0.01
+"""By how much of natural's level a guarded target may get worse when nothing is said."""
+NEAR = 0.02
+"""What near-optimal shares may cost, in standard deviations of the objective over the runs; rounding a quarter of it."""
+TINY, STEP = 0.002, 0.001
+"""Shares under TINY are dropped and the rest rounded to STEP where that costs little."""
+CANDIDATES = 600
+BEYOND = 1.25
+"""A share this many times the largest of any run is told."""
+
+
+def fit(
+    mixtures: Source,
+    metrics: Source,
+    *,
+    targets: Mapping[str, float] | Sequence[str | tuple[str, float]] = (),
+    maximise: Sequence[str] = (),
+    minimise: Sequence[str] = (),
+    guards: Mapping[str, float] | Sequence[str | tuple[str, float]] = (),
+    caps: Values | None = None,
+    floors: Values | None = None,
+    natural: Values | None = None,
+    tokens: Values | None = None,
+    target_tokens: float | None = None,
+    max_epochs: float | None = None,
+    holdout: tuple[Source, Source] | None = None,
+    predictor: str | Predictor = "auto",
+    seed: int = 0,
+    id: str = "",
+    by_row: bool = False,
+    block: str = "",
+    ignore: Sequence[str] = (),
+    keep_names: bool = False,
+) -> Fitted:
+    """The mixture to train on, from tables of past runs; trains nothing.
+
+    Args:
+        mixtures: A CSV, TSV, Parquet or JSON Lines file of one row a run and one column a domain (.gz too), or its columns.
+        metrics: The same of metrics; wide, or long with the columns run, step, metric, value.
+        targets: Metrics that the mixture should be good at, with weights; all metrics alike when empty.
+        maximise, minimise: Metrics of which more, or less, is better; `all` for all. Less, unless a name says otherwise.
+        guards: Metrics that may get worse than at natural by no more than this part, 0.01 when not said, with probability 0.9.
+        caps, floors: Most and least share by domain: a mapping, `web=0.3,code=20%`, or a file.
+        natural: What gains are against: shares or tokens by domain, or the id of a run; the run `natural`, else the mean.
+        tokens: Tokens by domain, in the same forms.
+        target_tokens: Of the run that the mixture is for.
+        max_epochs: Most passes over any domain in that run.
+        holdout: Mixtures and metrics of other runs to judge the fit by; they change nothing else.
+        predictor: Its name (`auto` for the default), or an object with `fit(table)`.
+        seed: Of the draws behind intervals.
+        id: The column that names runs; recognised when empty.
+        by_row: Row n of one table is row n of the other; never assumed.
+        block: The column, of either table, that tells runs of one seed or batch from others.
+        ignore: Columns that are neither shares nor metrics.
+        keep_names: Call domains and metrics as their columns are called, not by their short names.
+
+    Raises:
+        UsageError: unknown names, options that do not go together, tables that nothing joins.
+        DataError: tables that are broken or say nothing.
+        InfeasibleError: bounds that no mixture meets.
+    """
+    notes: list[str] = []
+    layout = Layout(id, by_row, block, tuple(ignore), keep_names)
+    runs = read_runs(mixtures, metrics, layout)
+    wishes = Wishes(
+        targets=_weights(targets, 1.0), maximise=tuple(maximise), minimise=tuple(minimise), guards=_weights(guards, GUARD),
+        caps=caps, floors=floors, natural=natural, tokens=tokens, target_tokens=target_tokens, max_epochs=max_epochs,
+    )  # fmt: skip
+    asked = ask(runs, wishes, notes)
+    table = asked.table(runs, notes)
+    others = None if holdout is None else read_holdout(*holdout, layout)
+    label = predictor if isinstance(predictor, str) else type(predictor).__name__
+    posterior = (named(predictor) if isinstance(predictor, str) else predictor).fit(table)
+    question = _question(asked, posterior)
+    best_D, choice = _choose(asked, table, question, label)
+    w_D, rng = choice.schedule.phases[0].mixture.shares, generator(seed, "fit")
+    stakes = Stakes.of(question, _candidates(question, table, w_D, best_D, rng), rng)
+    _say_beyond(table, w_D, notes)
+    _say_scales(asked, table, notes)
+    difference = posterior.difference(w_D, question.base_D, question.a_T)
+    return Fitted(
+        choice=choice,
+        shares=_shares(asked, table, choice, stakes),
+        predicted=_levels(asked, posterior, table, w_D, rng),
+        gain=Interval(-difference.mean, -difference.high, -difference.low),
+        p_better=difference.p_below,
+        regret=stakes.regret(0),
+        cv=Skill(block_spearman(posterior, table, asked.a_T), block_error(posterior, table, asked.a_T)),
+        holdout=None if others is None else judge(asked, runs, others, posterior, table, rng, notes),
+        unconstrained=_unconstrained(asked, table, question, wishes),
+        objective=asked.objective,
+        maximised=tuple(name for name, sign in zip(asked.scored, asked.sign_T, strict=True) if sign < 0),
+        natural=Mixture.from_array(asked.domains, asked.natural_D),
+        natural_from=asked.natural_from,
+        predictor=label,
+        runs=len(table.ids),
+        blocks=len(table.blocks),
+        domains=len(table.domains),
+        tolerance=_tolerance(asked, table),
+        unit=asked.unit,
+        names={"domains": runs.domains, "metrics": runs.metrics},
+        warnings=(*runs.notes, *notes),
+    )
+
+
+def _weights(given: Mapping[str, float] | Sequence[str | tuple[str, float]], default: float) -> tuple[Weight, ...]:
+    if isinstance(given, Mapping):
+        return tuple(given.items())
+    return tuple((item, default) if isinstance(item, str) else item for item in given)
+
+
+def _question(asked: Asked, posterior: Posterior) -> Question:
+    """What is minimised over which mixtures, under which guards."""
+    rules = []
+    for guard in asked.guards:
+        a_T = mean_weights(guard.targets, asked.scored)
+        level = abs(float(posterior.mean(asked.natural_D[None])[0] @ a_T))
+        rules.append(GuardRule(guard.name, a_T, guard.tolerance * level, guard.probability, 0.0, level))
+    return Question(posterior, asked.feasible, asked.natural_D, asked.a_T, tuple(rules))
+
+
+def _tolerance(asked: Asked, table: Table) -> float:
+    """What near-optimal shares may cost, to two digits."""
+    return float(f"{NEAR * float(np.std(table.loss_NT @ asked.a_T)):.1e}")
+
+
+def _choose(asked: Asked, table: Table, question: Question, label: str) -> tuple[Array, Choice]:
+    """The optimum, and the choice of its simpler form."""
+    tolerance = _tolerance(asked, table)
+    optimum = best_of(question, _starts(asked, table))
+    w_D = simplify(question, optimum.w_D, tiny=TINY, step=STEP, cost=tolerance / 4)
+    simplified = None
+    if not np.array_equal(w_D, optimum.w_D):
+        triples = zip(asked.domains, optimum.w_D.tolist(), w_D.tolist(), strict=True)
+        dropped = {domain: share for domain, share, left in triples if left == 0 and share > SAME}
+        simplified = Simplified(dropped, STEP, max(question.value(w_D) - question.value(optimum.w_D), 0.0))
+    choice = report("fit", asked, table, label, question, optimum.guarded, w_D, simplified, tolerance)
+    return optimum.w_D, replace(choice, unit=asked.unit)
+
+
+def _starts(asked: Asked, table: Table) -> list[Array]:
+    """Natural, uniform, the mean of the runs and the five best of them, each against its block."""
+    value_N = table.centred((table.loss_NT @ asked.a_T)[:, None])[:, 0]
+    best = np.argsort(value_N, kind="stable")[:5]
+    size = len(asked.domains)
+    return [asked.natural_D, np.full(size, 1.0 / size), table.shares_ND.mean(0), *table.shares_ND[best]]
+
+
+def _candidates(question: Question, table: Table, w_D: Array, best_D: Array, rng: np.random.Generator) -> Array:
+    """Mixtures that might be the best: the choice first, near the optimum at several distances, towards the runs. Shape M x D."""
+    strengths = np.repeat(np.geomspace(5.0, 1000.0, 8), CANDIDATES // 12)
+    near = [rng.dirichlet(s * (best_D + 1e-3) + 1e-3) for s in strengths]
+    runs = table.shares_ND[rng.integers(0, len(table.ids), CANDIDATES // 3)]
+    steps_M1 = rng.uniform(0.05, 1.0, (len(runs), 1))
+    drawn = [*near, *((1 - steps_M1) * best_D + steps_M1 * runs)]
+    return np.array([w_D, best_D, *(question.feasible.project(v_D) for v_D in drawn)])
+
+
+def _shares(asked: Asked, table: Table, choice: Choice, stakes: Stakes) -> tuple[Share, ...]:
+    mixture = choice.schedule.phases[0].mixture
+    w_D, epochs_D = mixture.shares, asked.epochs(mixture)
+    low_D, high_D = stakes.best_shares()
+    near = {r.domain: (r.low, r.high) for r in choice.near_optimal}
+    least_D, most_D = table.shares_ND.min(0), table.shares_ND.max(0)
+    found = []
+    for i, domain in enumerate(asked.domains):
+        share = float(w_D[i])
+        near_low, near_high = near.get(domain, (share, share))
+        found.append(
+            Share(
+                domain, share, min(float(low_D[i]), share), max(float(high_D[i]), share), min(near_low, share),
+                max(near_high, share), None if epochs_D is None else float(epochs_D[i]), float(asked.natural_D[i]),
+                (float(least_D[i]), float(most_D[i])),
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+def _levels(
+    asked: Asked, posterior: Posterior, table: Table, w_D: Array, rng: np.random.Generator
+) -> dict[str, Interval]:
+    """Each target's level at `w_D` in its own unit and sign."""
+    drawn_ST = level_draws(posterior, table, w_D[None], rng)[:, 0] * asked.sign_T
+    mean_T = posterior.mean(w_D[None])[0] * asked.sign_T
+    low_T, high_T = interval(drawn_ST)
+    return {n: Interval(float(mean_T[t]), float(low_T[t]), float(high_T[t])) for t, n in enumerate(asked.scored)}
+
+
+def _unconstrained(asked: Asked, table: Table, question: Question, wishes: Wishes) -> Unconstrained | None:
+    """The optimum without what the user bounded; domains that never varied stay where they were."""
+    if wishes.caps is None and wishes.floors is None and wishes.max_epochs is None and not asked.guards:
+        return None
+    fixed_D = np.ptp(table.shares_ND, axis=0) <= SAME
+    low_D, high_D = np.where(fixed_D, table.shares_ND[0], 0.0), np.where(fixed_D, table.shares_ND[0], 1.0)
+    anything = FeasibleSet(asked.domains, tuple(low_D.tolist()), tuple(high_D.tolist()))
+    free = replace(question, feasible=anything, guards=())
+    best = best_of(free, _starts(asked, table))
+    return Unconstrained(dict(zip(asked.domains, best.w_D.tolist(), strict=True)), -best.value)
+
+
+def _say_beyond(table: Table, w_D: Array, notes: list[str]) -> None:
+    """Where the choice is further out than any run was."""
+    most_D = table.shares_ND.max(0)
+    beyond = [
+        f"{d} {w:.1%} (at most {most:.1%} in any run)"
+        for d, w, most in zip(table.domains, w_D, most_D, strict=True)
+        if w > BEYOND * most and w > most + 0.01
+    ]
+    if beyond:
+        notes.append(f"the choice lies beyond the runs, where predictions are guesses: {listed(beyond)}")
+
+
+def _say_scales(asked: Asked, table: Table, notes: list[str]) -> None:
+    """Where a mean of targets is really that of one."""
+    at = [list(asked.scored).index(t.name) for t in asked.objective]
+    spread = {t.name: t.weight * float(np.std(table.loss_NT[:, i])) for t, i in zip(asked.objective, at, strict=True)}
+    total = sum(spread.values())
+    large = max(spread, key=lambda name: spread[name])
+    if len(spread) > 1 and spread[large] > max(0.5, 3 / len(spread)) * total:
+        notes.append(
+            f"{large} makes {spread[large] / total:.0%} of the objective's spread over the runs, as targets count in their own "
+            "units; weights (--target NAME=WEIGHT) can even that out"
+        )
