@@ -20,7 +20,6 @@ from cuvee.predict.table import Table
 
 PREDICTORS: dict[str, str] = {
     "stack": "cuvee.predict.stack:Stack",
-    "process": "cuvee.predict.process:Process",
     "power-law": "cuvee.predict.power:PowerLaw",
     "log-linear": "cuvee.predict.loglinear:LogLinear",
     "ridge-log": "cuvee.predict.ridge:RidgeLog",
@@ -72,4 +71,4 @@ def block_spearman(posterior: Posterior, table: Table, a_T: Array) -> float:
 def _centred(posterior: Posterior, table: Table, a_T: Array) -> tuple[Array, Array]:
     """Predicted without their group and measured, both minus their blocks' means, shape N each."""
     pair_N2 = np.stack([predict_blocks(posterior, table, a_T), table.loss_NT @ a_T], axis=1)
-    return tuple(table.centred(pair_N2).T)  # type: ignore[return-value]
+    return tuple(table.centred(pair_N2).T)

@@ -16,7 +16,7 @@ import numpy as np
 
 from cuvee.mixture.weights import Array
 from cuvee.predict.loglinear import LogLinear
-from cuvee.predict.posterior import Fit, Posterior, jackknife
+from cuvee.predict.posterior import Fit, Posterior, Smooth, jackknife
 from cuvee.predict.table import Table
 
 LENGTHS = (0.15, 0.3, 0.6, 1.2)
@@ -32,7 +32,7 @@ EPS = 1e-3
 class CorrectedFit:
     """loss = law(w) + kernel(w, runs) @ weights."""
 
-    law: Fit
+    law: Smooth
     roots_ND: Array
     weights_NT: Array
     length: float
@@ -67,9 +67,10 @@ class Corrected:
 
     def fit(self, table: Table) -> Posterior:
         """The posterior of the table."""
-        return jackknife(table, self._fit)
+        return jackknife(table, self.fit_once)
 
-    def _fit(self, table: Table, start: Fit | None) -> Fit:
+    def fit_once(self, table: Table, start: Fit | None) -> Fit:
+        """One fit to all rows."""
         law = self.law.fit_once(table, start.law if isinstance(start, CorrectedFit) else None)
         roots_ND = _roots(table.shares_ND)
         residual_NT = table.loss_NT - law.loss(table.shares_ND)

@@ -20,13 +20,15 @@ import numpy as np
 from scipy.optimize import nnls
 
 from cuvee.mixture.weights import Array
-from cuvee.predict.posterior import Fit, Member, groups, smooth
+from cuvee.predict.corrected import Corrected
+from cuvee.predict.doubts import Rivals
+from cuvee.predict.posterior import Fit, Member, Posterior, groups, replicate, smooth
+from cuvee.predict.power import PowerLaw
 from cuvee.predict.table import Table
 
-LOOSE = 0.3
+LOOSE = 0.1
 BEST = 0.25
-"""The share of runs, those of least loss, that count twice."""
-PARTS = (1.0, 1.0, 1.0)
+"""The share of runs, those of least loss, that are the best."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +60,14 @@ class Blend:
         return all(smooth(fit).convex(a_T * weight_T) for fit, weight_T in pairs if (a_T * weight_T).any())
 
 
-def weigh(unseen_KNT: Array, table: Table, loose: float = LOOSE, parts=PARTS, pooled=True) -> Array:
+def weigh(unseen_KNT: Array, table: Table) -> Array:
     """The weights of members that predicted `unseen_KNT` of the runs when they were left out, shape K x T."""
     size, _, targets = unseen_KNT.shape
     grams_TKK, pulls_TK, misfits_T = np.empty((targets, size, size)), np.empty((targets, size)), np.empty(targets)
     centred_KNT = np.array([table.centred(unseen_NT) for unseen_NT in unseen_KNT])
     truth_NT = table.centred(table.loss_NT)
     for t in range(targets):
-        x_MK, y_M = _questions(centred_KNT[:, :, t].T, truth_NT[:, t], parts)
+        x_MK, y_M = _questions(centred_KNT[:, :, t].T, truth_NT[:, t])
         grams_TKK[t], pulls_TK[t] = x_MK.T @ x_MK, x_MK.T @ y_M
         first_K = _simplex(grams_TKK[t], pulls_TK[t])
         # what even the best blend misses is what the weights are uncertain by; rows of three questions count once
@@ -73,16 +75,18 @@ def weigh(unseen_KNT: Array, table: Table, loose: float = LOOSE, parts=PARTS, po
         misfits_T[t] = max(float(np.sum((y_M - x_MK @ first_K) ** 2)), 1e-12) / free
     grams_TKK /= misfits_T[:, None, None]
     pulls_TK /= misfits_T[:, None]
-    pull = loose**-2
+    pull = LOOSE**-2
     equal_K = np.full(size, 1.0 / size)
     shared_K = _simplex(grams_TKK.mean(0) + pull * np.eye(size), pulls_TK.mean(0) + pull * equal_K)
-    if not pooled: shared_K = equal_K
     return np.array(
-        [_simplex(gram + pull * np.eye(size), right + pull * shared_K) for gram, right in zip(grams_TKK, pulls_TK)]
+        [
+            _simplex(gram + pull * np.eye(size), right + pull * shared_K)
+            for gram, right in zip(grams_TKK, pulls_TK, strict=True)
+        ]
     ).T
 
 
-def _questions(x_NK: Array, y_N: Array, parts) -> tuple[Array, Array]:
+def _questions(x_NK: Array, y_N: Array) -> tuple[Array, Array]:
     """Members' predictions and the truth in units of its spread: as losses, as ranks, and those of the best runs."""
     scale = max(float(np.sqrt(np.mean(y_N**2))), 1e-12)
     order_N = np.sort(y_N)
@@ -92,10 +96,10 @@ def _questions(x_NK: Array, y_N: Array, parts) -> tuple[Array, Array]:
         return np.asarray(np.interp(values, order_N, ranks_N), np.float64)
 
     best_N = y_N <= np.quantile(y_N, BEST)
-    a, b, c = np.sqrt(np.array(parts) / np.sum(parts))
-    xs = [a * x_NK / scale, b * rank(x_NK), c * x_NK[best_N] / scale / np.sqrt(BEST)]
-    ys = [a * y_N / scale, b * rank(y_N), c * y_N[best_N] / scale / np.sqrt(BEST)]
-    return np.concatenate(xs), np.concatenate(ys)
+    heavy = 1.0 / (scale * np.sqrt(BEST))
+    x_MK = np.concatenate([x_NK / scale, rank(x_NK), heavy * x_NK[best_N]])
+    y_M = np.concatenate([y_N / scale, rank(y_N), heavy * y_N[best_N]])
+    return x_MK / np.sqrt(3.0), y_M / np.sqrt(3.0)
 
 
 def _simplex(gram_KK: Array, pull_K: Array) -> Array:
@@ -107,3 +111,37 @@ def _simplex(gram_KK: Array, pull_K: Array) -> Array:
     right_K = np.linalg.solve(root_KK.T, pull_K)
     found_K, _ = nnls(np.vstack([root_KK, np.full((1, size), heavy)]), np.append(right_K, heavy))
     return np.asarray(found_K / found_K.sum(), np.float64)
+
+
+def _members() -> tuple[Member, ...]:
+    return (PowerLaw(), Corrected())
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Members blended per target by how well they foretell left-out runs.
+
+    Args:
+        members: Predictors that can be parts of others; the process whose belief tells what runs leave open comes among them.
+    """
+
+    members: tuple[Member, ...] = field(default_factory=_members)
+
+    def fit(self, table: Table) -> Posterior:
+        """The posterior of the table."""
+        fulls = [member.fit_once(table, None) for member in self.members]
+        without = [replicate(table, m.fit_once, full) for m, full in zip(self.members, fulls, strict=True)]
+        group_N, unseen_KNT = groups(table), np.empty((len(fulls), *table.loss_NT.shape))
+        for fits, unseen_NT in zip(without, unseen_KNT, strict=True):
+            for group, fit in fits.items():
+                inside = group_N == group
+                unseen_NT[inside] = fit.loss(table.shares_ND[inside])
+        if not without[0]:
+            weights_KT = np.full((len(fulls), len(table.targets)), 1 / len(fulls))
+            return Posterior.of(Blend(tuple(fulls), weights_KT), {}, table)
+        weights_KT = weigh(unseen_KNT, table)
+        replicates: dict[int, Fit] = {
+            group: Blend(tuple(fits[group] for fits in without), weights_KT) for group in without[0]
+        }
+        full, doubts = Blend(tuple(fulls), weights_KT), (Rivals(tuple(fulls), weights_KT),)
+        return Posterior.of(full, replicates, table, doubts)
