@@ -12,6 +12,7 @@ from cuvee.predict.combine import PREDICTORS, block_error, named, select
 from cuvee.predict.corrected import Corrected
 from cuvee.predict.loglinear import LogLinear, LogLinearFit
 from cuvee.predict.posterior import Predictor
+from cuvee.predict.posterior import smooth
 from cuvee.predict.ridge import RidgeFit, RidgeLog
 from cuvee.predict.table import Table
 from tests.predict.tables import PUBLISHED, make, published
@@ -60,7 +61,7 @@ def test_gradients_are_the_derivatives(name: str) -> None:
     w_D = np.array([0.3, 0.25, 0.2, 0.15, 0.1])
     step = 1e-6 * np.eye(5)
     numeric = (fit.loss(w_D + step) - fit.loss(w_D - step)) / 2e-6
-    np.testing.assert_allclose(fit.gradient(w_D), numeric.T, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(smooth(fit).gradient(w_D), numeric.T, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", list(PREDICTORS))
@@ -90,9 +91,9 @@ def test_constant_losses_and_single_rows(name: str) -> None:
 def test_convexity() -> None:
     a_T = np.array([0.5, 0.3, 0.2])
     table = make(logs, runs=400)
-    assert RidgeLog().fit(table).full.convex(a_T)
-    assert not RidgeLog().fit(table).full.convex(-a_T)
-    assert LogLinear().fit(table).full.convex(a_T)
+    assert smooth(RidgeLog().fit(table).full).convex(a_T)
+    assert not smooth(RidgeLog().fit(table).full).convex(-a_T)
+    assert smooth(LogLinear().fit(table).full).convex(a_T)
 
 
 def test_selection_prefers_the_law_until_ridge_is_clearly_better() -> None:

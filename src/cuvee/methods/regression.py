@@ -8,8 +8,9 @@ Letters: D domains, T targets.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -24,8 +25,9 @@ from cuvee.plan.choice import Choice, Estimate, Simplified
 from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Plan, Trial
 from cuvee.predict.combine import named, select
-from cuvee.predict.optimise import GuardRule, Question, minimise, simplify
+from cuvee.predict.optimise import minimise, simplify
 from cuvee.predict.posterior import Posterior, Predictor
+from cuvee.predict.question import GuardRule, Question
 from cuvee.predict.table import Table, mean_weights
 
 FEWEST = 4
@@ -54,9 +56,11 @@ class Regression:
         rounds: Rounds of proposals. The first takes `first` of the runs, the others share the rest.
         first: Share of the runs in the first round when there are several.
         predictor: `auto`, `ridge-log`, `log-linear`, `corrected-law`, `average`, or an object with `fit(table)`.
+        aversion: Standard errors of the predicted gain that count against a mixture: the optimum of a prediction lies where the
+            prediction errs in its favour, and the more so the fewer runs are near. 0 takes the best prediction as it is.
 
     Raises:
-        UsageError: fewer than four runs a block, no rounds, `first` outside (0, 1), an unknown predictor.
+        UsageError: fewer than four runs a block, no rounds, `first` outside (0, 1), an unknown predictor, a negative aversion.
     """
 
     name: ClassVar[str] = "regression"
@@ -69,6 +73,7 @@ class Regression:
     rounds: int = 2
     first: float = 0.6
     predictor: str | Predictor = "auto"
+    aversion: float = 0.0
 
     def __post_init__(self) -> None:
         if self.blocks < 1 or self.runs < 4 * self.blocks:
@@ -80,6 +85,10 @@ class Regression:
         if self.rounds < 1 or not 0 < self.first < 1:
             raise UsageError(
                 f"regression: got rounds {self.rounds}, first {self.first}", wanted="rounds >= 1, 0 < first < 1"
+            )
+        if not 0 <= self.aversion < math.inf:
+            raise UsageError(
+                f"regression: got aversion {self.aversion}", wanted="a number of standard errors, 0 or more"
             )
         if isinstance(self.predictor, str) and self.predictor != "auto":
             named(self.predictor)
@@ -103,7 +112,7 @@ class Regression:
             why = f"Only {len(table.ids)} runs are done, too few to fit anything: natural it is."
             return Choice(self.name, Schedule.constant(mixture), why=(why,), evidence=table.ids)
         label, posterior = self._posterior(problem, table)
-        question = ask(problem, posterior, table)
+        question = replace(ask(problem, posterior, table), aversion=self.aversion)
         optimum = minimise(question, _starts(problem, table))
         simple_D = simplify(question, optimum.w_D, tiny=TINY, step=STEP, cost=SIMPLER)
         simplified = _simplified(problem, question, optimum.w_D, simple_D)
@@ -152,17 +161,11 @@ class Regression:
     def _near(self, problem: Problem, table: Table, n: int, rng: np.random.Generator) -> list[Wish]:
         """Later rounds: the optimum in every block, the optima without each block, then mixtures on the way to others."""
         _, posterior = self._posterior(problem, table)
-        question, starts = ask(problem, posterior, table), _starts(problem, table)
+        question, starts = replace(ask(problem, posterior, table), aversion=self.aversion), _starts(problem, table)
         best_D = minimise(question, starts).w_D
         wishes: list[Wish] = [(_mixture(problem, best_D), block) for block in range(self.blocks)]
         for fit in posterior.replicates.values():
-            other = Question(
-                Posterior(fit, {}, posterior.usual_TT),
-                question.feasible,
-                question.base_D,
-                question.a_T,
-                question.guards,
-            )
+            other = replace(question, posterior=Posterior(fit, {}, posterior.usual_TT))
             wishes.append((_mixture(problem, minimise(other, [best_D]).w_D), None))
         drawn_ND = dirichlet(best_D + 1e-3, question.feasible, n, rng)
         steps_N = rng.uniform(0.1, 0.5, n)

@@ -14,7 +14,7 @@ from cuvee.base.errors import UsageError
 from cuvee.mixture.weights import Array
 from cuvee.predict.corrected import Corrected
 from cuvee.predict.loglinear import LogLinear
-from cuvee.predict.posterior import Fit, Posterior, Predictor, Rivals
+from cuvee.predict.posterior import Fit, Posterior, Predictor, Rivals, smooth
 from cuvee.predict.ridge import RidgeLog
 from cuvee.predict.table import Table
 
@@ -31,11 +31,11 @@ class AverageFit:
 
     def gradient(self, w_D: Array) -> Array:
         """Derivatives, shape T x D."""
-        return np.asarray(np.mean([fit.gradient(w_D) for fit in self.fits], axis=0), np.float64)
+        return np.asarray(np.mean([smooth(fit).gradient(w_D) for fit in self.fits], axis=0), np.float64)
 
     def convex(self, a_T: Array) -> bool:
         """Convex where every fit is."""
-        return all(fit.convex(a_T) for fit in self.fits)
+        return all(smooth(fit).convex(a_T) for fit in self.fits)
 
 
 @dataclass(frozen=True)

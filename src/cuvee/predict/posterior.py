@@ -23,11 +23,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
+from cuvee.base.errors import UsageError
 from cuvee.mixture.weights import Array
 from cuvee.predict.table import Table
 
@@ -43,6 +44,11 @@ class Fit(Protocol):
 
     def loss(self, w_ND: Array) -> Array:
         """Losses, shape N x T."""
+
+
+@runtime_checkable
+class Smooth(Fit, Protocol):
+    """A surface with derivatives."""
 
     def gradient(self, w_D: Array) -> Array:
         """Derivatives of the losses by the shares at one mixture, shape T x D."""
@@ -148,7 +154,7 @@ class Posterior:
 
     def slope(self, w_D: Array, a_T: Array) -> Array:
         """Derivatives of the weighted mean of targets by the shares, shape D."""
-        return np.asarray(a_T @ self.full.gradient(w_D), np.float64)
+        return np.asarray(a_T @ smooth(self.full).gradient(w_D), np.float64)
 
     def error(self, w_D: Array, base_D: Array, a_T: Array) -> float:
         """The standard error of `value`: jackknife and pooled variance in equal parts; NaN with fewer than two blocks."""
@@ -159,7 +165,7 @@ class Posterior:
     def error_slope(self, w_D: Array, base_D: Array, a_T: Array) -> Array:
         """Derivatives of `error` by the shares of `w_D`, shape D."""
         parted_BT = self._parted(w_D, base_D)
-        slopes_BTD = np.array([fit.gradient(w_D) for fit in self.replicates.values()])
+        slopes_BTD = np.array([smooth(fit).gradient(w_D) for fit in self.replicates.values()])
         own_D = (parted_BT @ a_T) @ (a_T @ slopes_BTD)
         pooled_D = np.einsum("bt,btd->d", parted_BT * self._per_usual, slopes_BTD) * float(a_T @ self.usual_TT @ a_T)
         error = max(float(np.sqrt(self._variance(parted_BT, a_T))), 1e-9)
@@ -203,6 +209,17 @@ class Posterior:
         """1 / (T x usual variance) of each target, shape T; 0 for targets that never vary."""
         usual_T = np.diag(self.usual_TT)
         return np.asarray(np.where(usual_T > 1e-18, 1.0 / np.maximum(usual_T, 1e-18), 0.0) / len(usual_T), np.float64)
+
+
+def smooth(fit: Fit) -> Smooth:
+    """`fit`, which must have derivatives.
+
+    Raises:
+        UsageError: it has none.
+    """
+    if not isinstance(fit, Smooth):
+        raise UsageError(f"{type(fit).__name__} has no derivatives", wanted="a smooth predictor")
+    return fit
 
 
 def jackknife(table: Table, fit: Callable[[Table, Fit | None], Fit]) -> Posterior:
