@@ -36,7 +36,9 @@ def test_first_round_has_the_references_in_every_block_and_balance() -> None:
     counts = Counter(p.schedule.at(0) for p in plans)
     assert {m for m, n in counts.items() if n > 1} == set(references(w.problem))
     assert all(counts[m] == 4 for m in references(w.problem))
-    assert all(w.problem.feasible().contains(p.schedule.at(0).shares) for p in plans if p.schedule.at(0) != w.problem.natural)
+    assert all(
+        w.problem.feasible().contains(p.schedule.at(0).shares) for p in plans if p.schedule.at(0) != w.problem.natural
+    )
 
 
 def test_batches_are_balanced_and_never_taste_twice() -> None:
@@ -51,7 +53,9 @@ def test_batches_are_balanced_and_never_taste_twice() -> None:
 def test_later_runs_are_better_than_the_first_round() -> None:
     w = world("power", 3, domains=6)
     first, *_ = (play(w, m).trials for m in (QUICK,))
-    later = [t for t in first if t.plan not in set(QUICK.propose(w.problem, (), generator(w.problem.seed, "propose", 0)))]
+    later = [
+        t for t in first if t.plan not in set(QUICK.propose(w.problem, (), generator(w.problem.seed, "propose", 0)))
+    ]
     early = [t for t in first if t not in later]
     value = [np.mean([w.value(t.plan.schedule.at(0).shares) for t in some]) for some in (later, early)]
     assert len(later) == 24
@@ -149,7 +153,15 @@ def test_predict_agrees_with_the_choice() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"runs": 8}, {"first": 0.0}, {"first": 1.5}, {"batch": 0}, {"tolerance": -1.0}, {"blocks": 0}, {"predictor": "forest"}],
+    [
+        {"runs": 8},
+        {"first": 0.0},
+        {"first": 1.5},
+        {"batch": 0},
+        {"tolerance": -1.0},
+        {"blocks": 0},
+        {"predictor": "forest"},
+    ],
 )
 def test_bad_hyperparameters(arguments: dict[str, object]) -> None:
     with pytest.raises(UsageError):

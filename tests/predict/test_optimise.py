@@ -10,8 +10,9 @@ import pytest
 from cuvee.mixture.feasible import FeasibleSet, Group
 from cuvee.mixture.weights import Array
 from cuvee.predict.loglinear import LogLinear, LogLinearFit
-from cuvee.predict.optimise import GuardRule, Question, minimise, near_optimal, simplify
+from cuvee.predict.optimise import minimise, near_optimal, simplify
 from cuvee.predict.posterior import Posterior
+from cuvee.predict.question import GuardRule, Question
 from cuvee.predict.ridge import RidgeFit
 from tests.predict.tables import make
 from tests.predict.test_predictors import law

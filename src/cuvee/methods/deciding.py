@@ -17,8 +17,9 @@ from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.choice import Choice, Estimate, Simplified
 from cuvee.plan.problem import Problem
 from cuvee.predict.combine import DEFAULT, named
-from cuvee.predict.optimise import GuardRule, Optimum, Question, minimise, simplify
+from cuvee.predict.optimise import Optimum, minimise, simplify
 from cuvee.predict.posterior import Posterior, Predictor
+from cuvee.predict.question import GuardRule, Question
 from cuvee.predict.table import Table, mean_weights
 
 FEWEST = 4
@@ -34,7 +35,7 @@ def fitted(predictor: str | Predictor, table: Table) -> tuple[str, Posterior]:
     return type(predictor).__name__, predictor.fit(table)
 
 
-def ask(problem: Problem, posterior: Posterior, table: Table) -> Question:
+def ask(problem: Problem, posterior: Posterior, table: Table, aversion: float = 0.0) -> Question:
     """The problem's objective, bounds and guards on the predictions of `posterior`, the fit to `table`."""
     natural_D = problem.natural.shares
     rules = []
@@ -47,7 +48,7 @@ def ask(problem: Problem, posterior: Posterior, table: Table) -> Question:
         allowed = base + guard.tolerance * abs(base) - level
         rules.append(GuardRule(guard.name, a_T, allowed, guard.probability, level - base, abs(base), error))
     objective_T = mean_weights(problem.objective, problem.scored)
-    return Question(posterior, problem.feasible(), natural_D, objective_T, tuple(rules))
+    return Question(posterior, problem.feasible(), natural_D, objective_T, tuple(rules), aversion)
 
 
 def starts(problem: Problem, table: Table) -> list[Array]:
@@ -67,9 +68,7 @@ def replicate_optima(question: Question, start_D: Array) -> list[Array]:
     return [minimise(other, [start_D]).w_D for other in alone]
 
 
-def decide(
-    method: str, problem: Problem, table: Table, predictor: str, question: Question, optimum: Optimum
-) -> Choice:
+def decide(method: str, problem: Problem, table: Table, predictor: str, question: Question, optimum: Optimum) -> Choice:
     """The choice of the optimum, with tiny shares dropped and the rest rounded where that costs next to nothing."""
     simple_D = simplify(question, optimum.w_D, tiny=TINY, step=STEP, cost=SIMPLER)
     simplified = _simplified(problem, question, optimum.w_D, simple_D)

@@ -18,8 +18,9 @@ from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Trial
 from cuvee.predict.detect import paired_noise
-from cuvee.predict.optimise import Optimum, Question, minimise
+from cuvee.predict.optimise import Optimum, minimise
 from cuvee.predict.posterior import Predictor
+from cuvee.predict.question import Question
 from cuvee.predict.regret import Batch, Stakes, batch
 from cuvee.predict.table import Table
 

@@ -17,7 +17,7 @@ import numpy as np
 from cuvee.base.errors import UsageError
 from cuvee.methods.contract import Method
 from cuvee.methods.deciding import FEWEST, ask, decide, fitted, foreseen, replicate_optima, starts, too_few
-from cuvee.methods.rounds import Wish, anywhere, check_size, everywhere, first_round, missing, spread
+from cuvee.methods.rounds import Wish, anywhere, check_aversion, check_size, everywhere, first_round, missing, spread
 from cuvee.mixture.designs import dirichlet
 from cuvee.mixture.weights import Mixture
 from cuvee.plan.choice import Choice, Estimate
@@ -49,9 +49,11 @@ class Regression:
         rounds: Rounds of proposals. The first takes `first` of the runs, the others share the rest.
         first: Share of the runs in the first round when there are several.
         predictor: `auto`, `ridge-log`, `log-linear`, `corrected-law`, `average`, or an object with `fit(table)`.
+        aversion: Standard errors of the predicted gain that count against a mixture: the optimum of a prediction lies where the
+            prediction errs in its favour, and the more so the fewer runs are near. 0 takes the best prediction as it is.
 
     Raises:
-        UsageError: fewer than four runs a block, no rounds, `first` outside (0, 1), an unknown predictor.
+        UsageError: fewer than four runs a block, no rounds, `first` outside (0, 1), an unknown predictor, a negative aversion.
     """
 
     name: ClassVar[str] = "regression"
@@ -64,6 +66,7 @@ class Regression:
     rounds: int = 2
     first: float = 0.6
     predictor: str | Predictor = "auto"
+    aversion: float = 0.0
 
     def __post_init__(self) -> None:
         check_size(self.name, self.runs, self.blocks, 4)
@@ -71,6 +74,7 @@ class Regression:
             raise UsageError(
                 f"regression: got rounds {self.rounds}, first {self.first}", wanted="rounds >= 1, 0 < first < 1"
             )
+        check_aversion(self.name, self.aversion)
         if isinstance(self.predictor, str):
             named(self.predictor)
 
@@ -90,7 +94,7 @@ class Regression:
         if len(table.ids) < FEWEST:
             return too_few(self.name, problem, table)
         label, posterior = fitted(self.predictor, table)
-        question = ask(problem, posterior, table)
+        question = ask(problem, posterior, table, self.aversion)
         return decide(self.name, problem, table, label, question, minimise(question, starts(problem, table)))
 
     def predict(
@@ -110,7 +114,7 @@ class Regression:
     def _near(self, problem: Problem, table: Table, n: int, rng: np.random.Generator) -> list[Wish]:
         """Later rounds: the optimum in every block, the optima without each block, then mixtures on the way to others."""
         _, posterior = fitted(self.predictor, table)
-        question = ask(problem, posterior, table)
+        question = ask(problem, posterior, table, self.aversion)
         best_D = minimise(question, starts(problem, table)).w_D
         drawn_ND = dirichlet(best_D + 1e-3, question.feasible, n, rng)
         steps_N = rng.uniform(0.1, 0.5, n)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -74,6 +75,16 @@ def regmix_round(problem: Problem, runs: int, blocks: int, rng: np.random.Genera
     w_ND = dirichlet(problem.around, problem.feasible(), runs - blocks, rng)
     drawn = [problem.plan(Mixture.from_array(problem.domains, w_D), i % blocks) for i, w_D in enumerate(w_ND)]
     return tuple(dict.fromkeys([*(problem.plan(problem.natural, block) for block in range(blocks)), *drawn]))
+
+
+def check_aversion(name: str, aversion: float) -> None:
+    """That the standard errors added to the objective are a number that is not negative.
+
+    Raises:
+        UsageError: they are not.
+    """
+    if not 0 <= aversion < math.inf:
+        raise UsageError(f"{name}: got aversion {aversion}", wanted="a number of standard errors, 0 or more")
 
 
 def check_size(method: str, runs: int, blocks: int, least: int) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from cuvee.mixture.weights import Array
 from cuvee.predict.loglinear import LogLinear
-from cuvee.predict.posterior import Fit, Posterior, Smooth, jackknife
+from cuvee.predict.posterior import Fit, Posterior, jackknife, smooth
 from cuvee.predict.table import Table
 
 LENGTHS = (0.15, 0.3, 0.6, 1.2)
@@ -32,7 +32,7 @@ EPS = 1e-3
 class CorrectedFit:
     """loss = law(w) + kernel(w, runs) @ weights."""
 
-    law: Smooth
+    law: Fit
     roots_ND: Array
     weights_NT: Array
     length: float
@@ -48,11 +48,11 @@ class CorrectedFit:
         away_ND = self.roots_ND - root_D
         kernel_N = _kernel(np.sum(away_ND**2, axis=1), self.length)
         slope_TD = (kernel_N[:, None] * self.weights_NT / self.length**2).T @ away_ND
-        return np.asarray(self.law.gradient(w_D) + slope_TD * 0.5 / root_D, np.float64)
+        return np.asarray(smooth(self.law).gradient(w_D) + slope_TD * 0.5 / root_D, np.float64)
 
     def convex(self, a_T: Array) -> bool:
         """Only where nothing was corrected."""
-        return self.law.convex(a_T) and not self.weights_NT.any()
+        return smooth(self.law).convex(a_T) and not self.weights_NT.any()
 
 
 @dataclass(frozen=True)

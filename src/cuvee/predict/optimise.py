@@ -8,95 +8,18 @@ Letters: D domains, T targets.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
 
 from cuvee.base.errors import InfeasibleError
 from cuvee.mixture.feasible import FeasibleSet
 from cuvee.mixture.weights import Array
-from cuvee.predict.posterior import Posterior
-from cuvee.predict.solver import ROOM, Constraint, Task, solve
+from cuvee.predict.question import GuardRule, Question
+from cuvee.predict.solver import Constraint, Task, solve
 
-
-@dataclass(frozen=True, eq=False)
-class GuardRule:
-    """The mean of targets with weights `a_T` may rise by `allowed` bits/byte over `base_D`, with `probability`.
-
-    For people it is said relative to a level: a rise of d over the base is (`above` + d) / `level`. `error` is the standard error of
-    `allowed`: 0 where the base itself is the level, for then blocks cancel.
-    """
-
-    name: str
-    a_T: Array
-    allowed: float
-    probability: float
-    above: float = 0.0
-    level: float = 1.0
-    error: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class Question:
-    """What to minimise: the mean of targets with weights `a_T` over `feasible`, against `base_D`, under `guards`."""
-
-    posterior: Posterior
-    feasible: FeasibleSet
-    base_D: Array
-    a_T: Array
-    guards: tuple[GuardRule, ...] = ()
-
-    def value(self, w_D: Array) -> float:
-        """The predicted objective at `w_D` minus that at the base, bits/byte."""
-        return self.posterior.value(w_D, self.base_D, self.a_T)
-
-    def slope(self, w_D: Array) -> Array:
-        """Its derivatives, shape D."""
-        return self.posterior.slope(w_D, self.a_T)
-
-    def room(self, rule: GuardRule, w_D: Array) -> float:
-        """What the guard leaves at the wanted probability, bits/byte; negative when it does not hold.
-
-        Without an interval (one block) the prediction itself is held against the guard.
-        """
-        room = rule.allowed - self.posterior.value(w_D, self.base_D, rule.a_T)
-        return room - self._factor(rule) * self._error(rule, w_D) if self._sure else room
-
-    def room_slope(self, rule: GuardRule, w_D: Array) -> Array:
-        """Derivatives of `room`, shape D."""
-        slope_D = -self.posterior.slope(w_D, rule.a_T)
-        if not self._sure:
-            return slope_D
-        error_D = self.posterior.error_slope(w_D, self.base_D, rule.a_T)
-        if rule.error:
-            error_D = error_D * self.posterior.error(w_D, self.base_D, rule.a_T) / self._error(rule, w_D)
-        return slope_D - self._factor(rule) * error_D
-
-    def sureness(self, rule: GuardRule, w_D: Array) -> float:
-        """The probability that the guard holds, by the same rule as `room`; NaN without an interval."""
-        error = self._error(rule, w_D)
-        room = rule.allowed - self.posterior.value(w_D, self.base_D, rule.a_T)
-        if error == 0:
-            return float(room >= 0)
-        return float(stdtr(self.posterior.freedom, room / error)) if self._sure else math.nan
-
-    def holds(self, w_D: Array) -> bool:
-        """Whether every guard holds at `w_D`."""
-        return all(self.room(rule, w_D) >= -ROOM for rule in self.guards)
-
-    def _error(self, rule: GuardRule, w_D: Array) -> float:
-        """Standard error of what a guard leaves; NaN without an interval."""
-        return math.hypot(self.posterior.error(w_D, self.base_D, rule.a_T), rule.error)
-
-    @property
-    def _sure(self) -> bool:
-        return self.posterior.freedom > 0
-
-    def _factor(self, rule: GuardRule) -> float:
-        return float(stdtrit(self.posterior.freedom, rule.probability))
+__all__ = ["GuardRule", "Optimum", "Question", "minimise", "near_optimal", "simplify"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from cuvee.base.errors import UsageError
 from cuvee.mixture.feasible import FeasibleSet
 from cuvee.mixture.weights import Array
-from cuvee.predict.optimise import Question
 from cuvee.predict.posterior import LEVEL, Posterior
+from cuvee.predict.question import Question
 
 Integers = NDArray[np.int64]
 Bools = NDArray[np.bool_]

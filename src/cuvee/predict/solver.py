@@ -18,9 +18,8 @@ from scipy.optimize import Bounds, minimize
 
 from cuvee.mixture.feasible import FeasibleSet
 from cuvee.mixture.weights import Array
+from cuvee.predict.question import ROOM
 
-ROOM = 1e-7
-"""Constraints count as met within this: rounding of the solver."""
 RADIUS, LEAST_RADIUS, MOST_STEPS = 0.05, 1e-4, 40
 
 
@@ -76,7 +75,7 @@ def _slsqp(task: Task, start_D: Array, radius: float) -> tuple[Array, bool]:
     feasible = task.feasible
     bounds = Bounds(np.maximum(feasible.low_D, start_D - radius), np.minimum(feasible.high_D, start_D + radius))
     constraints: list[Any] = [{"type": "eq", "fun": lambda w_D: w_D.sum() - 1.0, "jac": np.ones_like}]
-    constraints += [{"type": "ineq", "fun": c.value, "jac": c.slope} for c in [*_groups(feasible), *task.constraints]]
+    constraints += [{"type": "ineq", "fun": c.value, "jac": c.slope} for c in [*_linear(feasible), *task.constraints]]
     with np.errstate(all="ignore"), warnings.catch_warnings():
         # a step may leave the bounds by rounding; scipy clips it and says so
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -90,13 +89,12 @@ def _slsqp(task: Task, start_D: Array, radius: float) -> tuple[Array, bool]:
     return feasible.project(end_D), bool(result.success)
 
 
-def _groups(feasible: FeasibleSet) -> list[Constraint]:
-    """The bounds on sums."""
+def _linear(feasible: FeasibleSet) -> list[Constraint]:
+    """The bounds on groups and rows, those that are infinite left out."""
     found = []
-    for group, index in zip(feasible.groups, feasible.group_indexes, strict=True):
-        row_D = np.zeros(len(feasible.domains))
-        row_D[index] = 1.0
-        found += [_at_least(row_D, group.min_share), _at_least(-row_D, -group.max_share)]
+    for row_D, least, most in zip(*feasible.sums, strict=True):
+        found += [_at_least(row_D, least)] if np.isfinite(least) else []
+        found += [_at_least(-row_D, -most)] if np.isfinite(most) else []
     return found
 
 

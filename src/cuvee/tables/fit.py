@@ -17,9 +17,10 @@ from cuvee.mixture.feasible import FeasibleSet
 from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.choice import Choice, Simplified
 from cuvee.predict.combine import block_error, block_spearman, named
-from cuvee.predict.optimise import GuardRule, Question, simplify
 from cuvee.predict.optimise import minimise as best_of
+from cuvee.predict.optimise import simplify
 from cuvee.predict.posterior import Posterior, Predictor
+from cuvee.predict.question import GuardRule, Question
 from cuvee.predict.regret import Stakes
 from cuvee.predict.table import Table, mean_weights
 from cuvee.tables.asking import SAME, Asked, Weight, Wishes, ask
