@@ -11,8 +11,7 @@ from cuvee.mixture.weights import Array
 from cuvee.predict.combine import PREDICTORS, block_error, named, select
 from cuvee.predict.corrected import Corrected
 from cuvee.predict.loglinear import LogLinear, LogLinearFit
-from cuvee.predict.posterior import Predictor
-from cuvee.predict.posterior import smooth
+from cuvee.predict.posterior import Predictor, smooth
 from cuvee.predict.ridge import RidgeFit, RidgeLog
 from cuvee.predict.table import Table
 from tests.predict.tables import PUBLISHED, make, published
