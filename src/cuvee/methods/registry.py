@@ -17,6 +17,7 @@ METHODS: dict[str, str] = {
     "unimax": "cuvee.methods.baselines:UniMax",
     "random": "cuvee.methods.random:Random",
     "regression": "cuvee.methods.regression:Regression",
+    "mixmin": "cuvee.methods.mixmin:MixMin",
 }
 
 

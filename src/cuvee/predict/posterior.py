@@ -58,6 +58,13 @@ class Predictor(Protocol):
         """The posterior given the table; rows of one block share an unknown offset per target."""
 
 
+class Part(Protocol):
+    """A predictor that can be a part of another."""
+
+    def fit_once(self, table: Table, start: Fit | None) -> Fit:
+        """One fit to all rows of the table, from `start` when given."""
+
+
 @dataclass(frozen=True)
 class Difference:
     """A difference in bits/byte: its mean, standard error, 90 % interval, P(difference < 0), degrees of freedom."""
