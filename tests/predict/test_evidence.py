@@ -13,8 +13,8 @@ from cuvee.base.rng import generator
 from cuvee.mixture.weights import Array
 from cuvee.plan.experts import experts
 from cuvee.plan.trial import Trial
-from cuvee.predict.corrected import Corrected, Level
-from cuvee.predict.evidence import EnsembleSurface, Informed, InformedFit, ensemble
+from cuvee.predict.corrected import Corrected
+from cuvee.predict.evidence import EnsembleSurface, Informed, InformedFit, Level, ensemble
 from cuvee.predict.ridge import RidgeLog
 from cuvee.predict.table import Table
 from cuvee.testing.worlds import world

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from scipy.special import stdtrit
 
+from cuvee.base.errors import UsageError
 from cuvee.methods.random import Random
 from cuvee.mixture.weights import Array
-from cuvee.predict.combine import select
 from cuvee.predict.loglinear import LogLinear
-from cuvee.predict.posterior import Difference, Fit, Posterior, Rivals
+from cuvee.predict.posterior import FOLDS, Difference, Fit, Posterior, Predictor, Smooth, groups
 from cuvee.predict.ridge import RidgeLog
+from cuvee.predict.stack import Stack
 from cuvee.predict.table import Table
 from cuvee.testing.worlds import play, world
 from tests.predict.tables import make
@@ -40,8 +41,20 @@ class Flat:
         return True
 
 
-def test_one_block_gives_no_interval() -> None:
-    difference = LogLinear().fit(make(law, blocks=1, noise=0.01)).difference(HERE, BASE, ONE)
+def test_one_block_is_judged_by_folds_of_its_runs() -> None:
+    table = make(law, blocks=1, noise=0.01)
+    posterior = LogLinear().fit(table)
+    assert len(posterior.replicates) == FOLDS
+    assert np.ptp(np.bincount(groups(table))) <= 1
+    difference = posterior.difference(HERE, BASE, ONE)
+    assert difference.low < difference.mean < difference.high
+    assert posterior.noise_T == pytest.approx(0.01, rel=0.35)
+
+
+def test_one_run_gives_no_interval() -> None:
+    posterior = LogLinear().fit(make(law, runs=1, blocks=1))
+    difference = posterior.difference(HERE, BASE, ONE)
+    assert posterior.freedom == 0
     assert math.isfinite(difference.mean)
     assert math.isnan(difference.low)
     assert math.isnan(difference.p_below)
@@ -83,33 +96,38 @@ def test_freedom_is_that_of_the_variance() -> None:
     assert found > 3
 
 
-def test_candidates_that_disagree_widen_the_interval_and_not_the_guard_s_error() -> None:
-    table = make(law, blocks=4, noise=0.02)
-    _, posterior = select(table, ONE)
-    bare = replace(posterior, rivals=None)
-    assert posterior.rivals is not None
-    with_, without = posterior.difference(HERE, BASE, ONE), bare.difference(HERE, BASE, ONE)
-    spread = posterior.rivals.spread(with_.mean, HERE, BASE, ONE)
+@pytest.fixture(scope="module")
+def stacked() -> Posterior:
+    return Stack().fit(make(law, blocks=4, noise=0.02))
+
+
+def test_doubts_add_in_squares(stacked: Posterior) -> None:
+    bare = replace(stacked, doubts=())
+    with_, without = stacked.difference(HERE, BASE, ONE), bare.difference(HERE, BASE, ONE)
+    doubted = sum(np.linalg.norm(doubt.factor(HERE, BASE) @ ONE) ** 2 for doubt in stacked.doubts)
+    assert doubted > 0
     assert with_.mean == without.mean
-    assert with_.error**2 == pytest.approx(without.error**2 + spread)
-    assert posterior.error(HERE, BASE, ONE) == without.error
+    assert with_.error**2 == pytest.approx(without.error**2 + doubted)
+    assert with_.freedom > without.freedom
+    assert stacked.error(HERE, BASE, ONE) == with_.error
 
 
-def test_stacking_finds_the_share_that_predicts_best() -> None:
-    """Against a grid of shares."""
-    rng = np.random.default_rng(0)
-    one_NT, other_NT, a_T = 0.5 * rng.normal(size=(40, 3)), rng.normal(size=(40, 3)), np.array([0.5, 0.3, 0.2])
-    flat, parted_NT = Flat(np.zeros(3)), other_NT - one_NT
-    rivals = Rivals(flat, flat, parted_NT.T @ parted_NT, parted_NT.T @ one_NT)
-    grid = np.linspace(0, 1, 1001)
-    errors = [np.sum((((1 - s) * one_NT + s * other_NT) @ a_T) ** 2) for s in grid]
-    assert rivals.share(a_T) == pytest.approx(grid[np.argmin(errors)], abs=1e-3)
-    assert 0 < rivals.share(a_T) < 1
+@pytest.mark.parametrize("blocks", [1, 4])
+def test_draws_have_the_error_as_their_spread(blocks: int) -> None:
+    posterior = Stack().fit(make(law, blocks=blocks, noise=0.02))
+    w_ND = np.array([HERE, BASE, [0.9, 0.1, 0.0, 0.0, 0.0], [0.0, 0.0, 0.2, 0.4, 0.4]])
+    drawn_SNT = posterior.draws(w_ND, 4000, np.random.default_rng(0))
+    assert drawn_SNT.shape == (4000, 4, 3)
+    for a_T, slack in ((ONE, 0.05), (np.array([0.5, 0.2, 0.3]), 0.1)):
+        for i, j in ((0, 1), (2, 1), (2, 3)):
+            drawn_S = (drawn_SNT[:, i] - drawn_SNT[:, j]) @ a_T
+            error = posterior.error(w_ND[i], w_ND[j], a_T)
+            assert drawn_S.mean() == pytest.approx(posterior.value(w_ND[i], w_ND[j], a_T), abs=5 * error / 4000**0.5)
+            assert drawn_S.std() == pytest.approx(error, rel=slack)
 
 
 def test_two_blocks_have_one_degree_of_freedom() -> None:
-    table = make(law, blocks=2, noise=0.02)
-    d = select(table, ONE)[1].difference(HERE, BASE, ONE)
+    d = RidgeLog().fit(make(law, blocks=2, noise=0.02)).difference(HERE, BASE, ONE)
     assert d.freedom == 1
     assert d.high - d.mean == pytest.approx(6.314 * d.error, rel=1e-3)
 
@@ -119,14 +137,27 @@ def test_nothing_is_surer_than_no_difference() -> None:
     assert (d.mean, d.error) == (0.0, 0.0)
 
 
-def test_error_slope_is_the_derivative() -> None:
-    posterior, a_T = RidgeLog().fit(make(law, noise=0.02)), np.array([0.5, 0.2, 0.3])
+@pytest.mark.parametrize("predictor", [RidgeLog(), Stack()], ids=["ridge-log", "stack"])
+def test_error_slope_is_the_derivative(predictor: Predictor) -> None:
+    posterior, a_T = predictor.fit(make(law, noise=0.02)), np.array([0.5, 0.2, 0.3])
     step = 1e-6
     numeric = [
         (posterior.error(HERE + step * e, BASE, a_T) - posterior.error(HERE - step * e, BASE, a_T)) / (2 * step)
         for e in np.eye(5)
     ]
-    np.testing.assert_allclose(posterior.error_slope(HERE, BASE, a_T), numeric, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(posterior.error_slope(HERE, BASE, a_T), numeric, rtol=1e-3, atol=1e-7)
+
+
+def test_a_fit_without_derivatives_says_so() -> None:
+    @dataclass(frozen=True)
+    class Steps:
+        def loss(self, w_ND: Array) -> Array:
+            return np.round(w_ND[:, :3], 1)
+
+    posterior = Posterior(Steps(), {}, np.zeros((3, 3)))
+    assert not isinstance(Steps(), Smooth)
+    with pytest.raises(UsageError, match="Steps has no derivatives"):
+        posterior.slope(HERE, ONE)
 
 
 def test_intervals_cover_at_a_mixture_fixed_beforehand() -> None:

@@ -8,10 +8,10 @@ from scipy.stats import spearmanr
 
 from cuvee.base.errors import UsageError
 from cuvee.mixture.weights import Array
-from cuvee.predict.combine import PREDICTORS, block_error, named, select
+from cuvee.predict.combine import PREDICTORS, block_error, block_spearman, named, predict_blocks
 from cuvee.predict.corrected import Corrected
 from cuvee.predict.loglinear import LogLinear, LogLinearFit
-from cuvee.predict.posterior import Predictor
+from cuvee.predict.posterior import Predictor, groups, smooth
 from cuvee.predict.ridge import RidgeFit, RidgeLog
 from cuvee.predict.table import Table
 from tests.predict.tables import PUBLISHED, make, published
@@ -56,11 +56,11 @@ def test_the_correction_takes_up_what_the_law_misses() -> None:
 
 @pytest.mark.parametrize("name", list(PREDICTORS))
 def test_gradients_are_the_derivatives(name: str) -> None:
-    fit = PREDICTORS[name].fit(make(logs, noise=0.02, runs=24)).full
+    fit = named(name).fit(make(logs, noise=0.02, runs=24)).full
     w_D = np.array([0.3, 0.25, 0.2, 0.15, 0.1])
     step = 1e-6 * np.eye(5)
     numeric = (fit.loss(w_D + step) - fit.loss(w_D - step)) / 2e-6
-    np.testing.assert_allclose(fit.gradient(w_D), numeric.T, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(smooth(fit).gradient(w_D), numeric.T, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", list(PREDICTORS))
@@ -76,36 +76,36 @@ def test_offsets_of_blocks_do_not_matter(name: str) -> None:
         table.mixture_N,
     )
     w_ND = np.random.default_rng(1).dirichlet(np.ones(5), 10)
-    one, two = PREDICTORS[name].fit(table).mean(w_ND), PREDICTORS[name].fit(moved).mean(w_ND)
+    one, two = named(name).fit(table).mean(w_ND), named(name).fit(moved).mean(w_ND)
     np.testing.assert_allclose(one - one[0], two - two[0], atol=1e-3)
 
 
 @pytest.mark.parametrize("name", list(PREDICTORS))
 def test_constant_losses_and_single_rows(name: str) -> None:
     for runs in (1, 2, 9):
-        posterior = PREDICTORS[name].fit(make(lambda w_ND: np.ones((len(w_ND), 3)), runs=runs))
+        posterior = named(name).fit(make(lambda w_ND: np.ones((len(w_ND), 3)), runs=runs))
         assert np.isfinite(posterior.mean(np.eye(5))).all()
 
 
 def test_convexity() -> None:
     a_T = np.array([0.5, 0.3, 0.2])
     table = make(logs, runs=400)
-    assert RidgeLog().fit(table).full.convex(a_T)
-    assert not RidgeLog().fit(table).full.convex(-a_T)
-    assert LogLinear().fit(table).full.convex(a_T)
+    assert smooth(RidgeLog().fit(table).full).convex(a_T)
+    assert not smooth(RidgeLog().fit(table).full).convex(-a_T)
+    assert smooth(LogLinear().fit(table).full).convex(a_T)
 
 
-def test_selection_prefers_the_law_until_ridge_is_clearly_better() -> None:
+@pytest.mark.parametrize("blocks", [1, 4])
+def test_runs_are_predicted_without_their_group(blocks: int) -> None:
     a_T = np.full(3, 1 / 3)
-    assert select(make(law, noise=0.01), a_T)[0] == "corrected-law"
-
-    def cliffs(w_ND: Array) -> Array:
-        return np.asarray(-0.3 * np.log(w_ND[:, :3] + 1e-3), np.float64)
-
-    table = make(cliffs, domains=5, runs=60, noise=0.005)
-    name, posterior = select(table, a_T)
-    assert name != "corrected-law"
-    assert block_error(posterior, table, a_T) < block_error(Corrected().fit(table), table, a_T)
+    table = make(law, blocks=blocks, noise=0.005)
+    posterior = named("power-law").fit(table)
+    alone = named("power-law").fit(table.rows(groups(table) != 2)).full
+    inside = groups(table) == 2
+    expected_N = alone.loss(table.shares_ND[inside]) @ a_T
+    np.testing.assert_allclose(predict_blocks(posterior, table, a_T)[inside], expected_N, atol=2e-3)
+    assert 0.002 < block_error(posterior, table, a_T) < 0.02
+    assert block_spearman(posterior, table, a_T) > 0.9
 
 
 def test_unknown_names_and_bad_hyperparameters() -> None:

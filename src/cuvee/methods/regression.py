@@ -23,7 +23,7 @@ from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.choice import Choice, Estimate, Simplified
 from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Plan, Trial
-from cuvee.predict.combine import named, select
+from cuvee.predict.combine import DEFAULT, named
 from cuvee.predict.optimise import GuardRule, Question, minimise, simplify
 from cuvee.predict.posterior import Posterior, Predictor
 from cuvee.predict.table import Table, mean_weights
@@ -81,7 +81,7 @@ class Regression:
             raise UsageError(
                 f"regression: got rounds {self.rounds}, first {self.first}", wanted="rounds >= 1, 0 < first < 1"
             )
-        if isinstance(self.predictor, str) and self.predictor != "auto":
+        if isinstance(self.predictor, str):
             named(self.predictor)
 
     def propose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> tuple[Plan, ...]:
@@ -102,7 +102,7 @@ class Regression:
             mixture = problem.feasible().project_mixture(problem.natural)
             why = f"Only {len(table.ids)} runs are done, too few to fit anything: natural it is."
             return Choice(self.name, Schedule.constant(mixture), why=(why,), evidence=table.ids)
-        label, posterior = self._posterior(problem, table)
+        label, posterior = self._posterior(table)
         question = ask(problem, posterior, table)
         optimum = minimise(question, _starts(problem, table))
         simple_D = simplify(question, optimum.w_D, tiny=TINY, step=STEP, cost=SIMPLER)
@@ -116,7 +116,7 @@ class Regression:
         table = Table.from_trials(problem, trials)
         if len(table.ids) < FEWEST:
             return tuple(() for _ in mixtures)
-        question = ask(problem, self._posterior(problem, table)[1], table)
+        question = ask(problem, self._posterior(table)[1], table)
         return tuple(estimates(problem, question, mixture.shares) for mixture in mixtures)
 
     def _goals(self) -> tuple[int, ...]:
@@ -127,12 +127,10 @@ class Regression:
         steps = np.linspace(start, self.runs, self.rounds)
         return tuple(round(float(s)) for s in steps)
 
-    def _posterior(self, problem: Problem, table: Table) -> tuple[str, Posterior]:
-        if self.predictor == "auto":
-            return select(table, mean_weights(problem.objective, table.targets))
-        predictor = named(self.predictor) if isinstance(self.predictor, str) else self.predictor
-        label = self.predictor if isinstance(self.predictor, str) else type(predictor).__name__
-        return label, predictor.fit(table)
+    def _posterior(self, table: Table) -> tuple[str, Posterior]:
+        if not isinstance(self.predictor, str):
+            return type(self.predictor).__name__, self.predictor.fit(table)
+        return DEFAULT if self.predictor == "auto" else self.predictor, named(self.predictor).fit(table)
 
     def _design(self, problem: Problem, n: int, rng: np.random.Generator) -> list[Wish]:
         """Round 0: the anchors, at most a quarter of the rest leaving one domain out, then Dirichlet draws."""
@@ -151,7 +149,7 @@ class Regression:
 
     def _near(self, problem: Problem, table: Table, n: int, rng: np.random.Generator) -> list[Wish]:
         """Later rounds: the optimum in every block, the optima without each block, then mixtures on the way to others."""
-        _, posterior = self._posterior(problem, table)
+        _, posterior = self._posterior(table)
         question, starts = ask(problem, posterior, table), _starts(problem, table)
         best_D = minimise(question, starts).w_D
         wishes: list[Wish] = [(_mixture(problem, best_D), block) for block in range(self.blocks)]

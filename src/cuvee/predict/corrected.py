@@ -16,7 +16,7 @@ import numpy as np
 
 from cuvee.mixture.weights import Array
 from cuvee.predict.loglinear import LogLinear
-from cuvee.predict.posterior import Fit, Part, Posterior, jackknife
+from cuvee.predict.posterior import Fit, Posterior, Smooth, jackknife
 from cuvee.predict.table import Table
 
 LENGTHS = (0.15, 0.3, 0.6, 1.2)
@@ -32,7 +32,7 @@ EPS = 1e-3
 class CorrectedFit:
     """loss = law(w) + kernel(w, runs) @ weights."""
 
-    law: Fit
+    law: Smooth
     roots_ND: Array
     weights_NT: Array
     length: float
@@ -55,52 +55,22 @@ class CorrectedFit:
         return self.law.convex(a_T) and not self.weights_NT.any()
 
 
-@dataclass(frozen=True, eq=False)
-class LevelFit:
-    """loss = level, whatever the mixture of the D domains."""
-
-    level_T: Array
-    domains: int
-
-    def loss(self, w_ND: Array) -> Array:
-        """Losses in bits/byte, shape M x T."""
-        return np.tile(self.level_T, (len(w_ND), 1))
-
-    def gradient(self, w_D: Array) -> Array:
-        """Derivatives, shape T x D: none."""
-        return np.zeros((len(self.level_T), self.domains))
-
-    def convex(self, a_T: Array) -> bool:
-        """Always."""
-        return True
-
-
-@dataclass(frozen=True)
-class Level:
-    """No law: the mean of the blocks' levels."""
-
-    def fit_once(self, table: Table, start: Fit | None) -> Fit:
-        """The level of every target."""
-        level_T = np.mean([table.loss_NT[table.block_N == b].mean(0) for b in table.blocks], axis=0)
-        return LevelFit(level_T, table.shares_ND.shape[1])
-
-
 @dataclass(frozen=True)
 class Corrected:
-    """A law with a Gaussian process on its residuals.
+    """The log-linear law with a Gaussian process on its residuals.
 
     Args:
-        law: The law; `Level` for none.
+        law: The law.
     """
 
-    law: Part = field(default_factory=LogLinear)
+    law: LogLinear = field(default_factory=LogLinear)
 
     def fit(self, table: Table) -> Posterior:
         """The posterior of the table."""
         return jackknife(table, self.fit_once)
 
     def fit_once(self, table: Table, start: Fit | None) -> Fit:
-        """One fit to all rows; the law from that of `start` when given."""
+        """One fit to all rows."""
         law = self.law.fit_once(table, start.law if isinstance(start, CorrectedFit) else None)
         roots_ND = _roots(table.shares_ND)
         residual_NT = table.loss_NT - law.loss(table.shares_ND)

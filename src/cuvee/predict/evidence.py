@@ -22,8 +22,8 @@ from scipy.optimize import nnls
 from cuvee.base.errors import DataError
 from cuvee.mixture.weights import Array
 from cuvee.plan.trial import Likelihoods, Trial, Want
-from cuvee.predict.corrected import Corrected, Level
-from cuvee.predict.posterior import Fit, Part, Posterior, jackknife
+from cuvee.predict.posterior import Fit, Posterior, Smooth, jackknife, smooth
+from cuvee.predict.process import Law, Process
 from cuvee.predict.table import Table
 
 EPS = 1e-6
@@ -34,7 +34,7 @@ RUNS = 3.0
 """Runs that the common slope of all targets counts as in each target's own."""
 
 
-class Surface(Fit, Protocol):
+class Surface(Smooth, Protocol):
     """A prediction of some targets, by name."""
 
     @property
@@ -146,6 +146,36 @@ def _joined(t: int, name: str, records: Sequence[Likelihoods]) -> tuple[Array, A
 
 
 @dataclass(frozen=True, eq=False)
+class LevelFit:
+    """loss = level, whatever the mixture of the D domains."""
+
+    level_T: Array
+    domains: int
+
+    def loss(self, w_ND: Array) -> Array:
+        """Losses in bits/byte, shape N x T."""
+        return np.tile(self.level_T, (len(w_ND), 1))
+
+    def gradient(self, w_D: Array) -> Array:
+        """Derivatives, shape T x D: none."""
+        return np.zeros((len(self.level_T), self.domains))
+
+    def convex(self, a_T: Array) -> bool:
+        """Always."""
+        return True
+
+
+@dataclass(frozen=True)
+class Level:
+    """Nothing but the mean of the blocks' levels."""
+
+    def fit_once(self, table: Table, start: Fit | None) -> Fit:
+        """The level of every target."""
+        level_T = np.mean([table.loss_NT[table.block_N == b].mean(0) for b in table.blocks], axis=0)
+        return LevelFit(level_T, table.shares_ND.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
 class InformedFit:
     """loss = rest(w) + sum_s slope_s surface_s(w) of every target that the surfaces have."""
 
@@ -167,11 +197,11 @@ class InformedFit:
             s_T[:, None] * _spread(s, self.targets, s.gradient(w_D).T).T
             for s, s_T in zip(self.surfaces, self.slopes_ST, strict=True)
         ]
-        return np.asarray(self.rest.gradient(w_D) + sum(terms), np.float64)
+        return np.asarray(smooth(self.rest).gradient(w_D) + sum(terms), np.float64)
 
     def convex(self, a_T: Array) -> bool:
         """Convex where the rest is and no target counts against itself."""
-        return self.rest.convex(a_T) and bool(np.all(a_T >= 0))
+        return smooth(self.rest).convex(a_T) and bool(np.all(a_T >= 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,7 +217,7 @@ class Informed:
     """
 
     surfaces: tuple[Surface, ...]
-    then: Part = field(default_factory=lambda: Corrected(law=Level()))
+    then: Law = field(default_factory=Process)
 
     def fit(self, table: Table) -> Posterior:
         """The posterior of the table."""

@@ -1,20 +1,22 @@
-"""What a fit says of mixtures, and how sure: one fit to all blocks and one without each block.
+"""What a fit says of mixtures, and how sure: one fit to all runs, one without each group of them, and what no run says.
 
-A block's seed bends all its runs together, which no number of runs in the block averages out, so the blocks are the
-sample: the error of a difference is the delete-one-block jackknife of the whole fit (Shao & Tu 1995, The Jackknife and
-Bootstrap, section 2.3). With one block there is no interval (NaN).
+**Groups.** A block's seed bends all its runs together, which no number of runs in the block averages out, so the blocks are the
+sample: the error of a difference by noise is the delete-one-block jackknife of the whole fit (Shao & Tu 1995, The Jackknife and
+Bootstrap, section 2.3). With one block the groups are `FOLDS` parts of its runs (Kott 2001, The delete-a-group jackknife): that
+holds the noise of runs and nothing of how another seed would bend them.
 
-Few blocks make a poor variance: with four there are mixtures where all replicates agree by chance, and an optimiser under
+Few groups make a poor variance: with four there are mixtures where all replicates agree by chance, and an optimiser under
 a guard finds them. So half of the variance is pooled: how much further than usual the replicates part at this mixture, on
 average over all targets, times the usual variance of the target (or mean of targets) asked for.
 
-An interval differs from a guard's error in two ways. Its variance is a quadratic form in all targets' replicates, so it has
-more degrees of freedom than the B - 1 of one target, by how little targets move together (Satterthwaite 1946; Box 1954,
-theorem 3.1). And blocks do not tell what the model misses in all of them: the spread between the models that were
-candidates, weighted by how well they predict unseen blocks, is added (Buckland, Burnham & Augustin 1997, Model selection:
-an integral part of inference; weights by stacking, Breiman 1996). Guards keep the jackknife alone with t on B - 1.
+**Doubts.** Far from every run all replicates extrapolate alike, so the jackknife sees no error there. What no run says is added in
+squares by `doubts`: independent causes of error (`cuvee.predict.doubts`). They hold no noise, which the groups show already.
 
-Letters: N mixtures, D domains, T targets, B blocks.
+An interval is Student's t. The jackknife's variance is a quadratic form in all targets' replicates, so it has more degrees of
+freedom than the G - 1 of one target, by how little targets move together (Satterthwaite 1946; Box 1954, theorem 3.1), and the
+more the larger the doubts are, which count as known.
+
+Letters: N mixtures, D domains, T targets, G groups of runs, R rows of a factor, S draws.
 """
 
 from __future__ import annotations
@@ -23,18 +25,21 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
+from cuvee.base.errors import UsageError
 from cuvee.mixture.weights import Array
-from cuvee.predict.table import Table
+from cuvee.predict.table import Integers, Table
 
 LEVEL = 0.90
 """Nominal coverage of every interval."""
 FEW = 4
 """With fewer blocks covariances between targets are no ground for more than B - 1 degrees of freedom."""
+FOLDS = 8
+"""Parts of a table that has one block."""
 MOST_FREEDOM = 1000
 
 
@@ -43,6 +48,11 @@ class Fit(Protocol):
 
     def loss(self, w_ND: Array) -> Array:
         """Losses, shape N x T."""
+
+
+@runtime_checkable
+class Smooth(Fit, Protocol):
+    """A surface with derivatives."""
 
     def gradient(self, w_D: Array) -> Array:
         """Derivatives of the losses by the shares at one mixture, shape T x D."""
@@ -58,11 +68,24 @@ class Predictor(Protocol):
         """The posterior given the table; rows of one block share an unknown offset per target."""
 
 
-class Part(Protocol):
-    """A predictor that can be a part of another."""
+class Member(Predictor, Protocol):
+    """A predictor that can be a part of others."""
 
     def fit_once(self, table: Table, start: Fit | None) -> Fit:
-        """One fit to all rows of the table, from `start` when given."""
+        """One fit to all rows; from `start`, an earlier fit to nearly the same rows, when given."""
+
+
+class Doubt(Protocol):
+    """A cause of error that is independent of the noise: what it leaves open of differences between mixtures."""
+
+    def factor(self, w_D: Array, base_D: Array) -> Array:
+        """F, shape R x T: the covariance between targets of the error of loss(w) - loss(base) is F' F."""
+
+    def factor_slope(self, w_D: Array, base_D: Array) -> Array:
+        """Its derivatives by the shares of `w_D`, shape R x T x D."""
+
+    def draws(self, w_ND: Array, count: int, rng: np.random.Generator) -> Array:
+        """Joint errors at all mixtures, shape S x N x T; up to a constant per draw and target."""
 
 
 @dataclass(frozen=True)
@@ -86,63 +109,45 @@ class Difference:
 
 
 @dataclass(frozen=True, eq=False)
-class Rivals:
-    """Two models of the same runs, and how well each predicts the blocks that it did not see.
-
-    Args:
-        one, other: Their fits to all blocks.
-        parted_TT: Products of targets of what `other` predicts of unseen blocks minus what `one` does, summed over runs.
-        crossed_TT: The same of that difference (rows) with the error of `one` (columns).
-    """
-
-    one: Fit
-    other: Fit
-    parted_TT: Array
-    crossed_TT: Array
-
-    def share(self, a_T: Array) -> float:
-        """The weight of `other` in the mean of both that best predicts unseen blocks, from 0 to 1 (stacking)."""
-        parted = float(a_T @ self.parted_TT @ a_T)
-        return float(np.clip(-(a_T @ self.crossed_TT @ a_T) / parted, 0.0, 1.0)) if parted > 0 else 0.0
-
-    def spread(self, value: float, w_D: Array, base_D: Array, a_T: Array) -> float:
-        """Mean squared distance of the models' differences from the reported `value`, (bits/byte) squared."""
-        share = self.share(a_T)
-        one, other = (_difference(fit, w_D, base_D, a_T) - value for fit in (self.one, self.other))
-        return (1 - share) * one**2 + share * other**2
-
-
-@dataclass(frozen=True, eq=False)
 class Posterior:
     """Predictions over mixtures and targets jointly.
 
     Args:
-        full: The fit to all blocks.
-        replicates: Block -> the fit to all other blocks; empty when there is one block.
+        full: The fit to all runs.
+        replicates: Group -> the fit to all other groups: blocks, or with one block folds (`groups`); empty for one run.
         usual_TT: The jackknife's covariance between targets, the mean over the table's runs.
-        rivals: The models that were candidates; None where there was one.
+        doubts: What else may be wrong.
+        noise_T: Standard deviation of one run around the surface, bits/byte, without the offset of its block.
     """
 
     full: Fit
     replicates: dict[int, Fit]
     usual_TT: Array
-    rivals: Rivals | None = None
+    doubts: tuple[Doubt, ...] = ()
+    noise_T: Array | None = None
 
     @classmethod
-    def of(cls, full: Fit, replicates: dict[int, Fit], shares_ND: Array) -> Self:
-        """The posterior of fits to runs at `shares_ND`."""
-        size = full.loss(shares_ND[:1]).shape[1]
-        usual_TT = np.zeros((size, size))
-        if len(replicates) > 1:
-            loss_BNT = np.array([fit.loss(shares_ND) for fit in replicates.values()])
-            loss_BNT -= loss_BNT.mean(1, keepdims=True)
-            loss_BNT -= loss_BNT.mean(0)
-            usual_TT = _scale(len(replicates)) * np.einsum("bnt,bnu->tu", loss_BNT, loss_BNT) / len(shares_ND)
-        return cls(full, replicates, usual_TT)
+    def of(cls, full: Fit, replicates: dict[int, Fit], table: Table, doubts: tuple[Doubt, ...] = ()) -> Self:
+        """The posterior of fits to `table`; the noise is what the replicates miss of the runs that they did not see."""
+        loss_GNT = np.array([fit.loss(table.shares_ND) for fit in replicates.values()])
+        size = table.loss_NT.shape[1]
+        if len(replicates) < 2:
+            return cls(full, replicates, np.zeros((size, size)), doubts)
+        unseen_NT = np.empty((len(table.ids), size))
+        group_N = groups(table)
+        for loss_NT, group in zip(loss_GNT, replicates, strict=True):
+            unseen_NT[group_N == group] = loss_NT[group_N == group]
+        loss_GNT = loss_GNT - loss_GNT.mean(1, keepdims=True)
+        loss_GNT -= loss_GNT.mean(0)
+        usual_TT = _scale(len(replicates)) * np.einsum("gnt,gnu->tu", loss_GNT, loss_GNT) / len(table.ids)
+        missed_NT = table.centred(table.loss_NT - unseen_NT)
+        square_T = np.sum(missed_NT**2, axis=0) / max(len(table.ids) - len(table.blocks), 1)
+        noise_T = np.sqrt(np.maximum(square_T - np.diag(usual_TT), 0.25 * square_T))
+        return cls(full, replicates, usual_TT, doubts, noise_T)
 
     @property
     def freedom(self) -> int:
-        """Degrees of freedom of one target's jackknife, B - 1; 0 with one block."""
+        """Degrees of freedom of one target's jackknife, groups - 1; 0 with a single run."""
         return max(len(self.replicates) - 1, 0)
 
     def mean(self, w_ND: Array) -> Array:
@@ -151,42 +156,85 @@ class Posterior:
 
     def value(self, w_D: Array, base_D: Array, a_T: Array) -> float:
         """The mean of targets with weights `a_T` at `w_D` minus that at `base_D`."""
-        return _difference(self.full, w_D, base_D, a_T)
+        loss_2T = self.full.loss(np.stack([w_D, base_D]))
+        return float((loss_2T[0] - loss_2T[1]) @ a_T)
 
     def slope(self, w_D: Array, a_T: Array) -> Array:
-        """Derivatives of the weighted mean of targets by the shares, shape D."""
-        return np.asarray(a_T @ self.full.gradient(w_D), np.float64)
+        """Derivatives of the weighted mean of targets by the shares, shape D.
+
+        Raises:
+            UsageError: the fit has none.
+        """
+        return np.asarray(a_T @ smooth(self.full).gradient(w_D), np.float64)
 
     def error(self, w_D: Array, base_D: Array, a_T: Array) -> float:
-        """The standard error of `value`: jackknife and pooled variance in equal parts; NaN with fewer than two blocks."""
+        """The standard error of `value`: groups and doubts; NaN where there is nothing to tell it by (one run)."""
         if self.freedom == 0:
             return math.nan
-        return float(np.sqrt(self._variance(self._parted(w_D, base_D), a_T)))
+        return float(np.linalg.norm(self._factor(w_D, base_D) @ a_T))
 
     def error_slope(self, w_D: Array, base_D: Array, a_T: Array) -> Array:
         """Derivatives of `error` by the shares of `w_D`, shape D."""
-        parted_BT = self._parted(w_D, base_D)
-        slopes_BTD = np.array([fit.gradient(w_D) for fit in self.replicates.values()])
-        own_D = (parted_BT @ a_T) @ (a_T @ slopes_BTD)
-        pooled_D = np.einsum("bt,btd->d", parted_BT * self._per_usual, slopes_BTD) * float(a_T @ self.usual_TT @ a_T)
-        error = max(float(np.sqrt(self._variance(parted_BT, a_T))), 1e-9)
-        return np.asarray(_scale(len(parted_BT)) * 0.5 * (own_D + pooled_D) / error, np.float64)
+        value_R = self._factor(w_D, base_D) @ a_T
+        own_RTD = self._groups_slope(w_D, base_D)
+        slope_RTD = np.concatenate([own_RTD, *(doubt.factor_slope(w_D, base_D) for doubt in self.doubts)])
+        slope_D = value_R @ np.einsum("rtd,t->rd", slope_RTD, a_T)
+        return np.asarray(slope_D / max(float(np.linalg.norm(value_R)), 1e-9), np.float64)
 
     def difference(self, w_D: Array, base_D: Array, a_T: Array) -> Difference:
         """The weighted mean of targets at `w_D` minus that at `base_D`, with its interval."""
         mean, error = self.value(w_D, base_D, a_T), self.error(w_D, base_D, a_T)
-        spread = self.rivals.spread(mean, w_D, base_D, a_T) if self.rivals else 0.0
-        total = math.sqrt(error**2 + spread)
         freedom = self.freedom
         if len(self.replicates) >= FEW and error > 0:
-            # Satterthwaite's sum of two variances, that between models counting as known
-            freedom = math.floor(min(self._own_freedom(a_T) * (total / error) ** 4, MOST_FREEDOM))
-        half = float(stdtrit(freedom, 0.5 + LEVEL / 2)) * total if freedom else math.nan
-        bare = Difference(mean, total, mean - half, mean + half, math.nan, freedom)
-        return Difference(mean, total, bare.low, bare.high, bare.probability_below(0.0), freedom)
+            # Satterthwaite's sum of two variances, the doubts counting as known
+            noise = float(np.linalg.norm(self._groups(w_D, base_D) @ a_T))
+            wider = (error / noise) ** 4 if noise > 1e-3 * error else math.inf
+            freedom = math.floor(min(self._own_freedom(a_T) * wider, MOST_FREEDOM))
+        half = float(stdtrit(freedom, 0.5 + LEVEL / 2)) * error if freedom else math.nan
+        bare = Difference(mean, error, mean - half, mean + half, math.nan, freedom)
+        return Difference(mean, error, bare.low, bare.high, bare.probability_below(0.0), freedom)
+
+    def draws(self, w_ND: Array, count: int, rng: np.random.Generator) -> Array:
+        """Joint draws of the losses at `w_ND` without noise, the mean over blocks, shape S x N x T, in bits/byte.
+
+        Differences between mixtures are normal with `value` as mean and `error` as standard deviation; for several targets
+        about so.
+        """
+        drawn_SNT = np.broadcast_to(self.mean(w_ND), (count, len(w_ND), len(self.usual_TT))).copy()
+        for doubt in self.doubts:
+            drawn_SNT += doubt.draws(w_ND, count, rng)
+        if self.freedom:
+            parted_GNT = np.array([fit.loss(w_ND) for fit in self.replicates.values()])
+            parted_GNT -= parted_GNT.mean(0)
+            half = math.sqrt(0.5 * _scale(len(parted_GNT)))
+            drawn_SNT += np.tensordot(half * rng.normal(size=(count, len(parted_GNT))), parted_GNT, axes=1)
+            # one field per group and target that parted, each moving all targets by their usual covariance
+            fields_FN = half * (parted_GNT * np.sqrt(self._per_usual)).transpose(0, 2, 1).reshape(-1, len(w_ND))
+            moved_SFT = rng.normal(size=(count, len(fields_FN), len(self.usual_TT))) @ self._usual_root
+            drawn_SNT += np.einsum("fn,sft->snt", fields_FN, moved_SFT, optimize=True)
+        return drawn_SNT
+
+    def _factor(self, w_D: Array, base_D: Array) -> Array:
+        return np.concatenate([self._groups(w_D, base_D), *(doubt.factor(w_D, base_D) for doubt in self.doubts)])
+
+    def _groups(self, w_D: Array, base_D: Array) -> Array:
+        """The factor of the jackknife: own and pooled variance in equal parts, shape (G + T) x T."""
+        parted_GT = self._parted(w_D, base_D)
+        pooled = math.sqrt(np.sum(parted_GT**2 * self._per_usual))
+        return np.asarray(_half(parted_GT) * np.concatenate([parted_GT, pooled * self._usual_root]), np.float64)
+
+    def _groups_slope(self, w_D: Array, base_D: Array) -> Array:
+        parted_GT = self._parted(w_D, base_D)
+        slopes_GTD = np.array([smooth(fit).gradient(w_D) for fit in self.replicates.values()])
+        slopes_GTD -= slopes_GTD.mean(0)
+        pooled = max(math.sqrt(np.sum(parted_GT**2 * self._per_usual)), 1e-9)
+        pooled_D = np.einsum("gt,gtd->d", parted_GT * self._per_usual, slopes_GTD) / pooled
+        return np.asarray(
+            _half(parted_GT) * np.concatenate([slopes_GTD, self._usual_root[:, :, None] * pooled_D]), np.float64
+        )
 
     def _own_freedom(self, a_T: Array) -> float:
-        """Degrees of freedom of `error` squared: B - 1 where all targets move as one, more the less they do."""
+        """Degrees of freedom of the jackknife's variance: G - 1 where all targets move as one, more the less they do."""
         usual = float(a_T @ self.usual_TT @ a_T)
         form_TT = (np.outer(a_T, a_T) + usual * np.diag(self._per_usual)) @ self.usual_TT
         square = float(np.sum(form_TT * form_TT.T))
@@ -194,16 +242,11 @@ class Posterior:
         return self.freedom * max(float(np.trace(form_TT)) ** 2 / square, 1.0) + 1e-9 if square > 0 else self.freedom
 
     def _parted(self, w_D: Array, base_D: Array) -> Array:
-        """How the replicates' differences part from their mean, shape B x T."""
+        """How the replicates' differences part from their mean, shape G x T."""
         pair_2D = np.stack([w_D, base_D])
-        loss_B2T = np.array([fit.loss(pair_2D) for fit in self.replicates.values()])
-        difference_BT = loss_B2T[:, 0] - loss_B2T[:, 1]
-        return np.asarray(difference_BT - difference_BT.mean(0), np.float64)
-
-    def _variance(self, parted_BT: Array, a_T: Array) -> float:
-        own = np.sum((parted_BT @ a_T) ** 2)
-        pooled = np.sum(parted_BT**2 * self._per_usual) * (a_T @ self.usual_TT @ a_T)
-        return float(_scale(len(parted_BT)) * 0.5 * (own + pooled))
+        loss_G2T = np.array([fit.loss(pair_2D) for fit in self.replicates.values()])
+        difference_GT = loss_G2T[:, 0] - loss_G2T[:, 1]
+        return np.asarray(difference_GT - difference_GT.mean(0), np.float64)
 
     @cached_property
     def _per_usual(self) -> Array:
@@ -211,19 +254,57 @@ class Posterior:
         usual_T = np.diag(self.usual_TT)
         return np.asarray(np.where(usual_T > 1e-18, 1.0 / np.maximum(usual_T, 1e-18), 0.0) / len(usual_T), np.float64)
 
+    @cached_property
+    def _usual_root(self) -> Array:
+        """A, shape T x T, with A' A = `usual_TT`."""
+        value_T, vector_TT = np.linalg.eigh(self.usual_TT)
+        return np.asarray(np.sqrt(np.maximum(value_T, 0.0))[:, None] * vector_TT.T, np.float64)
+
+
+def groups(table: Table) -> Integers:
+    """The group of every row that a jackknife leaves out together: its block; with one block one of `FOLDS` parts. Shape N.
+
+    Parts are drawn with a fixed seed by position, so that tables sorted by shares or losses have parts of all kinds.
+    """
+    if len(table.blocks) > 1:
+        return table.block_N
+    count = len(table.ids)
+    return np.random.default_rng(0).permutation(count) % min(FOLDS, max(count, 1))
+
+
+def without_group(table: Table, group: int) -> Table:
+    """The rows of the other groups."""
+    return table.rows(np.asarray(groups(table) != group))
+
 
 def jackknife(table: Table, fit: Callable[[Table, Fit | None], Fit]) -> Posterior:
-    """The posterior of `fit(table, start)`: to all rows, and from there to all rows but each block's."""
+    """The posterior of `fit(table, start)`: to all rows, and from there to all rows but each group's."""
     full = fit(table, None)
-    blocks = table.blocks if len(table.blocks) > 1 else ()
-    return Posterior.of(full, {block: fit(table.without_block(block), full) for block in blocks}, table.shares_ND)
+    return Posterior.of(full, replicate(table, fit, full), table)
 
 
-def _difference(fit: Fit, w_D: Array, base_D: Array, a_T: Array) -> float:
-    loss_2T = fit.loss(np.stack([w_D, base_D]))
-    return float((loss_2T[0] - loss_2T[1]) @ a_T)
+def replicate(table: Table, fit: Callable[[Table, Fit | None], Fit], full: Fit) -> dict[int, Fit]:
+    """Group -> the fit to the rows of the other groups; empty where there is one group."""
+    found = np.unique(groups(table)).tolist()
+    return {group: fit(without_group(table, group), full) for group in found} if len(found) > 1 else {}
 
 
-def _scale(blocks: int) -> float:
+def smooth(fit: Fit) -> Smooth:
+    """`fit`, which has derivatives.
+
+    Raises:
+        UsageError: it has none.
+    """
+    if not isinstance(fit, Smooth):
+        raise UsageError(f"{type(fit).__name__} has no derivatives", wanted="a predictor with a smooth surface")
+    return fit
+
+
+def _half(parted_GT: Array) -> float:
+    """The root of the factor of the delete-one jackknife's sum of squares, halved."""
+    return math.sqrt(0.5 * _scale(len(parted_GT)))
+
+
+def _scale(count: int) -> float:
     """The factor of the delete-one jackknife's sum of squares."""
-    return (blocks - 1) / blocks
+    return (count - 1) / count

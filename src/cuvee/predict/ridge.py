@@ -63,7 +63,7 @@ class RidgeLog:
         return jackknife(table, self.fit_once)
 
     def fit_once(self, table: Table, start: Fit | None) -> Fit:
-        """One fit to all rows; there is nothing to start from."""
+        """One fit to all rows, as if there were no `start`."""
         w_ND = table.shares_ND
         x_NP = np.hstack([w_ND, np.log(w_ND + self.eps)])
         centred_NP, y_NT = table.centred(x_NP), table.centred(table.loss_NT)

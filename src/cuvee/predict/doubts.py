@@ -1,0 +1,97 @@
+"""What runs leave open: the surface where no run is near, and the model.
+
+Letters: N mixtures, D domains, T targets, K members, S draws.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from cuvee.mixture.weights import Array
+from cuvee.predict.posterior import Fit, smooth
+
+JITTER = 1e-9
+
+
+class Belief(Protocol):
+    """The posterior of a Gaussian process per target around its mean, in bits/byte."""
+
+    def covariance(self, w_ND: Array) -> Array:
+        """Of the errors at all mixtures, shape T x N x N."""
+
+    def spread(self, w_D: Array, base_D: Array) -> Array:
+        """Standard deviation of the error of loss(w) - loss(base), shape T."""
+
+    def spread_slope(self, w_D: Array, base_D: Array) -> Array:
+        """Its derivatives by the shares of `w_D`, shape T x D."""
+
+
+@dataclass(frozen=True, eq=False)
+class Unseen:
+    """A process's posterior, scaled to the errors that were seen.
+
+    Args:
+        belief: The process.
+        scale_T: How much further than the process expects left-out runs lie from the prediction.
+        root_TT: A with A' A the correlation between targets.
+    """
+
+    belief: Belief
+    scale_T: Array
+    root_TT: Array
+
+    def factor(self, w_D: Array, base_D: Array) -> Array:
+        """See `Doubt`."""
+        return np.asarray(self.root_TT * (self.scale_T * self.belief.spread(w_D, base_D)), np.float64)
+
+    def factor_slope(self, w_D: Array, base_D: Array) -> Array:
+        """See `Doubt`."""
+        slope_TD = self.scale_T[:, None] * self.belief.spread_slope(w_D, base_D)
+        return np.asarray(self.root_TT[:, :, None] * slope_TD, np.float64)
+
+    def draws(self, w_ND: Array, count: int, rng: np.random.Generator) -> Array:
+        """See `Doubt`."""
+        moved_SNT = rng.normal(size=(count, *(len(w_ND), len(self.scale_T)))) @ self.root_TT
+        for t, covariance_NN in enumerate(self.belief.covariance(w_ND)):
+            jitter_NN = JITTER * max(float(np.trace(covariance_NN)) / len(w_ND), 1e-12) * np.eye(len(w_ND))
+            root_NN = np.linalg.cholesky(covariance_NN + jitter_NN)
+            moved_SNT[:, :, t] = self.scale_T[t] * moved_SNT[:, :, t] @ root_NN.T
+        return np.asarray(moved_SNT, np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Rivals:
+    """Models of the same runs that disagree, by their weights in the blend that was taken.
+
+    The spread between models around the blend (Buckland, Burnham & Augustin 1997, Model selection: an integral part of inference).
+
+    Args:
+        fits: The members.
+        weights_KT: Their shares of each target's blend, columns summing to 1.
+    """
+
+    fits: tuple[Fit, ...]
+    weights_KT: Array
+
+    def factor(self, w_D: Array, base_D: Array) -> Array:
+        """See `Doubt`."""
+        loss_K2T = np.array([fit.loss(np.stack([w_D, base_D])) for fit in self.fits])
+        return self._parted(loss_K2T[:, 0] - loss_K2T[:, 1])
+
+    def factor_slope(self, w_D: Array, base_D: Array) -> Array:
+        """See `Doubt`."""
+        slopes_KDT = np.array([smooth(fit).gradient(w_D).T for fit in self.fits])
+        return self._parted(slopes_KDT).transpose(0, 2, 1)
+
+    def draws(self, w_ND: Array, count: int, rng: np.random.Generator) -> Array:
+        """See `Doubt`."""
+        parted_KNT = self._parted(np.array([fit.loss(w_ND) for fit in self.fits]))
+        return np.asarray(np.tensordot(rng.normal(size=(count, len(parted_KNT))), parted_KNT, axes=1), np.float64)
+
+    def _parted(self, values_KxT: Array) -> Array:
+        """Values of the members minus the blend's, by the root of their weights."""
+        weights = self.weights_KT.reshape(len(self.fits), *[1] * (values_KxT.ndim - 2), -1)
+        return np.asarray(np.sqrt(weights) * (values_KxT - np.sum(weights * values_KxT, axis=0)), np.float64)

@@ -1,0 +1,76 @@
+"""The blend finds the members that foretell, and keeps to equal shares where nothing tells them apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import spearmanr
+
+from cuvee.mixture.weights import Array
+from cuvee.predict.loglinear import LogLinear
+from cuvee.predict.ridge import RidgeLog
+from cuvee.predict.stack import Blend, Stack, weigh
+from cuvee.predict.table import Table
+from tests.predict.tables import make
+from tests.predict.test_predictors import law, logs
+
+UNSEEN_ND = np.random.default_rng(9).dirichlet(np.ones(5) * 2, 200)
+
+
+def members(table: Table, *errors: float, seed: int = 0) -> Array:
+    """Predictions of the table's losses that miss by `errors`, shape K x N x T."""
+    rng = np.random.default_rng(seed)
+    return np.array([table.loss_NT + error * rng.normal(size=table.loss_NT.shape) for error in errors])
+
+
+def test_the_better_member_gets_the_weight() -> None:
+    table = make(law, runs=200)
+    weights_KT = weigh(members(table, 0.01, 0.1), table)
+    assert (weights_KT[0] > 0.9).all()
+
+
+def test_members_that_miss_apart_are_averaged() -> None:
+    table = make(law, runs=200)
+    np.testing.assert_allclose(weigh(members(table, 0.05, 0.05), table), 0.5, atol=0.1)
+
+
+def test_targets_may_differ() -> None:
+    table = make(law, runs=200)
+    one_NT, other_NT = members(table, 0.01, 0.1)
+    swapped_KNT = np.array([one_NT, other_NT])
+    swapped_KNT[:, :, 1] = swapped_KNT[::-1, :, 1]
+    weights_KT = weigh(swapped_KNT, table)
+    assert (weights_KT[0] > 0.5).tolist() == [True, False, True]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0.0, 1e6), min_size=1, max_size=5), st.integers(2, 40), st.integers(1, 3), st.integers(0, 99))
+def test_weights_lie_on_the_simplex(errors: list[float], runs: int, blocks: int, seed: int) -> None:
+    table = make(law, runs=runs, blocks=min(blocks, runs), seed=seed)
+    weights_KT = weigh(members(table, *errors, seed=seed), table)
+    assert (weights_KT >= 0).all()
+    np.testing.assert_allclose(weights_KT.sum(0), 1.0)
+
+
+def test_a_blend_is_the_weighted_mean_of_its_members() -> None:
+    table = make(law, noise=0.01)
+    fits = (RidgeLog().fit(table).full, LogLinear().fit(table).full)
+    weights_KT = np.array([[0.2, 1.0, 0.0], [0.8, 0.0, 1.0]])
+    expected_NT = sum(w_T * fit.loss(UNSEEN_ND) for w_T, fit in zip(weights_KT, fits, strict=True))
+    np.testing.assert_allclose(Blend(fits, weights_KT).loss(UNSEEN_ND), expected_NT)
+
+
+@pytest.mark.parametrize("function", [law, logs])
+def test_the_stack_foretells_both_kinds_of_worlds(function) -> None:  # type: ignore[no-untyped-def]
+    table = make(function, noise=0.01)
+    predicted_NT, truth_NT = Stack().fit(table).mean(UNSEEN_ND), function(UNSEEN_ND)
+    for t in range(3):
+        assert spearmanr(predicted_NT[:, t], truth_NT[:, t]).statistic > 0.97
+
+
+@pytest.mark.parametrize("runs", [1, 2, 4, 6, 11])
+def test_few_runs_still_give_a_fit(runs: int) -> None:
+    posterior = Stack().fit(make(law, runs=runs, blocks=1, noise=0.01))
+    assert np.isfinite(posterior.mean(np.eye(5))).all()
