@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from cuvee.methods.auto import Auto
     from cuvee.methods.baselines import Natural, Temperature, Uniform, UniMax
     from cuvee.methods.contract import Method
+    from cuvee.methods.mixmin import MixMin
     from cuvee.methods.random import Random
     from cuvee.methods.regression import Regression
 
 _WHERE = {
     "Auto": "cuvee.methods.auto",
     "Method": "cuvee.methods.contract",
+    "MixMin": "cuvee.methods.mixmin",
     "Natural": "cuvee.methods.baselines",
     "Random": "cuvee.methods.random",
     "Regression": "cuvee.methods.regression",
@@ -27,7 +29,7 @@ _WHERE = {
     "Uniform": "cuvee.methods.baselines",
 }
 
-__all__ = ["Auto", "Method", "Natural", "Random", "Regression", "Temperature", "UniMax", "Uniform"]
+__all__ = ["Auto", "Method", "MixMin", "Natural", "Random", "Regression", "Temperature", "UniMax", "Uniform"]
 
 
 def __getattr__(name: str) -> Any:

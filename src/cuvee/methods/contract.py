@@ -27,7 +27,8 @@ class Method(Protocol):
         """The next round of plans, made by `problem.plan`; empty when enough was seen.
 
         Called when every plan of the last round has ended. Plans of trials that ended are not proposed again, whatever
-        their end. Mixtures lie in `problem.feasible()`, but for natural, the reference.
+        their end. Mixtures lie in `problem.feasible()`, but for natural, the reference. Experts (`cuvee.plan.experts`), which are
+        evidence about one domain and no candidates, lie where they do.
         """
 
     def choose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> Choice:

@@ -1,15 +1,19 @@
 """Plan: one run to make. Trial: one run that ended. Both survive JSON and are told apart by content.
 
-Letters: T targets, S evaluation points.
+Letters: T targets, S evaluation points, X scored examples.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cuvee.base.codec import canonical, content_id
 from cuvee.base.errors import UsageError
@@ -25,6 +29,11 @@ RECIPE = 1
 LATER = ("measures", "start", "trainer")
 """Fields of a plan that came after format 1: left out of its id while they say nothing, so that older ids stay."""
 Kind = Literal["text", "continuation", "choice", "outside"]
+RunKind = Literal["train", "expert", "ngram"]
+"""`train`: a mixture's run. `expert`, `ngram`: evidence about one domain, by a proxy or an n-gram model (`plan.experts`)."""
+Want = Literal["example_log_likelihoods", "token_log_likelihoods"]
+WANTS: tuple[Want, ...] = ("example_log_likelihoods", "token_log_likelihoods")
+"""What a run can record of held-out text besides losses: of every window or example, or of tokens spread evenly over it."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,8 @@ class Plan:
             (seed, block), nested across sizes of pool.
         targets: Domains whose held-out `split` is scored.
         eval_points: Evaluations, evenly spaced, the last one at the end.
-        kind, requires, wants: What does not fit "mixture -> loss": kinds of run, ids of trials needed first, arrays to record.
+        kind, requires, wants: What does not fit "mixture -> loss": kinds of run, ids of trials needed first, arrays to record
+            (`WANTS`).
         measures: What is scored besides domains.
         trainer: Who makes the run. Part of what it is: the losses of two trainers do not compare.
         start: The checkpoint that training goes on from; its loss before training is then the first of the curves.
@@ -100,9 +110,9 @@ class Plan:
     targets: tuple[str, ...]
     split: Split
     eval_points: int
-    kind: Literal["train"] = "train"
+    kind: RunKind = "train"
     requires: tuple[str, ...] = ()
-    wants: tuple[str, ...] = ()
+    wants: tuple[Want, ...] = ()
     measures: tuple[Measure, ...] = ()
     trainer: Literal["proxies", "outside"] = "proxies"
     start: Start | None = None
@@ -158,6 +168,52 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Likelihoods:
+    """What a run thinks of one target's held-out examples, in an order that all runs on a corpus share.
+
+    Small, so it lies in the trial's own file: 512 tokens of a target are 5 kB.
+
+    Args:
+        want: What an example is.
+        target: The domain or measure.
+        examples: Hash of the examples; only likelihoods with the same one may be joined.
+        nats: Minus the natural logarithm of each example's likelihood, summed over its tokens; fp32, packed (`pack`).
+        sizes: Bytes of text of each example, packed.
+    """
+
+    want: Want
+    target: str
+    examples: str
+    nats: str
+    sizes: str
+
+    @classmethod
+    def of(cls, want: Want, target: str, examples: str, nats_X: NDArray[Any], sizes_X: NDArray[Any]) -> Self:
+        """The record of these numbers."""
+        return cls(want, target, examples, pack(nats_X), pack(sizes_X))
+
+    @property
+    def nats_X(self) -> NDArray[np.float64]:
+        """Nats of each example, shape X."""
+        return unpack(self.nats)
+
+    @property
+    def sizes_X(self) -> NDArray[np.float64]:
+        """Bytes of each example, shape X."""
+        return unpack(self.sizes)
+
+
+def pack(values_X: NDArray[Any]) -> str:
+    """Base64 of the numbers as little-endian fp32: 5.3 characters a number, where JSON's own take about 18."""
+    return base64.b64encode(np.ascontiguousarray(values_X, "<f4").tobytes()).decode("ascii")
+
+
+def unpack(text: str) -> NDArray[np.float64]:
+    """The numbers that `pack` was given, to fp32. Shape X."""
+    return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float64)
+
+
+@dataclass(frozen=True)
 class Cost:
     """What a run took."""
 
@@ -175,6 +231,7 @@ class Trial:
         curves: One per target; empty when failed.
         realised: Tokens trained on per domain, aligned with the plan's domains.
         provenance: Versions, hardware, commit: recorded, not part of the id.
+        likelihoods: What the plan `wants`, one per want and target that has it.
     """
 
     id: str
@@ -185,6 +242,7 @@ class Trial:
     cost: Cost
     provenance: Mapping[str, str]
     message: str = ""
+    likelihoods: tuple[Likelihoods, ...] = ()
 
     def curve(self, target: str) -> Curve | None:
         """The curve of a target; None when the run has none."""

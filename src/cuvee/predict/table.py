@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Array
+from cuvee.plan.experts import mixtures
 from cuvee.plan.problem import Problem, Target
 from cuvee.plan.trial import Trial
 
@@ -48,8 +49,8 @@ class Table:
 
     @classmethod
     def from_trials(cls, problem: Problem, trials: Sequence[Trial]) -> Self:
-        """The done trials of `problem`, sorted by id, so that sums do not depend on the order in which runs ended."""
-        ordered = sorted(trials, key=lambda trial: trial.id)
+        """The done runs of mixtures, sorted by id, so that sums do not depend on the order in which runs ended."""
+        ordered = sorted(mixtures(trials), key=lambda trial: trial.id)
         done = [t for t in ordered if t.status == "done" and np.isfinite([t.loss(s) for s in problem.scored]).all()]
         numbers = {Schedule.constant(problem.natural): 0}
         counts_ND = np.array([t.realised for t in done], np.float64).reshape(len(done), len(problem.domains))
@@ -63,7 +64,7 @@ class Table:
             block_N=np.array([t.plan.block for t in done], np.int64),
             ids=tuple(t.id for t in done),
             mixture_N=np.array([numbers.setdefault(t.plan.schedule, len(numbers)) for t in done], np.int64),
-            left_out=len(trials) - len(done),
+            left_out=len(ordered) - len(done),
             start_T=np.array([done[0].start_loss(s) for s in problem.scored]) if problem.proxy.start and done else None,
         )
 

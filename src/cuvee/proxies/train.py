@@ -19,11 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from cuvee.base.errors import DataError
-from cuvee.plan.trial import Cost, Curve, Plan, Trial
+from cuvee.plan.trial import Cost, Curve, Likelihoods, Plan, Trial
 from cuvee.proxies.checkpoint import Saved, load, save
 from cuvee.proxies.evaluate import HeldOut, Prompts, Reading, held_out, prompts, score
 from cuvee.proxies.model import Decoder
+from cuvee.proxies.ngram import count
 from cuvee.proxies.provenance import provenance
+from cuvee.proxies.record import record, token_nats
 from cuvee.proxies.start import load_start
 from cuvee.shards.corpus import Corpus
 from cuvee.shards.pools import pool_of
@@ -51,8 +53,8 @@ def train(
 ) -> tuple[Trial, ...]:
     """Train the plans together and score them; one trial a plan, in order.
 
-    Plans trained together differ in schedule and learning rate only. A plan whose loss stops being finite becomes a
-    `diverged` trial with what it had until then; the others do not notice.
+    Plans trained together differ in schedule and learning rate only; those of kind `ngram` are counted instead, one by one.
+    A plan whose loss stops being finite becomes a `diverged` trial with what it had until then; the others do not notice.
 
     Args:
         checkpoint: Where an interrupted run goes on from and how far it got is kept. A file that is not whole, or of
@@ -66,6 +68,8 @@ def train(
             missing, not what it was, or of too small a vocabulary.
         UsageError: the schedules name domains that the corpus lacks.
     """
+    if plans[0].kind == "ngram":
+        return tuple(count(plan, corpus, _texts(plan, corpus, inputs)) for plan in plans)
     run = _Run(plans, corpus, inputs)
     if checkpoint is not None and (saved := load(checkpoint, run.ids)) is not None:
         run.restore(saved)
@@ -98,15 +102,12 @@ class _Run:
         self.plans, self.plan, self.corpus, self.inputs = tuple(plans), plans[0], corpus, inputs
         for plan in plans:
             assert plan == replace(self.plan, schedule=plan.schedule, learning_rate=plan.learning_rate), "plans differ"
-        assert self.plan.kind == "train", f"cannot make a run of kind {self.plan.kind!r}"
+        assert self.plan.kind in ("train", "expert"), f"cannot train a run of kind {self.plan.kind!r}"
         self.ids = tuple(p.id(corpus.fingerprint) for p in plans)
         self.model = _model(self.plan, corpus, len(plans), inputs)
         self.optimiser = _Optimiser(self.model, [p.learning_rate for p in plans])
         self.mixers = _mixers(self.plans, corpus)
-        self.texts: tuple[HeldOut | Prompts, ...] = (
-            *(held_out(corpus, t, self.plan.split, self.plan.seq_len) for t in self.plan.targets),
-            *(prompts(m, inputs, self.plan.split, self.plan.seq_len) for m in self.plan.measures),
-        )
+        self.texts = _texts(self.plan, corpus, inputs)
         self.evaluations = evaluation_steps(self.plan)
         self.flops_per_token = self.plan.shape.flops_per_token(self.model.vocab, self.plan.seq_len)
         self.step, self.nats_STK, self.falls = 0, list[list[list[float]]](), dict[int, _Fall]()
@@ -188,7 +189,14 @@ class _Run:
             cost=Cost(wall / len(self.plans), cpu / len(self.plans), self.flops_per_token * (trained + scored / 3)),
             provenance=made_on,
             message=f"the loss was not finite at step {fall.step} of {self.plan.steps}" if fall else "",
+            likelihoods=() if fall else self._likelihoods(k),
         )
+
+    def _likelihoods(self, k: int) -> tuple[Likelihoods, ...]:
+        """What the plan wants recorded of the trained model `k`."""
+        if not self.plan.wants:
+            return ()
+        return tuple(r for text in self.texts for r in record(self.plan.wants, text, token_nats(self.model, text, k)))
 
     def _curve(self, k: int, t: int, text: HeldOut | Prompts) -> Curve:
         last = self.falls[k].step if k in self.falls else self.plan.steps + 1
@@ -240,6 +248,14 @@ class _Optimiser:
         for weight in self._weights:
             weight.grad = None
         return norm_K
+
+
+def _texts(plan: Plan, corpus: Corpus, inputs: Path | None) -> tuple[HeldOut | Prompts, ...]:
+    """What the plan scores."""
+    return (
+        *(held_out(corpus, t, plan.split, plan.seq_len) for t in plan.targets),
+        *(prompts(m, inputs, plan.split, plan.seq_len) for m in plan.measures),
+    )
 
 
 def _model(plan: Plan, corpus: Corpus, members: int, inputs: Path | None) -> Decoder:

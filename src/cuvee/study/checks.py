@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cuvee.base.errors import DataError, UsageError
 from cuvee.plan.problem import Problem, Proxy
-from cuvee.plan.trial import Plan, Trial
+from cuvee.plan.trial import WANTS, Plan, Trial
 from cuvee.proxies.start import Weights, path_of, save_start
 from cuvee.shards.corpus import Corpus
 from cuvee.shards.examples import Tokenised
@@ -102,11 +102,17 @@ def check_plan(plan: Plan, problem: Problem) -> None:
         wrong.append(f"its block is {plan.block}")
     if plan.schedule.domains != problem.domains:
         wrong.append(f"its domains are {', '.join(plan.schedule.domains)}")
-    if plan.requires or plan.wants:
-        wrong.append("it requires other runs or wants arrays, which this version cannot make")
+    if plan.requires:
+        wrong.append("it requires other runs, which this version cannot order")
+    if unknown := [want for want in plan.wants if want not in WANTS]:
+        wrong.append(f"it wants {', '.join(unknown)} recorded; this version can record {', '.join(WANTS)}")
+    if plan.trainer == "outside" and (plan.wants or plan.kind != "train"):
+        wrong.append("an outside trainer makes it, which reports metrics only: no arrays, no experts")
+    if plan.kind == "ngram" and sum(pool > 0 for pool in plan.pools) != 1:
+        wrong.append("an n-gram model of other than one domain")
     if wrong:
         raise UsageError(
             f"the method proposes a run that a study cannot make: {'; '.join(wrong)}",
             wanted=f"the search split, blocks 0 to {FIRST_BLOCK - 1}, the problem's domains",
-            fix="build plans with problem.plan(mixture, block)",
+            fix="build plans with problem.plan(mixture, block), those of experts with cuvee.plan.experts",
         )

@@ -21,6 +21,7 @@ from cuvee.base.rng import generator
 from cuvee.methods.baselines import Uniform, UniMax
 from cuvee.mixture.schedule import Phase, Schedule
 from cuvee.plan.choice import Arm, Choice, Estimate, Verification
+from cuvee.plan.experts import mixtures
 from cuvee.plan.problem import Guard, Problem, Proxy, Target
 from cuvee.plan.trial import Plan, Trial
 from cuvee.predict.detect import detectable
@@ -94,7 +95,7 @@ def best_observed(problem: Problem, trials: Sequence[Trial]) -> Schedule | None:
 def by_schedule(problem: Problem, trials: Sequence[Trial]) -> dict[Schedule, list[float]]:
     """Objective differences to natural's run in the same block, per schedule other than natural; of runs that have one."""
     natural = Schedule.constant(problem.natural)
-    values = ((t.plan, value(problem.objective, t)) for t in trials if t.status == "done")
+    values = ((t.plan, value(problem.objective, t)) for t in mixtures(trials) if t.status == "done")
     scored = {(plan.schedule, plan.block): loss for plan, loss in values if math.isfinite(loss)}
     found: dict[Schedule, list[float]] = {}
     for (schedule, block), loss in sorted(scored.items(), key=lambda item: item[0][1]):

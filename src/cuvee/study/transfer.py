@@ -66,7 +66,7 @@ def plans(problem: Problem, first_round: Sequence[Plan], at: Proxy, mixtures: in
     natural = problem.natural
     by_block: dict[int, list[Plan]] = {}
     for plan in first_round:
-        if plan.schedule.at(0) != natural:
+        if plan.schedule.at(0) != natural and plan.kind == "train":
             by_block.setdefault(plan.block, []).append(plan)
     taken, seen = list[Plan](), set[object]()
     queues = [list(plans) for _, plans in sorted(by_block.items())]

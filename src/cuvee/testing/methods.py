@@ -24,6 +24,7 @@ from cuvee.methods.contract import Method
 from cuvee.methods.random import Random
 from cuvee.mixture.feasible import Group
 from cuvee.plan.choice import Choice
+from cuvee.plan.experts import expert
 from cuvee.plan.problem import Guard, Limit, Problem, Target
 from cuvee.plan.trial import Plan, Trial
 from cuvee.testing.worlds import MOST_ROUNDS, World, play, world
@@ -112,7 +113,7 @@ def check_order_of_trials(method: Method) -> None:
 
 
 def check_plans(method: Method) -> None:
-    """Plans are those of `problem.plan`, in the feasible set or natural, new every time, and they end."""
+    """Plans are those of `problem.plan`, in the feasible set or natural, or experts; new every time, and they end."""
     for w in (_world(), _tight()):
         problem, seen, trials = w.problem, set[str](), dict[str, Trial]()
         for turn in range(MOST_ROUNDS + 1):
@@ -223,6 +224,12 @@ def _check_plan(plan: Plan, problem: Problem) -> None:
     mixture = plan.schedule.at(0)
     assert plan.split == "search", "search reads the search split only"
     assert plan.block >= 0, "blocks are numbered from 0"
+    if plan.kind != "train":
+        domain = max(problem.domains, key=mixture.share)
+        assert plan.wants, "an expert records likelihoods: without `wants` it is no evidence of anything"
+        ours = expert(problem, domain, plan.block, plan.kind, plan.wants[0])
+        assert replace(plan, wants=ours.wants) == ours, "plans of experts come from cuvee.plan.experts"
+        return
     feasible = problem.feasible().contains(mixture.shares)
     assert feasible or mixture == problem.natural, f"a plan outside the feasible set: {mixture.as_dict()}"
     ours = problem.plan(mixture, plan.block)

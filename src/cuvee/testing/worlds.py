@@ -25,12 +25,14 @@ from cuvee.methods.contract import Method
 from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.choice import Choice
 from cuvee.plan.problem import Problem, Proxy, Target
-from cuvee.plan.trial import Cost, Curve, Plan, Trial
+from cuvee.plan.trial import Cost, Curve, Likelihoods, Plan, Trial
 from cuvee.predict.table import mean_weights
 
 Kind = Literal["law", "power", "repeat"]
 KINDS: tuple[Kind, ...] = ("law", "power", "repeat")
 MOST_ROUNDS = 20
+EXAMPLES, KNOWN = 64, 1.5
+"""Examples of a target that experts score, and how much easier an expert finds those of its own kind, bits/byte."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,26 @@ class World:
             cost=Cost(0.0, 0.0, 0.0),
             provenance={"world": self.kind},
             message="made to fail" if failed else "",
+            likelihoods=self._likelihoods(plan, loss_T) if status == "done" else (),
         )
+
+    def _likelihoods(self, plan: Plan, loss_T: Array) -> tuple[Likelihoods, ...]:
+        """Of experts: made up, for worlds have no texts. A target's examples are of as many kinds as there are domains, in the
+        proportions in which the domains teach it; a domain's expert has its loss on the whole, and finds its own kind
+        `KNOWN` bits/byte easier than the others. So the best mixture of experts has the shares of the kinds, not the world's
+        best ones."""
+        if not plan.wants:
+            return ()
+        own = int(np.argmax(plan.schedule.at(0).shares))
+        found = []
+        for name, loss, use_D in zip(plan.targets, loss_T, self.use_TD, strict=True):
+            kind_X = np.searchsorted(np.cumsum(use_D) / use_D.sum(), (np.arange(EXAMPLES) + 0.5) / EXAMPLES)
+            bits_X = loss + KNOWN * (np.mean(kind_X == own) - (kind_X == own))
+            found += [
+                Likelihoods.of(want, name, f"{self._fingerprint} {name}", math.log(2) * bits_X, np.ones(EXAMPLES))
+                for want in plan.wants
+            ]
+        return tuple(found)
 
     def _block_noise(self, block: int, w_D: Array) -> Array:
         """The block's offset and bending, shape T; a function of the problem's seed and the block."""
