@@ -20,8 +20,9 @@ from cuvee.plan.choice import Choice
 from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Plan, Trial
 from cuvee.predict.evidence import EnsembleSurface
-from cuvee.predict.solver import Constraint, Task, solve
+from cuvee.predict.solver import solve
 from cuvee.predict.table import mean_weights
+from cuvee.predict.task import Constraint, Task
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class MixMin:
             f"The mixture of one expert per domain ({what}) that predicts the targets best, {self.unit} by {self.unit}: "
             f"{gain:+.4f} bits/byte against natural's mixture of the same experts.",
             "That is a figure of experts side by side, not of a model trained on the mixture: verify it for a gain.",
-            *bounds(problem, problem.feasible(), w_D),
+            *bounds(problem.epochs(Mixture.from_array(problem.domains, w_D)), problem.feasible(), w_D),
         )
         held = "Guards are held against the experts' losses, without a probability: verify them."
         return (*lines, held) if problem.guards else lines

@@ -75,7 +75,9 @@ def cloud(center_D: Array, feasible: FeasibleSet, n: int, rng: np.random.Generat
         (-away_ND @ normal_MD.T, normal_MD @ middle_D - bound_M),
     ]
     with np.errstate(divide="ignore", invalid="ignore"):
-        steps = [np.where(going > 1e-12, np.maximum(room, 0.0) / going, np.inf).min(1, initial=1.0) for going, room in rooms]
+        steps = [
+            np.where(going > 1e-12, np.maximum(room, 0.0) / going, np.inf).min(1, initial=1.0) for going, room in rooms
+        ]
     return np.asarray(middle_D + np.minimum.reduce(steps)[:, None] * away_ND, np.float64)
 
 
@@ -85,6 +87,8 @@ def _middle(center_D: Array, feasible: FeasibleSet) -> Array:
     corners = np.linspace(0, size - 1, min(size, CORNERS)).astype(int)
     inside = [feasible.project(center_D), *(feasible.project(np.eye(1, size, i)[0]) for i in corners)]
     return np.asarray(0.5 * inside[0] + 0.5 * np.mean(inside, axis=0), np.float64)
+
+
 def d_optimal(candidates_MD: Array, have_ND: Array, n: int) -> Array:
     """The `n` candidates that, beside `have_ND`, tell most of a regression on [w, log(w + 0.001)]. Shape n x D.
 

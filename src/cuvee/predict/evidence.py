@@ -70,7 +70,7 @@ class EnsembleSurface:
     @cached_property
     def _sums_XT(self) -> Array:
         """What turns values of examples into those of targets."""
-        return self.weight_X[:, None] * (self.target_X[:, None] == np.arange(len(self.targets)))
+        return np.asarray(self.weight_X[:, None] * (self.target_X[:, None] == np.arange(len(self.targets))), np.float64)
 
     def loss(self, w_ND: Array) -> Array:
         """Losses in bits/byte, shape N x T."""

@@ -19,7 +19,7 @@ import numpy as np
 from cuvee.base.errors import UsageError
 from cuvee.mixture.weights import Array
 from cuvee.predict.kernel import EPS, Kernel, Prior, Seen, Warp, most_likely, solved, warped
-from cuvee.predict.posterior import Fit, Posterior, jackknife
+from cuvee.predict.posterior import Fit, Posterior, jackknife, smooth
 from cuvee.predict.surface import Link, Surface
 from cuvee.predict.table import Table
 
@@ -70,7 +70,7 @@ class ProcessFit:
         """Derivatives, shape T x D."""
         z_D, slope_D = warped(w_D, self.warp)
         slope_TD = np.stack([surface.loss_slope(z_D) for surface in self.surfaces]) * slope_D
-        return np.asarray(slope_TD if self.law is None else slope_TD + self.law.gradient(w_D), np.float64)
+        return np.asarray(slope_TD if self.law is None else slope_TD + smooth(self.law).gradient(w_D), np.float64)
 
     def convex(self, a_T: Array) -> bool:
         """Never known to be."""
