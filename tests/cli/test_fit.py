@@ -66,7 +66,7 @@ def test_text_has_the_table_and_the_reasons(tables: tuple[Path, Path], capsys: p
     ("words", "code", "said"),
     [
         (("--target", "maths"), 2, "did you mean 'math'"),
-        (("--target", "math=0"), 2, "weight 0"),
+        (("--target", "code=0"), 2, "weight 0"),
         (("--id", "nowhere"), 2, "--id nowhere"),
         (("--max-epochs", "4"), 2, "without tokens"),
         (("--target-tokens", "many"), 2, "--target-tokens got 'many'"),

@@ -266,3 +266,18 @@ def test_values_that_are_not_finite_are_no_values() -> None:
     web = found.value_NM[:, list(found.metrics).index("web")]
     assert np.isnan(web[:3]).all()
     assert np.isfinite(web[3:]).all()
+
+
+def test_the_layout_of_olmix() -> None:
+    mixtures, metrics = runs(6)
+    extra = {"name": [f"swarm-{n:04}" for n in range(6)], "index": list(range(6))}
+    ratios = {"": list(range(6)), **mixtures, **extra}
+    scores = {"arc_challenge:rc::olmes": metrics["loss_web"], "mt_mbpp_v2fix:bash": metrics["loss_code"]}
+    # one run lacks metrics, so that the numbers of rows differ between the files
+    measured = {"": list(range(5)), "run": metrics["run"], "name": extra["name"], "index": list(range(5)), **scores}
+    found = read(ratios, {k: v if len(v) == 5 else v[1:] for k, v in measured.items()})
+    assert found.ids == tuple(mixtures["run"][1:])
+    assert tuple(found.domains) == tuple(sorted(DOMAINS))
+    assert tuple(found.metrics) == ("arc_challenge:rc::olmes", "mt_mbpp_v2fix:bash")
+    topics = {("run" if d == "run" else f"dclm:{d}"): cells for d, cells in mixtures.items()}
+    assert tuple(read(topics, metrics).domains) == tuple(sorted(DOMAINS))
