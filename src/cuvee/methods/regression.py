@@ -8,8 +8,9 @@ Letters: D domains, T targets.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -49,9 +50,11 @@ class Regression:
         rounds: Rounds of proposals. The first takes `first` of the runs, the others share the rest.
         first: Share of the runs in the first round when there are several.
         predictor: `auto`, `ridge-log`, `log-linear`, `corrected-law`, `average`, or an object with `fit(table)`.
+        aversion: Standard errors of the predicted gain that count against a mixture: the optimum of a prediction lies where the
+            prediction errs in its favour, and the more so the fewer runs are near. 0 takes the best prediction as it is.
 
     Raises:
-        UsageError: fewer than four runs a block, no rounds, `first` outside (0, 1), an unknown predictor.
+        UsageError: fewer than four runs a block, no rounds, `first` outside (0, 1), an unknown predictor, a negative aversion.
     """
 
     name: ClassVar[str] = "regression"
@@ -64,6 +67,7 @@ class Regression:
     rounds: int = 2
     first: float = 0.6
     predictor: str | Predictor = "auto"
+    aversion: float = 0.0
 
     def __post_init__(self) -> None:
         check_size(self.name, self.runs, self.blocks, 4)

@@ -277,6 +277,17 @@ def without_group(table: Table, group: int) -> Table:
     return table.rows(np.asarray(groups(table) != group))
 
 
+def smooth(fit: Fit) -> Smooth:
+    """`fit`, which must have derivatives.
+
+    Raises:
+        UsageError: it has none.
+    """
+    if not isinstance(fit, Smooth):
+        raise UsageError(f"{type(fit).__name__} has no derivatives", wanted="a smooth predictor")
+    return fit
+
+
 def jackknife(table: Table, fit: Callable[[Table, Fit | None], Fit]) -> Posterior:
     """The posterior of `fit(table, start)`: to all rows, and from there to all rows but each group's."""
     full = fit(table, None)
