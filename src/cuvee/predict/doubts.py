@@ -77,7 +77,9 @@ def pull_slope(surface: Surface, z_D: Array) -> Array:
     slope = float(surface.link.slope(surface.value(z_D[None]))[0])
     weights_ND = surface.solved.inverse_NN @ surface.kernel.slope(z_D, surface.z_ND)
     bend_D = surface.link.bend * surface.value_slope(z_D)
-    return np.asarray(np.sqrt(surface.kernel.noise) * slope * weights_ND + np.outer(pull(surface, z_D[None])[0], bend_D), np.float64)
+    return np.asarray(
+        np.sqrt(surface.kernel.noise) * slope * weights_ND + np.outer(pull(surface, z_D[None])[0], bend_D), np.float64
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from cuvee.methods.report import report
 from cuvee.mixture.feasible import FeasibleSet
 from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.choice import Choice, Simplified
-from cuvee.predict.combine import block_error, block_spearman, named
+from cuvee.predict.combine import DEFAULT, block_error, block_spearman, named
 from cuvee.predict.optimise import minimise as best_of
 from cuvee.predict.optimise import simplify
 from cuvee.predict.posterior import Posterior, Predictor
@@ -102,7 +102,7 @@ def fit(
     asked = ask(runs, wishes, notes)
     table = asked.table(runs, notes)
     others = None if holdout is None else read_holdout(*holdout, layout)
-    label = predictor if isinstance(predictor, str) else type(predictor).__name__
+    label = DEFAULT if predictor == "auto" else predictor if isinstance(predictor, str) else type(predictor).__name__
     posterior = (named(predictor) if isinstance(predictor, str) else predictor).fit(table)
     question = _question(asked, posterior)
     best_D, choice = _choose(asked, table, question, label)
@@ -186,7 +186,8 @@ def _candidates(question: Question, table: Table, w_D: Array, best_D: Array, rng
     runs = table.shares_ND[rng.integers(0, len(table.ids), CANDIDATES // 3)]
     steps_M1 = rng.uniform(0.05, 1.0, (len(runs), 1))
     drawn = [*near, *((1 - steps_M1) * best_D + steps_M1 * runs)]
-    return np.array([w_D, best_D, *(question.feasible.project(v_D) for v_D in drawn)])
+    inside = [v_D if question.feasible.contains(v_D, 1e-9) else question.feasible.project(v_D) for v_D in drawn]
+    return np.array([w_D, best_D, *inside])
 
 
 def _shares(asked: Asked, table: Table, choice: Choice, stakes: Stakes) -> tuple[Share, ...]:
@@ -249,7 +250,7 @@ def _say_scales(asked: Asked, table: Table, notes: list[str]) -> None:
     spread = {t.name: t.weight * float(np.std(table.loss_NT[:, i])) for t, i in zip(asked.objective, at, strict=True)}
     total = sum(spread.values())
     large = max(spread, key=lambda name: spread[name])
-    if len(spread) > 1 and spread[large] > max(0.5, 3 / len(spread)) * total:
+    if len(spread) > 1 and spread[large] > max(0.5, min(0.9, 2 / len(spread))) * total:
         notes.append(
             f"{large} makes {spread[large] / total:.0%} of the objective's spread over the runs, as targets count in their own "
             "units; weights (--target NAME=WEIGHT) can even that out"

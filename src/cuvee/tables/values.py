@@ -56,9 +56,10 @@ def as_share(value: object, what: str) -> float:
     text = value.strip() if isinstance(value, str) else value
     try:
         if isinstance(text, str) and text.endswith("%"):
-            return float(from_json(float, text[:-1])) / 100
-        return float(from_json(float, text))
-    except SchemaError as error:
+            return float(text[:-1]) / 100
+        # 30M and 1_000 are the codec's, .5 is Python's
+        return float(from_json(float, f"0{text}" if isinstance(text, str) and text.startswith(".") else text))
+    except (SchemaError, ValueError) as error:
         raise UsageError(f"{what}: got {value!r}", wanted="a number such as 0.2, 20% or 30M") from error
 
 
