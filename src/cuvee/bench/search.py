@@ -1,7 +1,8 @@
 """Methods of search side by side, on real texts with real proxies: the same domains, the same proxy tokens, verified twice.
 
-Every method searches the ten domains three times, with other seeds, for the mean of all domains. Its choice is verified on fresh blocks at the proxies' scale and at a larger one; natural's runs, and runs that two
-methods have in common, are made once. All runs are kept under one folder, so a second call goes on.
+Every method searches the ten domains three times, with other seeds, for the mean of all domains. Its choice is verified on
+fresh blocks at the proxies' scale and at a larger one; natural's runs, and runs that two methods have in common, are made
+once. All runs are kept under one folder, so a second call goes on.
 
 Letters: S seeds.
 """
