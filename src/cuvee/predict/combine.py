@@ -25,6 +25,10 @@ PREDICTORS: dict[str, str] = {
     "log-linear": "cuvee.predict.loglinear:LogLinear",
     "ridge-log": "cuvee.predict.ridge:RidgeLog",
     "corrected-law": "cuvee.predict.corrected:Corrected",
+    "bimix": "cuvee.predict.bimix:BiMix",
+    "autoscale": "cuvee.predict.autoscale:AutoScale",
+    "quadratic": "cuvee.predict.quadratic:Quadratic",
+    "lightgbm": "cuvee.predict.trees:Trees",
 }
 """Name -> where its class is; imported when asked for."""
 DEFAULT = "stack"

@@ -13,6 +13,7 @@ Letters: N runs, M other mixtures, D domains, T targets, C flat effects, P hyper
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -23,6 +24,7 @@ from cuvee.predict.kernel import EPS, Kernel, Prior, Seen, Warp, most_likely, so
 from cuvee.predict.posterior import Fit, Posterior, jackknife, smooth
 from cuvee.predict.surface import Link, Surface
 from cuvee.predict.table import Table
+from cuvee.predict.together import Together
 
 MOST_LEARNED_FROM = 256
 """Hyperparameters are learned from at most so many runs, spread evenly over the table; the posterior uses all."""
@@ -36,6 +38,8 @@ LENGTH = 1.0
 """Standard deviation of a length's logarithm around the usual distance between runs."""
 TIED = 0.7
 """The same around the mean over targets, in units of the first."""
+AT_ONCE = 8
+"""Losses of up to so many mixtures are predicted for all targets at once; more take too much memory."""
 START_NOISE = -2.5
 """Logarithm of the noise where the search starts."""
 
@@ -64,14 +68,21 @@ class ProcessFit:
     def loss(self, w_ND: Array) -> Array:
         """Losses in bits/byte, shape N x T."""
         z_ND, _ = warped(w_ND, self.warp)
-        loss_NT = np.stack([surface.loss(z_ND) for surface in self.surfaces], axis=1)
+        if len(z_ND) <= AT_ONCE:
+            loss_NT = self._together.loss(z_ND)
+        else:
+            loss_NT = np.stack([surface.loss(z_ND) for surface in self.surfaces], axis=1)
         return loss_NT if self.law is None else np.asarray(loss_NT + self.law.loss(w_ND), np.float64)
 
     def gradient(self, w_D: Array) -> Array:
         """Derivatives, shape T x D."""
         z_D, slope_D = warped(w_D, self.warp)
-        slope_TD = np.stack([surface.loss_slope(z_D) for surface in self.surfaces]) * slope_D
+        slope_TD = self._together.slope(z_D) * slope_D
         return np.asarray(slope_TD if self.law is None else slope_TD + smooth(self.law).gradient(w_D), np.float64)
+
+    @cached_property
+    def _together(self) -> Together:
+        return Together.of(self.surfaces)
 
     def convex(self, a_T: Array) -> bool:
         """Never known to be."""

@@ -21,6 +21,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from cuvee.mixture.weights import Array
+from cuvee.predict.corrected import Corrected
 from cuvee.predict.doubts import Rivals, Unsaid, Unseen
 from cuvee.predict.posterior import Doubt, Fit, Member, Posterior, replicate, smooth, unseen
 from cuvee.predict.power import PowerLaw
@@ -120,7 +121,7 @@ def _simplex(gram_KK: Array, pull_K: Array) -> Array:
 
 
 def _members() -> tuple[Member, ...]:
-    return (PowerLaw(), Process(), Process(mean=PowerLaw()))
+    return (PowerLaw(), Process(), Corrected())
 
 
 @dataclass(frozen=True)
