@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
@@ -92,6 +94,42 @@ def test_constant_losses_and_single_rows(name: str) -> None:
     for runs in (1, 2, 9):
         posterior = named(name).fit(make(lambda w_ND: np.ones((len(w_ND), 3)), runs=runs))
         assert np.isfinite(posterior.mean(np.eye(5))).all()
+
+
+NEW = ["power", "bimix", "autoscale", "quadratic"]
+
+
+@pytest.mark.parametrize("name", NEW)
+@pytest.mark.parametrize(("runs", "domains"), [(5, 2), (5, 30), (24, 100)])
+def test_few_runs_of_any_number_of_domains(name: str, runs: int, domains: int) -> None:
+    """One-hot rows, duplicates, a domain that is never used, and a target that never varies."""
+    drawn_ND = np.random.default_rng(4).dirichlet(np.ones(domains), runs)
+    drawn_ND[:2] = np.eye(domains)[:1]
+    drawn_ND[2] = np.eye(domains)[1]
+    if domains > 2:
+        drawn_ND[:, -1] = 0.0
+        drawn_ND /= drawn_ND.sum(1, keepdims=True)
+
+    def losses(w_ND: Array) -> Array:
+        return np.stack([-5.0 * w_ND[:, 0] - 40.0, np.full(len(w_ND), 2.0)], axis=1)
+
+    table = make(losses, runs=runs, domains=domains, blocks=2, noise=0.01)
+    table = replace(table, shares_ND=drawn_ND, loss_NT=losses(drawn_ND))
+    posterior = named(name).fit(table)
+    assert np.isfinite(posterior.mean(np.eye(domains))).all()
+    assert np.isfinite(posterior.full.gradient(np.eye(domains)[0])).all()
+    np.testing.assert_allclose(posterior.mean(np.eye(domains))[:, 1], 2.0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_units_and_repeats_do_not_matter(name: str) -> None:
+    table = make(law, noise=0.02)
+    w_ND = np.random.default_rng(1).dirichlet(np.ones(5), 10)
+    once = named(name).fit(table).mean(w_ND)
+    np.testing.assert_array_equal(named(name).fit(table).mean(w_ND), once)
+    for unit in (1e-3, 1e3):
+        moved = replace(table, loss_NT=unit * table.loss_NT - 7.0 * unit)
+        np.testing.assert_allclose(named(name).fit(moved).mean(w_ND) / unit + 7.0, once, atol=1e-3)
 
 
 def test_convexity() -> None:
