@@ -23,7 +23,7 @@ from cuvee.predict.posterior import Predictor
 from cuvee.predict.regret import Batch, Stakes, batch
 from cuvee.predict.table import Table
 
-EACH = 40
+EACH = 30
 """Mixtures drawn around the best, and as many around the prior."""
 
 
@@ -100,8 +100,8 @@ def _candidates(
     feasible = question.feasible
     drawn_ND = [dirichlet(centre_D, feasible, EACH, rng) for centre_D in (best_D + 1e-3, problem.around)]
     corners_ND = np.vstack([*replicate_optima(question, best_D), *drawn_ND, *(m.shares for m in tasted)])
-    steps_N1 = rng.uniform(0.02, 0.6, (2 * len(corners_ND), 1))
-    towards_ND = (1 - steps_N1) * best_D + steps_N1 * np.tile(corners_ND, (2, 1))
+    steps_N1 = rng.uniform(0.02, 0.6, (len(corners_ND), 1))
+    towards_ND = (1 - steps_N1) * best_D + steps_N1 * corners_ND
     halves_N1 = rng.uniform(size=(len(corners_ND), 1))
     between_ND = halves_N1 * corners_ND + (1 - halves_N1) * rng.permutation(corners_ND)
     every_ND = np.vstack([best_D, corners_ND, towards_ND, between_ND])

@@ -11,6 +11,7 @@ Letters: M candidates, D domains, T targets, S draws, C candidates that may be c
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,8 @@ from cuvee.predict.posterior import LEVEL, Posterior
 Integers = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 DRAWS = 256
+SCREEN, FINALISTS = 4, 32
+"""Runs are judged by every fourth draw, and the best of them by all."""
 MOST_CHOICES = 64
 """Candidates that a final choice is imagined among: those with the least mean minus a standard deviation."""
 
@@ -137,11 +140,17 @@ def batch(stakes: Stakes, noise: float, limit_M: Integers, count: int, rng: np.r
         step_MM = covariance_MM / sd_M[:, None]
         noise_S1 = noise * rng.normal(size=(len(parted_SM), 1))
         surprise_SM = (stakes.value_SM - believed_SM + noise_S1) / sd_M
-        believed_SC = believed_SM[:, choices_C]
-        pairs = zip(surprise_SM.T, step_MM[:, choices_C], strict=True)
-        after_M = np.array([(believed_SC + result_S[:, None] * step_C).min(1).mean() for result_S, step_C in pairs])
-        gain_M = np.maximum(believed_SC.min(1).mean() - after_M, 1e-12) * stakes.sure_M
-        pick = int(np.argmax(np.where(left_M > 0, gain_M, -1.0)))
+        believed_SC, step_MC = believed_SM[:, choices_C], step_MM[:, choices_C]
+
+        def gain(candidates: Iterable[int], every: int) -> dict[int, float]:
+            now_SC = believed_SC[::every]
+            before = now_SC.min(1).mean()
+            after = {i: (now_SC + surprise_SM[::every, i, None] * step_MC[i]).min(1).mean() for i in candidates}
+            return {i: max(float(before - least), 1e-12) * stakes.sure_M[i] for i, least in after.items()}
+
+        rough = gain(np.flatnonzero(left_M > 0).tolist(), SCREEN)
+        fine = gain(sorted(rough, key=lambda i: -rough[i])[:FINALISTS], 1)
+        pick = max(fine, key=lambda i: fine[i])
         believed_SM = believed_SM + surprise_SM[:, pick, None] * step_MM[pick]
         covariance_MM = covariance_MM - np.outer(step_MM[pick], step_MM[pick])
         left_M[pick] -= 1
