@@ -96,7 +96,7 @@ def test_no_tolerance_is_what_a_verification_would_detect() -> None:
     w = world("law", 3, domains=4)
     choice = play(w, replace(QUICK, tolerance=None)).choice
     noise, tolerance = choice.diagnostics["paired_noise"], choice.diagnostics["tolerance"]
-    assert tolerance == pytest.approx(noise * 3.413 / 2, rel=0.01), "t with 3 degrees of freedom, 5 %, 80 % power"
+    assert tolerance == pytest.approx(noise * 1.6497, rel=0.001), "t with 3 degrees of freedom, 5 %, 80 % power"
     assert play(quiet(w), replace(QUICK, tolerance=None)).choice.diagnostics["tolerance"] == 0.002
     alone = play(w, replace(QUICK, tolerance=None, blocks=1, runs=40, batch=16))
     assert len(alone.trials) == 40, "one block knows of no noise"
