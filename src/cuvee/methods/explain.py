@@ -51,10 +51,12 @@ def bounds(problem: Problem, feasible: FeasibleSet, w_D: Array) -> tuple[str, ..
     floors = [f"{d} ({percent(w)})" for d, w, floor, _ in triples if floor > 0 and w < floor + _near(floor)]
     lines = [f"At their caps: {listed(caps)}."] if caps else []
     lines += [f"At their floors: {listed(floors)}."] if floors else []
-    for group, index in zip(feasible.groups, feasible.group_indexes, strict=True):
-        total = float(w_D[index].sum())
-        if total > group.max_share - NEAR_BOUND or (group.min_share > 0 and total < group.min_share + NEAR_BOUND):
-            lines.append(f"The bound of the group {group.name} binds ({percent(total)}).")
+    names = [f"the group {g.name}" for g in feasible.groups] + [f"the row {r.name}" for r in feasible.rows]
+    for name, row_D, least, most in zip(names, *feasible.sums, strict=True):
+        total = float(row_D @ w_D)
+        # no sum of shares is below 0
+        if total > most - NEAR_BOUND or (total < least + NEAR_BOUND and (least > 0 or row_D.min() < 0)):
+            lines.append(f"The bound of {name} binds ({percent(total) if row_D.min() >= 0 else f'{total:.4g}'}).")
     return tuple(lines)
 
 

@@ -19,9 +19,9 @@ from cuvee.plan.choice import Check, Choice, Estimate, Range, Simplified
 from cuvee.plan.problem import Guard, Problem
 from cuvee.predict.combine import predict_blocks
 from cuvee.predict.detect import paired_noise
-from cuvee.predict.optimise import GuardRule, Question, near_optimal
-from cuvee.predict.posterior import LEVEL, Smooth
-from cuvee.predict.solver import ROOM
+from cuvee.predict.optimise import near_optimal
+from cuvee.predict.posterior import LEVEL
+from cuvee.predict.question import ROOM, GuardRule, Question
 from cuvee.predict.table import Table
 
 TOLERANCE = 0.002
@@ -64,7 +64,7 @@ def report(
         "left_out": float(table.left_out),
         "blocks": float(len(table.blocks)),
         f"predictor_{predictor}": 1.0,
-        "convex": float(isinstance(fit := question.posterior.full, Smooth) and fit.convex(question.a_T)),
+        "convex": float(question.convex),
     }
     schedule = Schedule.constant(mixture)
     evidence = tuple(sorted(table.ids))
