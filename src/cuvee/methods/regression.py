@@ -116,7 +116,7 @@ class Regression:
         optimum = minimise(question, _starts(problem, table))
         simple_D = simplify(question, optimum.w_D, tiny=TINY, step=STEP, cost=SIMPLER)
         simplified = _simplified(problem, question, optimum.w_D, simple_D)
-        return report(self.name, problem, table, label, question, optimum.guarded, simple_D, simplified)
+        return report(self.name, problem, table, label, question, optimum.guarded, simple_D, simplified, optimum.how)
 
     def predict(
         self, problem: Problem, trials: Sequence[Trial], mixtures: Sequence[Mixture]

@@ -71,4 +71,3 @@ def _slsqp(task: Task, start_D: Array, radius: float) -> tuple[Array, bool]:
     if not np.all(np.isfinite(end_D)):
         return start_D, False
     return feasible.project(end_D), bool(result.success)
-
