@@ -16,11 +16,12 @@ from scipy.stats import spearmanr
 from cuvee.methods import explain
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Array, Mixture
-from cuvee.plan.choice import Check, Choice, Estimate, Range, Simplified
+from cuvee.plan.choice import Check, Choice, Estimate, Range, Simplified, Unconstrained
 from cuvee.plan.problem import Guard
 from cuvee.predict.combine import predict_blocks
 from cuvee.predict.detect import paired_noise
-from cuvee.predict.optimise import near_optimal
+from cuvee.predict.diagnose import diagnose, unconstrained
+from cuvee.predict.optimise import How, near_optimal
 from cuvee.predict.posterior import LEVEL
 from cuvee.predict.question import ROOM, GuardRule, Question
 from cuvee.predict.table import Table
@@ -61,6 +62,7 @@ def report(
     guarded: bool,
     w_D: Array,
     simplified: Simplified | None,
+    how: How = "starts",
     tolerance: float = TOLERANCE,
 ) -> Choice:
     """The choice of `w_D` as `predictor`'s fit to `table` sees it.
@@ -68,12 +70,14 @@ def report(
     Args:
         guarded: Whether a mixture was found that keeps the guards.
         simplified: What was done to the optimum to get `w_D`.
+        how: The optimum was found.
         tolerance: What a near-optimal range may cost of the objective.
     """
     mixture = Mixture.from_array(problem.domains, w_D)
     predicted = estimates(problem, question, w_D)
     # where no mixture keeps the guards there is no set of good ones to give the extent of
     ranges = _ranges(problem, question, w_D, tolerance) if guarded else ()
+    free = _unconstrained(problem, question, w_D)
     checks, figures = _checks(question, table), _figures(question, table)
     why = (
         explain.evidence(predictor, len(table.ids), len(table.blocks), table.left_out, figures, problem.unit),
@@ -81,6 +85,9 @@ def report(
         *_guards(problem, question, predicted, w_D, guarded),
         *_simpler(simplified, problem.unit),
         explain.certainty(predicted[0], problem.unit),
+        *explain.found(how),
+        *explain.degenerate(diagnose(question, w_D, table), mixture),
+        *(explain.unconstrained(free, predicted[0], problem.unit) if free else ()),
         *explain.few_blocks(len(table.blocks)),
         *((explain.flatness(ranges, problem.unit),) if ranges else ()),
     )
@@ -94,7 +101,9 @@ def report(
     }
     schedule = Schedule.constant(mixture)
     evidence = tuple(sorted(table.ids))
-    return Choice(method, schedule, predicted, ranges, why, evidence, checks, diagnostics, simplified)
+    return Choice(
+        method, schedule, predicted, ranges, why, evidence, checks, diagnostics, simplified, unconstrained=free
+    )
 
 
 def estimates(problem: Asked, question: Question, w_D: Array) -> tuple[Estimate, ...]:
@@ -118,11 +127,23 @@ def _guard(guard: Guard, question: Question, rule: GuardRule, w_D: Array) -> Est
     return Estimate(f"guard:{guard.name}", mean, low, high, question.sureness(rule, w_D))
 
 
+def _unconstrained(problem: Asked, question: Question, w_D: Array) -> Unconstrained | None:
+    free = unconstrained(question, w_D)
+    if free is None:
+        return None
+    mixture = Mixture.from_array(problem.domains, free.w_D)
+    d = question.posterior.difference(free.w_D, question.base_D, question.a_T)
+    passes_D = problem.epochs(mixture)
+    epochs = {} if passes_D is None else dict(zip(problem.domains, passes_D.tolist(), strict=True))
+    return Unconstrained(mixture, Estimate("objective", d.mean, d.low, d.high, d.p_below), epochs)
+
+
 def _ranges(problem: Asked, question: Question, w_D: Array, tolerance: float) -> tuple[Range, ...]:
     low_D, high_D = near_optimal(question, w_D, tolerance)
     return tuple(
         Range(domain, float(low), float(high), tolerance)
         for domain, low, high in zip(problem.domains, low_D, high_D, strict=True)
+        if not math.isnan(low)
     )
 
 

@@ -48,11 +48,11 @@ class CorrectedFit:
         away_ND = self.roots_ND - root_D
         kernel_N = _kernel(np.sum(away_ND**2, axis=1), self.length)
         slope_TD = (kernel_N[:, None] * self.weights_NT / self.length**2).T @ away_ND
-        return np.asarray(self.law.gradient(w_D) + slope_TD * 0.5 / root_D, np.float64)
+        return np.asarray(smooth(self.law).gradient(w_D) + slope_TD * 0.5 / root_D, np.float64)
 
     def convex(self, a_T: Array) -> bool:
         """Only where nothing was corrected."""
-        return self.law.convex(a_T) and not self.weights_NT.any()
+        return smooth(self.law).convex(a_T) and not self.weights_NT.any()
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,8 @@ class Unsaid:
         """See `Belief`."""
         z_ND, _ = warped(w_ND, self.process.warp)
         pulls = [pull(surface, z_ND) for surface in self.process.surfaces]
-        return self.process.covariance(w_ND) - np.array([pull_NN @ pull_NN.T for pull_NN in pulls])
+        moved_TNN = np.array([pull_NN @ pull_NN.T for pull_NN in pulls])
+        return np.asarray(self.process.covariance(w_ND) - moved_TNN, np.float64)
 
     def spread(self, w_D: Array, base_D: Array) -> Array:
         """See `Belief`."""
@@ -119,7 +120,7 @@ def _root(covariance_NN: Array) -> Array:
     """A root; by eigenvalues where mixtures lie so close together that rounding makes some of them negative."""
     jitter = JITTER * max(float(np.trace(covariance_NN)) / len(covariance_NN), 1e-12)
     try:
-        return np.linalg.cholesky(covariance_NN + jitter * np.eye(len(covariance_NN)))
+        return np.asarray(np.linalg.cholesky(covariance_NN + jitter * np.eye(len(covariance_NN))), np.float64)
     except np.linalg.LinAlgError:
         value_N, vector_NN = np.linalg.eigh(covariance_NN)
         return np.asarray(vector_NN * np.sqrt(np.maximum(value_N, 0.0)), np.float64)

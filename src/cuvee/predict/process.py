@@ -68,10 +68,8 @@ class ProcessFit:
     def loss(self, w_ND: Array) -> Array:
         """Losses in bits/byte, shape N x T."""
         z_ND, _ = warped(w_ND, self.warp)
-        if len(z_ND) <= AT_ONCE:
-            loss_NT = self._together.loss(z_ND)
-        else:
-            loss_NT = np.stack([surface.loss(z_ND) for surface in self.surfaces], axis=1)
+        few = len(z_ND) <= AT_ONCE
+        loss_NT = self._together.loss(z_ND) if few else np.stack([s.loss(z_ND) for s in self.surfaces], axis=1)
         return loss_NT if self.law is None else np.asarray(loss_NT + self.law.loss(w_ND), np.float64)
 
     def gradient(self, w_D: Array) -> Array:

@@ -167,7 +167,7 @@ def _choose(asked: Asked, table: Table, question: Question, label: str) -> tuple
         triples = zip(asked.domains, optimum.w_D.tolist(), w_D.tolist(), strict=True)
         dropped = {domain: share for domain, share, left in triples if left == 0 and share > SAME}
         simplified = Simplified(dropped, STEP, max(question.value(w_D) - question.value(optimum.w_D), 0.0))
-    choice = report("fit", asked, table, label, question, optimum.guarded, w_D, simplified, tolerance)
+    choice = report("fit", asked, table, label, question, optimum.guarded, w_D, simplified, optimum.how, tolerance)
     return optimum.w_D, replace(choice, unit=asked.unit)
 
 
