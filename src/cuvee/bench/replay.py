@@ -11,17 +11,30 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, fields
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
+from scipy.special import stdtrit
 from scipy.stats import spearmanr
 
+from cuvee.base.progress import Progress, Silent
 from cuvee.base.rng import generator
+from cuvee.mixture.designs import d_optimal
+from cuvee.mixture.feasible import FeasibleSet
 from cuvee.mixture.weights import Array
-from cuvee.predict.combine import named
-from cuvee.predict.posterior import Posterior
+from cuvee.predict.combine import DEFAULT, named
+from cuvee.predict.posterior import Member, Posterior
+from cuvee.predict.question import Question
+from cuvee.predict.regret import Stakes, batch
 from cuvee.predict.table import Table
+from cuvee.tables.columns import Layout
+from cuvee.tables.levels import interval, level_draws, noise
+from cuvee.tables.reading import Runs, read_runs
 
 SIZES = (16, 32, 64, 128, 256, 512)
 TEST = 256
@@ -240,7 +253,8 @@ def replayed(everything: Table, number: int) -> tuple[list[Scored], list[Searche
 
 def published(folder: Path, part: str) -> Table:
     """RegMix's table `train` or `test`, joined by run."""
-    runs = read_runs(*(folder / name.format(part) for name in FILES), Layout())
+    mixtures, losses = (folder / name.format(part) for name in FILES)
+    runs = read_runs(mixtures, losses, Layout())
     return _as_table(runs)
 
 
