@@ -56,22 +56,27 @@ def infer(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="hparams, infer, truth or worlds.")],
+    name: Annotated[str, typer.Argument(help="hparams, infer, replay, search, truth or worlds.")],
     corpus: Annotated[Path | None, typer.Option(help="The corpus that `hparams` trains on.")] = None,
     samples: Annotated[
         Path | None, typer.Option(help="Categories for `infer`; else text found on this machine.")
     ] = None,
     corpora: Annotated[
-        Path | None, typer.Option(help="The folder of the ten domains that `truth` is about, as JSONL.gz.")
+        Path | None,
+        typer.Option(help="The folder of the ten domains that `truth` and `search` are about, as JSONL.gz."),
     ] = None,
-    work: Annotated[Path, typer.Option(help="Where `truth` keeps corpora and studies; again = resume.")] = Path(
-        "truth"
+    work: Annotated[
+        Path, typer.Option(help="Where `truth` and `search` keep corpora and studies; again = resume.")
+    ] = Path("truth"),
+    workers: Annotated[int, typer.Option(help="Worker processes of `replay`, `search` and `truth`.", min=1)] = 2,
+    published: Annotated[Path, typer.Option(help="RegMix's tables at 1M, for `replay`: train and test.")] = Path(
+        "../shared/published/regmix"
     ),
-    workers: Annotated[int, typer.Option(help="Worker processes of `truth`.", min=1)] = 2,
     as_json: Json = False,
 ) -> None:
-    """The project's own benchmarks: `hparams` (learning-rate rule), `infer` (tokenizers of known mixtures), `truth`
-    (predicted gains against verified ones), `worlds` (methods against best-of-n random, coverage of intervals)."""
+    """The project's own benchmarks: `hparams` (learning-rate rule), `infer` (tokenizers of known mixtures), `replay`
+    (predictors and searches on RegMix's published runs), `search` (methods on real trainings), `truth` (predicted gains against
+    verified ones), `worlds` (methods against best-of-n random, coverage of intervals)."""
     from cuvee.cli.render import table
     from cuvee.shards.corpus import Corpus
 
@@ -95,6 +100,17 @@ def bench(
         from cuvee.cli.audit import bench_infer
 
         tables = bench_infer(samples)
+    elif name == "replay":
+        from cuvee.bench import replay
+
+        with Bar("replay", replay.RESPLITS) as bar:
+            tables = replay.run(published, workers, bar)
+    elif name == "search":
+        from cuvee.bench import search
+
+        if corpora is None:
+            raise UsageError("`bench search` needs texts and got none", fix="cuvee bench search --corpora DIR")
+        tables = search.run(corpora, work, workers)
     elif name == "truth":
         from cuvee.bench import truth
 
@@ -106,5 +122,5 @@ def bench(
         show("\n\n".join(table(rows) for rows in [*tables.values(), [shares]]), found, as_json)
         return
     else:
-        raise UsageError(f"no benchmark {name!r}", wanted="hparams, infer, truth or worlds")
+        raise UsageError(f"no benchmark {name!r}", wanted="hparams, infer, replay, search, truth or worlds")
     show("\n\n".join(table(rows) for rows in tables.values()), tables, as_json)
