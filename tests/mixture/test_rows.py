@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import brentq, linprog, minimize
+from scipy.optimize import Bounds, LinearConstraint, linprog, minimize
 
 from cuvee.base.errors import InfeasibleError, UsageError
 from cuvee.mixture.feasible import FeasibleSet, Group
@@ -66,7 +66,7 @@ def test_projection_is_inside_and_no_direction_is_nearer(
     # the set lies behind the plane through w normal to v - w; loosened by rounding, for sets of a single point
     found = linprog(w_D - v_D, a, b + 1e-9, np.ones((1, len(low))), [1], bounds=list(zip(low, high, strict=True)))
     assert found.status == 0
-    assert float((w_D - v_D) @ w_D) <= found.fun + 1e-6
+    assert float((w_D - v_D) @ w_D) <= float(found.fun or 0.0) + 1e-6
 
 
 @given(row_sets(inside=False))
@@ -76,10 +76,11 @@ def test_sets_are_refused_exactly_when_they_are_empty(
 ) -> None:
     low, high, rows = case
     a, b = inequalities(len(low), rows)
-    slack = linprog(
+    found = linprog(
         [*np.zeros(len(low)), 1.0], np.column_stack([a, -np.ones(len(b))]), b,
         np.array([[*np.ones(len(low)), 0.0]]), [1], bounds=[*zip(low, high, strict=True), (0, None)],
-    ).fun  # fmt: skip
+    )  # fmt: skip
+    slack = float(found.fun or 0.0)
     if slack < 1e-12:
         FeasibleSet(names(len(low)), low, high, (), rows)
     elif slack > 1e-8:
@@ -94,14 +95,15 @@ def test_projection_with_rows_groups_and_caps_is_that_of_a_general_solver() -> N
     )  # fmt: skip
     rng = np.random.default_rng(0)
     normal_MD, bound_M = feasible.halfspaces
+    linear = [LinearConstraint(np.ones((1, 4)), 1.0, 1.0), LinearConstraint(normal_MD, bound_M, np.inf)]
     for v_D in rng.normal(0.25, 0.5, (20, 4)):
+
+        def away(w_D: Array, v_D: Array = v_D) -> float:
+            return float(np.sum((w_D - v_D) ** 2))
+
         found = minimize(
-            lambda w_D, v_D=v_D: float(np.sum((w_D - v_D) ** 2)), np.full(4, 0.25), method="SLSQP",
-            bounds=list(zip(feasible.low_D, feasible.high_D, strict=True)), options={"ftol": 1e-14, "maxiter": 500},
-            constraints=[
-                {"type": "eq", "fun": lambda w_D: w_D.sum() - 1},
-                {"type": "ineq", "fun": lambda w_D: normal_MD @ w_D - bound_M},
-            ],
+            away, np.full(4, 0.25), method="SLSQP", bounds=Bounds(feasible.low_D, feasible.high_D), constraints=linear,
+            options={"ftol": 1e-14, "maxiter": 500},
         )  # fmt: skip
         np.testing.assert_allclose(feasible.project(v_D), found.x, atol=1e-5)
 
@@ -163,7 +165,11 @@ def test_every_bound_of_a_clash_is_needed_and_mends_it_by_what_is_said(
 
 def level_of(low_D: Array, high_D: Array) -> float:
     """Where clip(-level, low, high) sums to 1."""
-    return float(brentq(lambda x: np.clip(-x, low_D, high_D).sum() - 1, -2, 1, xtol=1e-15))
+    left, right = -2.0, 1.0
+    for _ in range(60):
+        middle = 0.5 * (left + right)
+        left, right = (middle, right) if np.clip(-middle, low_D, high_D).sum() > 1 else (left, middle)
+    return left
 
 
 @pytest.mark.parametrize(

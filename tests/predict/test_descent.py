@@ -44,10 +44,10 @@ def test_no_mixture_is_better_than_the_end_by_more_than_rounding(size: int) -> N
 
 
 def test_guards_and_ranges_are_those_of_slsqp(monkeypatch: pytest.MonkeyPatch) -> None:
-    loose = minimise(question(30), [np.full(30, 1 / 30)])
+    loose = minimise(question(10), [np.full(10, 0.1)])
     last = np.eye(5)[4]
-    rise = question(30).posterior.value(loose.w_D, question(30).base_D, last)
-    asked = question(30, (GuardRule("last", last, rise - 0.02, 0.9),))
+    rise = question(10).posterior.value(loose.w_D, question(10).base_D, last)
+    asked = question(10, (GuardRule("last", last, rise - 0.02, 0.9),))
     found, ranges = [], []
     for many in (1000, 0):
         monkeypatch.setattr(solver, "MANY", many)
