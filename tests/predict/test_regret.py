@@ -93,7 +93,11 @@ def test_the_regret_foreseen_is_what_comes() -> None:
     found = batch(gaussian_stakes(mean_M, covariance_MM), 0.02, np.full(8, 3), 4, rng)
     for count in (0, 1, 2, 4):
         exact = exact_regret(mean_M, covariance_MM, found.picks[:count], 0.02) if count else None
-        exact = exact if exact is not None else gaussian_stakes(mean_M, covariance_MM, 40_000, 9).regret(int(mean_M.argmin()))
+        exact = (
+            exact
+            if exact is not None
+            else gaussian_stakes(mean_M, covariance_MM, 40_000, 9).regret(int(mean_M.argmin()))
+        )
         assert found.regret[count] == pytest.approx(exact, rel=0.1, abs=0.0005)
     assert list(found.regret) == sorted(found.regret, reverse=True)
 
@@ -136,7 +140,9 @@ def test_shares_of_the_best_are_narrow_where_losses_are_known_and_wide_where_not
     widths = []
     for runs, noise in ((60, 1e-4), (8, 0.3)):
         posterior = Gaussian(noise=noise).fit(make(bowls, runs=runs, domains=3, noise=noise))
-        low_D, high_D = Stakes.of(Question(posterior, ANYTHING, w_MD[0], A_T), w_MD, np.random.default_rng(1)).best_shares()
+        low_D, high_D = Stakes.of(
+            Question(posterior, ANYTHING, w_MD[0], A_T), w_MD, np.random.default_rng(1)
+        ).best_shares()
         assert np.all(low_D <= high_D)
         widths.append(float(np.max(high_D - low_D)))
     assert widths[0] < 0.25 < widths[1]

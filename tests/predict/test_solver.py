@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 
 from cuvee.mixture.feasible import FeasibleSet, Group
-from cuvee.predict.solver import Constraint, Task, solve
+from cuvee.predict.solver import solve
+from cuvee.predict.task import Constraint, Task
 
 FREE = FeasibleSet(("a", "b", "c"), (0, 0, 0), (1, 1, 1))
 

@@ -13,6 +13,7 @@ from cuvee.mixture.weights import Mixture
 from cuvee.plan.choice import Choice, Estimate
 from cuvee.plan.problem import Limit, Problem, Proxy, Target
 from cuvee.plan.trial import Cost, Curve, Trial
+from cuvee.predict.detect import detectable
 from cuvee.study import judge
 from tests.study.fakes import GUARD
 
@@ -75,7 +76,7 @@ def test_p_better_is_calibrated() -> None:
 
 @pytest.mark.parametrize("blocks", [2, 4, 10])
 def test_the_detectable_gain_is_found_four_times_in_five(blocks: int) -> None:
-    gain = judge.detectable(0.04, blocks)
+    gain = detectable(0.04, blocks)
     rng = np.random.default_rng(blocks)
     d_NB = rng.normal(-gain, 0.04, (20_000, blocks))
     t_N = d_NB.mean(1) / (d_NB.std(1, ddof=1) / math.sqrt(blocks))
@@ -86,10 +87,10 @@ def test_the_detectable_gain_is_found_four_times_in_five(blocks: int) -> None:
 
 
 def test_what_cannot_be_detected() -> None:
-    assert judge.detectable(0.04, 1) == math.inf
-    assert math.isnan(judge.detectable(math.nan, 4))
-    assert judge.detectable(0.0, 4) == 0
-    assert judge.detectable(0.04, 5) < judge.detectable(0.04, 4)
+    assert detectable(0.04, 1) == math.inf
+    assert math.isnan(detectable(math.nan, 4))
+    assert detectable(0.0, 4) == 0
+    assert detectable(0.04, 5) < detectable(0.04, 4)
 
 
 def test_the_value_is_the_weighted_mean_of_the_targets() -> None:

@@ -12,8 +12,9 @@ from cuvee.base.codec import to_json
 from cuvee.base.errors import UsageError
 from cuvee.methods.random import Random
 from cuvee.methods.regression import Regression
+from cuvee.predict.detect import detectable
 from cuvee.shards.corpus import Corpus
-from cuvee.study import judge, power
+from cuvee.study import power
 from cuvee.study.pilot import Noise
 from cuvee.study.power import Gain, detect
 from cuvee.study.study import Study
@@ -70,12 +71,12 @@ def test_the_blocks_needed_find_the_gain_and_one_less_does_not(ratio: float) -> 
     error = 3.5 * math.sqrt(0.8 * 0.2 / 20_000)
     assert share_found(1.0, ratio, blocks) > 0.8 - error
     assert share_found(1.0, ratio, blocks - 1) < 0.8 + error
-    at = judge.detectable(1.0, blocks)
+    at = detectable(1.0, blocks)
     assert share_found(1.0, at, blocks) == pytest.approx(0.8, abs=error)
 
 
 def test_what_many_blocks_detect_is_known_and_falls() -> None:
-    found = [judge.detectable(1.0, blocks) for blocks in range(2, power.MOST_BLOCKS + 1)]
+    found = [detectable(1.0, blocks) for blocks in range(2, power.MOST_BLOCKS + 1)]
     assert found == sorted(found, reverse=True)
     # for many blocks the normal quantiles: 1.645 + 0.842
     assert found[-1] * math.sqrt(power.MOST_BLOCKS) == pytest.approx(2.4865, abs=0.01)
@@ -110,11 +111,11 @@ def test_a_layout_finds_the_gain_and_is_priced(folder: Path, corpus: Corpus) -> 
     gain = Gain(100 * noise.sd / noise.natural, "%")
     found = detect(study, gain, cost, 3)
     assert found.bits == pytest.approx(noise.sd)
-    assert found.as_written.finds == judge.detectable(noise.sd, 3)
+    assert found.as_written.finds == detectable(noise.sd, 3)
     assert found.needed is not None
     assert found.cautious is not None
-    assert judge.detectable(noise.sd, found.needed.verify_blocks) <= noise.sd
-    assert judge.detectable(noise.sd, found.needed.verify_blocks - 1) > noise.sd
+    assert detectable(noise.sd, found.needed.verify_blocks) <= noise.sd
+    assert detectable(noise.sd, found.needed.verify_blocks - 1) > noise.sd
     assert found.cautious.verify_blocks > found.needed.verify_blocks
     assert found.needed.search_blocks >= 4
     assert found.needed.half_width is not None

@@ -11,8 +11,8 @@ from cuvee.base.progress import Bar
 from cuvee.cli.studyfile import Question
 from cuvee.plan.choice import Choice, Verification
 from cuvee.plan.problem import Proxy
-from cuvee.report.write import write_report
 from cuvee.predict.detect import detectable
+from cuvee.report.write import write_report
 from cuvee.study.checks import power
 from cuvee.study.cost import CostEstimate, total
 from cuvee.study.editing import Accept

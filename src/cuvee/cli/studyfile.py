@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from cuvee.interop.targets import TargetFile, load_target
 from cuvee.methods.contract import Method
 from cuvee.methods.registry import load as load_method
 from cuvee.mixture.feasible import Group
+from cuvee.mixture.rows import Row
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.plan.problem import Guard, Limit, Problem, Proxy, Target
@@ -45,6 +47,15 @@ class GroupEntry:
     domains: tuple[str, ...]
     min_share: float = 0.0
     max_share: float = 1.0
+
+
+@dataclass(frozen=True)
+class RowEntry:
+    """Bounds of a sum of coefficient x share; rows may overlap each other and groups."""
+
+    coefficients: Mapping[str, float]
+    low: float = -math.inf
+    high: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -127,6 +138,7 @@ class StudyFile:
         max_epochs: The largest number of passes over any domain at R; leave out for none.
         limits: Bounds of single domains, by name.
         groups: Bounds of sums over domains, by a name of yours.
+        rows: Linear bounds on the shares, by a name of yours.
         guards: What must not get worse than natural, by a name of yours.
         proxy: The small runs.
         small_pools: What to do with domains whose matched pool is under 100 sequences: `refuse` or `cap` (one epoch).
@@ -151,6 +163,7 @@ class StudyFile:
     max_epochs: float | None = None
     limits: Mapping[str, LimitEntry] = field(default_factory=dict)
     groups: Mapping[str, GroupEntry] = field(default_factory=dict)
+    rows: Mapping[str, RowEntry] = field(default_factory=dict)
     guards: Mapping[str, GuardEntry] = field(default_factory=dict)
     small_pools: Literal["refuse", "cap"] = "refuse"
     method: Mapping[str, Any] | str = "regression"
@@ -311,4 +324,5 @@ def _problem(file: StudyFile, corpus: Corpus, base: Path, targets: Sequence[Targ
         measures=_measures(file, targets),
         trainer=file.trainer,
         reference=_reference(file, corpus),
+        rows=tuple(Row(name, tuple(e.coefficients.items()), e.low, e.high) for name, e in file.rows.items()),
     )

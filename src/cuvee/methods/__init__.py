@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cuvee.methods.auto import Auto
     from cuvee.methods.baselines import Natural, Temperature, Uniform, UniMax
+    from cuvee.methods.climb import Climb
     from cuvee.methods.contract import Method
     from cuvee.methods.random import Random
+    from cuvee.methods.regmix import RegMix
     from cuvee.methods.regression import Regression
 
 _WHERE = {
+    "Climb": "cuvee.methods.climb",
+    "RegMix": "cuvee.methods.regmix",
     "Auto": "cuvee.methods.auto",
     "Method": "cuvee.methods.contract",
     "Natural": "cuvee.methods.baselines",
@@ -27,7 +31,7 @@ _WHERE = {
     "Uniform": "cuvee.methods.baselines",
 }
 
-__all__ = ["Auto", "Method", "Natural", "Random", "Regression", "Temperature", "UniMax", "Uniform"]
+__all__ = ["Auto", "Climb", "Method", "Natural", "Random", "RegMix", "Regression", "Temperature", "UniMax", "Uniform"]
 
 
 def __getattr__(name: str) -> Any:

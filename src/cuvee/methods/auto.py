@@ -47,9 +47,12 @@ class Auto:
         tolerance: Expected regret in the objective's unit at which to stop; None takes the gain that a verification over as many
             blocks would find with 80 % power at the noise measured. 0 never stops early.
         predictor: The name of a predictor or an object with `fit(table)`.
+        aversion: Standard errors of the predicted gain that count against a mixture, so that the choice does not run to where no
+            run was.
 
     Raises:
-        UsageError: fewer than four runs a block, `first` outside (0, 1], a batch below 1, a negative tolerance.
+        UsageError: fewer than four runs a block, `first` outside (0, 1], a batch below 1, a negative tolerance or aversion, an
+            unknown predictor.
     """
 
     name: ClassVar[str] = "auto"
@@ -64,6 +67,7 @@ class Auto:
     batch: int = 8
     tolerance: float | None = None
     predictor: str | Predictor = "auto"
+    aversion: float = 0.0
 
     def __post_init__(self) -> None:
         check_size(self.name, self.runs, self.blocks, 4)
@@ -72,6 +76,8 @@ class Auto:
                 f"auto: got first {self.first}, batch {self.batch}, tolerance {self.tolerance}",
                 wanted="0 < first <= 1, batch >= 1, tolerance >= 0 (or none)",
             )
+        if not 0 <= self.aversion < math.inf:
+            raise UsageError(f"auto: got aversion {self.aversion}", wanted="a number of standard errors, 0 or more")
         if isinstance(self.predictor, str):
             named(self.predictor)
 
@@ -87,7 +93,7 @@ class Auto:
         table = Table.from_trials(problem, trials)
         if len(table.ids) < FEWEST:
             return spread(problem, first_round(problem, n, self.blocks, rng), trials, n, self.blocks)
-        look = Look.of(problem, trials, table, self.predictor, rng)
+        look = Look.of(problem, trials, table, self.predictor, self.aversion, rng)
         tolerance = self._tolerance(look)
         low = look.regret < tolerance and len(trials) >= max(2 * len(problem.domains), LEAST_TRIALS)
         if low and look.sure_regret(self.blocks, references(problem)) < tolerance:
@@ -101,7 +107,7 @@ class Auto:
         table = Table.from_trials(problem, trials)
         if len(table.ids) < FEWEST:
             return too_few(self.name, problem, table)
-        look = Look.of(problem, trials, table, self.predictor, rng)
+        look = Look.of(problem, trials, table, self.predictor, self.aversion, rng)
         choice = decide(self.name, problem, table, look.label, look.question, look.optimum)
         after = look.ahead(self.batch, self.blocks, rng).regret
         figures = {"expected_regret": after[0], "regret_after_a_batch": after[-1], "tolerance": self._tolerance(look)}

@@ -15,7 +15,7 @@ from cuvee.base.errors import UsageError
 from cuvee.methods.contract import Method
 from cuvee.methods.deciding import FEWEST, ask, fitted, foreseen, too_few
 from cuvee.methods.report import report
-from cuvee.methods.rounds import anywhere, check_size, everywhere, missing, regmix_round, spread
+from cuvee.methods.rounds import anywhere, check_size, missing, regmix_round, spread
 from cuvee.mixture.designs import dirichlet
 from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.choice import Choice, Estimate
@@ -100,7 +100,9 @@ class Climb:
         """Sampled mixtures, the best first by prediction; those that break a guard last."""
         drawn_MD = dirichlet(problem.around, question.feasible, self.sampled, rng)
         value_M = question.posterior.mean(drawn_MD) @ question.a_T
-        broken_M = np.array([not question.holds(w_D) for w_D in drawn_MD]) if question.guards else np.zeros(len(value_M))
+        broken_M = (
+            np.array([not question.holds(w_D) for w_D in drawn_MD]) if question.guards else np.zeros(len(value_M))
+        )
         return drawn_MD[np.lexsort((value_M, broken_M))]
 
 

@@ -67,9 +67,7 @@ def replicate_optima(question: Question, start_D: Array) -> list[Array]:
     return [minimise(other, [start_D]).w_D for other in alone]
 
 
-def decide(
-    method: str, problem: Problem, table: Table, predictor: str, question: Question, optimum: Optimum
-) -> Choice:
+def decide(method: str, problem: Problem, table: Table, predictor: str, question: Question, optimum: Optimum) -> Choice:
     """The choice of the optimum, with tiny shares dropped and the rest rounded where that costs next to nothing."""
     simple_D = simplify(question, optimum.w_D, tiny=TINY, step=STEP, cost=SIMPLER)
     simplified = _simplified(problem, question, optimum.w_D, simple_D)

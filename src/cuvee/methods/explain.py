@@ -52,10 +52,12 @@ def bounds(epochs_D: Array | None, feasible: FeasibleSet, w_D: Array) -> tuple[s
     floors = [f"{d} ({percent(w)})" for d, w, floor, _ in triples if floor > 0 and w < floor + _near(floor)]
     lines = [f"At their caps: {listed(caps)}."] if caps else []
     lines += [f"At their floors: {listed(floors)}."] if floors else []
-    for group, index in zip(feasible.groups, feasible.group_indexes, strict=True):
-        total = float(w_D[index].sum())
-        if total > group.max_share - NEAR_BOUND or (group.min_share > 0 and total < group.min_share + NEAR_BOUND):
-            lines.append(f"The bound of the group {group.name} binds ({percent(total)}).")
+    names = [f"the group {g.name}" for g in feasible.groups] + [f"the row {r.name}" for r in feasible.rows]
+    for name, row_D, least, most in zip(names, *feasible.sums, strict=True):
+        total = float(row_D @ w_D)
+        # no sum of shares is below 0
+        if total > most - NEAR_BOUND or (total < least + NEAR_BOUND and (least > 0 or row_D.min() < 0)):
+            lines.append(f"The bound of {name} binds ({percent(total) if row_D.min() >= 0 else f'{total:.4g}'}).")
     return tuple(lines)
 
 
@@ -68,7 +70,7 @@ def guard(rule: Guard, estimate: Estimate, binds: bool, met: bool) -> str:
     whose = "natural's" if rule.against == "natural" else "the checkpoint's"
     rise = f"{rule.name} changes by {100 * estimate.mean:+.2f} % of {whose} loss, {100 * rule.tolerance:g} % allowed"
     if math.isnan(estimate.p_better):
-        return f"Guard: {rise}; with one block there is no probability that it holds."
+        return f"Guard: {rise}; there is no probability that it holds."
     sure = f"it holds with probability {estimate.p_better:.2f}, {rule.probability:g} wanted"
     if not met:
         return f"Guard not met: {rise}; {sure}. No mixture was found that meets it; this one comes nearest."
@@ -78,7 +80,7 @@ def guard(rule: Guard, estimate: Estimate, binds: bool, met: bool) -> str:
 def certainty(objective: Estimate, unit: str = "bits/byte") -> str:
     """Whether the predicted gain can be told from none."""
     if math.isnan(objective.low):
-        return "One block gives no interval: run at least four blocks to know how sure the gain is."
+        return "A single run gives no interval."
     if objective.high < 0:
         return (
             f"The predicted gain over natural is {-objective.mean:.4f} {unit}, 90 % interval {-objective.high:.4f} to "
@@ -91,9 +93,14 @@ def certainty(objective: Estimate, unit: str = "bits/byte") -> str:
 
 
 def few_blocks(blocks: int) -> tuple[str, ...]:
-    """That intervals are wide for want of blocks; nothing with enough of them, or with one, which has no intervals."""
-    if not 1 < blocks < FEW:
+    """What intervals from few blocks are worth; nothing with enough of them."""
+    if blocks >= FEW:
         return ()
+    if blocks == 1:
+        return (
+            "Only one block: intervals are what runs left out of the fit tell, and what the block's seed does to all of its runs "
+            f"is in none of them; run at least {FEW} blocks.",
+        )
     freedom = f"{blocks - 1} degree{'s' if blocks > 2 else ''} of freedom"
     return (
         f"Only {blocks} blocks: intervals are widened (Student's t with {freedom}) and rough; run at least {FEW} blocks.",

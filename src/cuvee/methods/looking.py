@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 
 from cuvee.methods.deciding import ask, fitted, replicate_optima, starts
-from cuvee.mixture.designs import dirichlet
+from cuvee.mixture.designs import cloud
 from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Trial
@@ -23,7 +23,7 @@ from cuvee.predict.posterior import Predictor
 from cuvee.predict.regret import Batch, Stakes, batch
 from cuvee.predict.table import Table
 
-EACH = 40
+EACH = 60
 """Mixtures drawn around the best, and as many around the prior."""
 
 
@@ -56,11 +56,12 @@ class Look:
         trials: Sequence[Trial],
         table: Table,
         predictor: str | Predictor,
+        aversion: float,
         rng: np.random.Generator,
     ) -> Self:
         """A look at the runs of `table`, those of `trials` that are done."""
         label, posterior = fitted(predictor, table)
-        question = ask(problem, posterior, table)
+        question = replace(ask(problem, posterior, table), aversion=aversion)
         optimum = minimise(question, starts(problem, table))
         tasted: dict[Mixture, frozenset[int]] = {}
         for trial in sorted(trials, key=lambda trial: trial.id):
@@ -95,13 +96,13 @@ def _candidates(
     """Feasible mixtures that may be worth a run or a choice, the best first.
 
     Draws around the best and around the prior, what was tasted, the optima without each block, and means of these with each
-    other and with the best, which are feasible because the set is convex: projecting hundreds of mixtures would take seconds.
+    other and with the best, which are feasible because the set is convex.
     """
     feasible = question.feasible
-    drawn_ND = [dirichlet(centre_D, feasible, EACH, rng) for centre_D in (best_D + 1e-3, problem.around)]
+    drawn_ND = [cloud(centre_D, feasible, EACH, rng) for centre_D in (best_D + 1e-3, problem.around)]
     corners_ND = np.vstack([*replicate_optima(question, best_D), *drawn_ND, *(m.shares for m in tasted)])
-    steps_N1 = rng.uniform(0.02, 0.6, (2 * len(corners_ND), 1))
-    towards_ND = (1 - steps_N1) * best_D + steps_N1 * np.tile(corners_ND, (2, 1))
+    steps_N1 = rng.uniform(0.02, 0.6, (len(corners_ND), 1))
+    towards_ND = (1 - steps_N1) * best_D + steps_N1 * corners_ND
     halves_N1 = rng.uniform(size=(len(corners_ND), 1))
     between_ND = halves_N1 * corners_ND + (1 - halves_N1) * rng.permutation(corners_ND)
     every_ND = np.vstack([best_D, corners_ND, towards_ND, between_ND])

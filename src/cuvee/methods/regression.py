@@ -8,8 +8,9 @@ Letters: D domains, T targets.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -49,9 +50,11 @@ class Regression:
         rounds: Rounds of proposals. The first takes `first` of the runs, the others share the rest.
         first: Share of the runs in the first round when there are several.
         predictor: `auto`, `ridge-log`, `log-linear`, `corrected-law`, `average`, or an object with `fit(table)`.
+        aversion: Standard errors of the predicted gain that count against a mixture: the optimum of a prediction lies where the
+            prediction errs in its favour, and the more so the fewer runs are near. 0 takes the best prediction as it is.
 
     Raises:
-        UsageError: fewer than four runs a block, no rounds, `first` outside (0, 1), an unknown predictor.
+        UsageError: fewer than four runs a block, no rounds, `first` outside (0, 1), an unknown predictor, a negative aversion.
     """
 
     name: ClassVar[str] = "regression"
@@ -64,12 +67,17 @@ class Regression:
     rounds: int = 2
     first: float = 0.6
     predictor: str | Predictor = "auto"
+    aversion: float = 0.0
 
     def __post_init__(self) -> None:
         check_size(self.name, self.runs, self.blocks, 4)
         if self.rounds < 1 or not 0 < self.first < 1:
             raise UsageError(
                 f"regression: got rounds {self.rounds}, first {self.first}", wanted="rounds >= 1, 0 < first < 1"
+            )
+        if not 0 <= self.aversion < math.inf:
+            raise UsageError(
+                f"regression: got aversion {self.aversion}", wanted="a number of standard errors, 0 or more"
             )
         if isinstance(self.predictor, str):
             named(self.predictor)
@@ -90,7 +98,7 @@ class Regression:
         if len(table.ids) < FEWEST:
             return too_few(self.name, problem, table)
         label, posterior = fitted(self.predictor, table)
-        question = ask(problem, posterior, table)
+        question = replace(ask(problem, posterior, table), aversion=self.aversion)
         return decide(self.name, problem, table, label, question, minimise(question, starts(problem, table)))
 
     def predict(
@@ -110,7 +118,7 @@ class Regression:
     def _near(self, problem: Problem, table: Table, n: int, rng: np.random.Generator) -> list[Wish]:
         """Later rounds: the optimum in every block, the optima without each block, then mixtures on the way to others."""
         _, posterior = fitted(self.predictor, table)
-        question = ask(problem, posterior, table)
+        question = replace(ask(problem, posterior, table), aversion=self.aversion)
         best_D = minimise(question, starts(problem, table)).w_D
         drawn_ND = dirichlet(best_D + 1e-3, question.feasible, n, rng)
         steps_N = rng.uniform(0.1, 0.5, n)

@@ -19,9 +19,10 @@ from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.choice import Check, Choice, Estimate, Range, Simplified
 from cuvee.plan.problem import Guard
 from cuvee.predict.combine import predict_blocks
-from cuvee.predict.optimise import GuardRule, Question, near_optimal
+from cuvee.predict.detect import paired_noise
+from cuvee.predict.optimise import near_optimal
 from cuvee.predict.posterior import LEVEL
-from cuvee.predict.solver import ROOM
+from cuvee.predict.question import ROOM, GuardRule, Question
 from cuvee.predict.table import Table
 
 TOLERANCE = 0.002
@@ -89,7 +90,7 @@ def report(
         "left_out": float(table.left_out),
         "blocks": float(len(table.blocks)),
         f"predictor_{predictor}": 1.0,
-        "convex": float(question.posterior.full.convex(question.a_T)),
+        "convex": float(question.convex),
     }
     schedule = Schedule.constant(mixture)
     evidence = tuple(sorted(table.ids))
@@ -140,15 +141,7 @@ def _figures(question: Question, table: Table) -> Mapping[str, float]:
     varied = len(checks) > 2 and np.ptp(predicted) > 0 and np.ptp(measured) > 0
     rank = float(spearmanr(predicted, measured).statistic) if varied else math.nan
     error = float(np.sqrt(np.mean(np.subtract(predicted, measured) ** 2))) if checks else math.nan
-    return {"lobo_spearman": rank, "lobo_rmse": error, "paired_noise": _paired_noise(question, table)}
-
-
-def _paired_noise(question: Question, table: Table) -> float:
-    """Standard deviation between blocks of L(w) - L(natural), for the mixture tasted in most blocks but natural."""
-    gain_N = table.paired(table.loss_NT @ question.a_T)
-    repeats = [gain_N[(table.mixture_N == m) & np.isfinite(gain_N)] for m in np.unique(table.mixture_N) if m != 0]
-    most = max(repeats, key=len, default=np.zeros(0))
-    return float(np.std(most, ddof=1)) if len(most) > 1 else math.nan
+    return {"lobo_spearman": rank, "lobo_rmse": error, "paired_noise": paired_noise(table, question.a_T)}
 
 
 def _guards(

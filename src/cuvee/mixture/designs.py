@@ -19,6 +19,9 @@ EPS = 1e-3
 DESIGN_RIDGE = 0.1
 
 
+CORNERS = 64
+
+
 def dirichlet(center_D: Array, feasible: FeasibleSet, n: int, rng: np.random.Generator) -> Array:
     """RegMix's design around `center_D`: `n` mixtures, shape N x D (Liu et al. 2024, synthesize_mixture.py).
 
@@ -78,6 +81,38 @@ def d_optimal(candidates_MD: Array, have_ND: Array, n: int) -> Array:
         along_P = inverse_PP @ x_MP[pick]
         inverse_PP = inverse_PP - np.outer(along_P, along_P) / (1 + x_MP[pick] @ along_P)
     return candidates_MD[picks]
+
+
+def cloud(center_D: Array, feasible: FeasibleSet, n: int, rng: np.random.Generator) -> Array:
+    """Many mixtures around `center_D` in the feasible set, shape N x D: Dirichlet(strength x centre), strengths as in the design.
+
+    A draw outside the set is moved towards the middle of the set until it is inside, which is cheap for any linear bounds.
+    """
+    strength_N = rng.choice(STRENGTHS, n) * rng.choice([1.0, 10.0, 100.0], n)
+    raw_ND = rng.standard_gamma(np.maximum(strength_N[:, None] * np.maximum(center_D, 0.0), 1e-3))
+    raw_ND += 1e-300
+    drawn_ND = raw_ND / raw_ND.sum(1, keepdims=True)
+    middle_D = _middle(center_D, feasible)
+    away_ND = drawn_ND - middle_D
+    normal_MD, bound_M = feasible.halfspaces
+    rooms = [
+        (away_ND, feasible.high_D - middle_D),
+        (-away_ND, middle_D - feasible.low_D),
+        (-away_ND @ normal_MD.T, normal_MD @ middle_D - bound_M),
+    ]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        steps = [
+            np.where(going > 1e-12, np.maximum(room, 0.0) / going, np.inf).min(1, initial=1.0) for going, room in rooms
+        ]
+    return np.asarray(middle_D + np.minimum.reduce(steps)[:, None] * away_ND, np.float64)
+
+
+def _middle(center_D: Array, feasible: FeasibleSet) -> Array:
+    """A mixture inside the set, off its bounds where it can be: the mean of the centre and the corners, all projected."""
+    size = len(center_D)
+    corners = np.linspace(0, size - 1, min(size, CORNERS)).astype(int)
+    inside = [feasible.project(center_D), *(feasible.project(np.eye(1, size, i)[0]) for i in corners)]
+    return np.asarray(0.5 * inside[0] + 0.5 * np.mean(inside, axis=0), np.float64)
 
 
 def anchors(natural_D: Array, feasible: FeasibleSet) -> dict[str, Array]:

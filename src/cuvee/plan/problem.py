@@ -14,6 +14,7 @@ import numpy as np
 from cuvee.base.codec import nearest
 from cuvee.base.errors import DataError, InfeasibleError, UsageError
 from cuvee.mixture.feasible import FeasibleSet, Group
+from cuvee.mixture.rows import Row
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.sizes import Size, batch_tokens, learning_rate, size
@@ -151,6 +152,7 @@ class Problem:
         measures: What is scored besides the domains' held-out text.
         trainer: `proxies`, or `outside`: another trainer makes the runs and reports the objective's and guards' targets.
         reference: What "natural" means where it is not the corpus's own shares: the mixture that a checkpoint comes from.
+        rows: Linear bounds on the shares, such as at most twice as much code as math.
 
     Raises:
         UsageError: unknown names, weights that are not positive, r above R.
@@ -173,6 +175,7 @@ class Problem:
     measures: tuple[Measure, ...] = ()
     trainer: Literal["proxies", "outside"] = "proxies"
     reference: Mixture | None = None
+    rows: tuple[Row, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_names()
@@ -210,6 +213,7 @@ class Problem:
         measures: tuple[Measure, ...] = (),
         trainer: Literal["proxies", "outside"] = "proxies",
         reference: Mixture | None = None,
+        rows: tuple[Row, ...] = (),
     ) -> Self:
         """The problem of mixing the domains of `corpus` for a run of `target_tokens`.
 
@@ -236,6 +240,7 @@ class Problem:
             measures=measures,
             trainer=trainer,
             reference=reference,
+            rows=rows,
         )
 
     def _check_names(self) -> None:
@@ -252,6 +257,7 @@ class Problem:
                     wanted=f"the corpus's domains in their order: {', '.join(self.domains)}",
                 )
         bounded = [li.domain for li in self.limits] + [d for g in self.groups for d in g.domains]
+        bounded += [d for row in self.rows for d, _ in row.coefficients]
         targets = (*self.domains, *(m.name for m in self.measures))
         for names, known in ((bounded, self.domains), (self._named_targets(), targets)):
             for name in names:
@@ -394,7 +400,7 @@ class Problem:
             caps += [limit.max_tokens / total] if limit.max_tokens is not None else []
             caps += [limit.max_epochs * n_D[i] / total] if limit.max_epochs is not None else []
             high_D[i] = min(high_D[i], *caps)
-        return FeasibleSet(self.domains, tuple(low_D.tolist()), tuple(high_D.tolist()), self.groups)
+        return FeasibleSet(self.domains, tuple(low_D.tolist()), tuple(high_D.tolist()), self.groups, self.rows)
 
     def plan(self, mixture: Mixture, block: int, split: Split = "search") -> Plan:
         """The self-contained proxy run of `mixture` in `block`, scored on the held-out `split` of all that is scored."""

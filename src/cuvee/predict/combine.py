@@ -15,15 +15,20 @@ from scipy.stats import spearmanr
 from cuvee.base.codec import nearest
 from cuvee.base.errors import UsageError
 from cuvee.mixture.weights import Array
-from cuvee.predict.posterior import Posterior, Predictor, groups
+from cuvee.predict.posterior import Posterior, Predictor, unseen
 from cuvee.predict.table import Table
 
 PREDICTORS: dict[str, str] = {
     "stack": "cuvee.predict.stack:Stack",
+    "process": "cuvee.predict.process:Process",
     "power-law": "cuvee.predict.power:PowerLaw",
     "log-linear": "cuvee.predict.loglinear:LogLinear",
     "ridge-log": "cuvee.predict.ridge:RidgeLog",
     "corrected-law": "cuvee.predict.corrected:Corrected",
+    "bimix": "cuvee.predict.bimix:BiMix",
+    "autoscale": "cuvee.predict.autoscale:AutoScale",
+    "quadratic": "cuvee.predict.quadratic:Quadratic",
+    "lightgbm": "cuvee.predict.trees:Trees",
 }
 """Name -> where its class is; imported when asked for."""
 DEFAULT = "stack"
@@ -48,11 +53,7 @@ def predict_blocks(posterior: Posterior, table: Table, a_T: Array) -> Array:
 
     Groups are the blocks, with one block folds of its runs. NaN for a table of one run.
     """
-    predicted_N, group_N = np.full(len(table.ids), np.nan), groups(table)
-    for group, fit in posterior.replicates.items():
-        inside = group_N == group
-        predicted_N[inside] = fit.loss(table.shares_ND[inside]) @ a_T
-    return predicted_N
+    return np.asarray(unseen(posterior.replicates, table) @ a_T, np.float64)
 
 
 def block_error(posterior: Posterior, table: Table, a_T: Array) -> float:

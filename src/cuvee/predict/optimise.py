@@ -1,111 +1,49 @@
 """The best mixture of a posterior under bounds and guards, how far it may move at little cost, and tiny shares dropped.
 
-Solved with analytic gradients from several starts: exact where the composed prediction is convex (always for the log-linear
-law), the best of the starts elsewhere.
+Solved with analytic gradients: once where objective and guards are convex, which is exact; from several starts elsewhere,
+and the best of them taken. Predictions without gradients are searched by simulation (`cuvee.predict.simulate`).
 
-Letters: D domains, T targets.
+Letters: D domains.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
 
 from cuvee.base.errors import InfeasibleError
-from cuvee.mixture.feasible import FeasibleSet
+from cuvee.mixture.feasible import FeasibleSet, Indexes
 from cuvee.mixture.weights import Array
-from cuvee.predict.posterior import Posterior
-from cuvee.predict.solver import ROOM, Constraint, Task, solve
+from cuvee.predict.question import GuardRule, Question
+from cuvee.predict.simulate import simulate, simulated_ranges
+from cuvee.predict.solver import solve
+from cuvee.predict.task import Constraint, Task
+
+__all__ = ["GuardRule", "Optimum", "Question", "minimise", "near_optimal", "simplify"]
 
 
-@dataclass(frozen=True, eq=False)
-class GuardRule:
-    """The mean of targets with weights `a_T` may rise by `allowed` bits/byte over `base_D`, with `probability`.
-
-    For people it is said relative to a level: a rise of d over the base is (`above` + d) / `level`. `error` is the standard error of
-    `allowed`: 0 where the base itself is the level, for then blocks cancel.
-    """
-
-    name: str
-    a_T: Array
-    allowed: float
-    probability: float
-    above: float = 0.0
-    level: float = 1.0
-    error: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class Question:
-    """What to minimise: the mean of targets with weights `a_T` over `feasible`, against `base_D`, under `guards`."""
-
-    posterior: Posterior
-    feasible: FeasibleSet
-    base_D: Array
-    a_T: Array
-    guards: tuple[GuardRule, ...] = ()
-
-    def value(self, w_D: Array) -> float:
-        """The predicted objective at `w_D` minus that at the base, bits/byte."""
-        return self.posterior.value(w_D, self.base_D, self.a_T)
-
-    def slope(self, w_D: Array) -> Array:
-        """Its derivatives, shape D."""
-        return self.posterior.slope(w_D, self.a_T)
-
-    def room(self, rule: GuardRule, w_D: Array) -> float:
-        """What the guard leaves at the wanted probability, bits/byte; negative when it does not hold.
-
-        Without an interval (one block) the prediction itself is held against the guard.
-        """
-        room = rule.allowed - self.posterior.value(w_D, self.base_D, rule.a_T)
-        return room - self._factor(rule) * self._error(rule, w_D) if self._sure else room
-
-    def room_slope(self, rule: GuardRule, w_D: Array) -> Array:
-        """Derivatives of `room`, shape D."""
-        slope_D = -self.posterior.slope(w_D, rule.a_T)
-        if not self._sure:
-            return slope_D
-        error_D = self.posterior.error_slope(w_D, self.base_D, rule.a_T)
-        if rule.error:
-            error_D = error_D * self.posterior.error(w_D, self.base_D, rule.a_T) / self._error(rule, w_D)
-        return slope_D - self._factor(rule) * error_D
-
-    def sureness(self, rule: GuardRule, w_D: Array) -> float:
-        """The probability that the guard holds, by the same rule as `room`; NaN without an interval."""
-        error = self._error(rule, w_D)
-        room = rule.allowed - self.posterior.value(w_D, self.base_D, rule.a_T)
-        if error == 0:
-            return float(room >= 0)
-        return float(stdtr(self.posterior.freedom, room / error)) if self._sure else math.nan
-
-    def holds(self, w_D: Array) -> bool:
-        """Whether every guard holds at `w_D`."""
-        return all(self.room(rule, w_D) >= -ROOM for rule in self.guards)
-
-    def _error(self, rule: GuardRule, w_D: Array) -> float:
-        """Standard error of what a guard leaves; NaN without an interval."""
-        return math.hypot(self.posterior.error(w_D, self.base_D, rule.a_T), rule.error)
-
-    @property
-    def _sure(self) -> bool:
-        return self.posterior.freedom > 0
-
-    def _factor(self, rule: GuardRule) -> float:
-        return float(stdtrit(self.posterior.freedom, rule.probability))
+RANGES = 40
+"""Most domains whose near-optimal ranges are found: each costs two optimisations."""
+How = Literal["exact", "starts", "simulation"]
 
 
 @dataclass(frozen=True, eq=False)
 class Optimum:
-    """The mixture found; `guarded` is false when no start led to a mixture that meets the guards."""
+    """The mixture found.
+
+    Args:
+        value: Its objective, with what aversion and pull add.
+        guarded: False when no mixture was found that meets the guards.
+        how: `exact`: the problem is convex; `starts`: the best of many; `simulation`: the mean of the best of many draws.
+    """
 
     w_D: Array
     value: float
     guarded: bool
+    how: How = "starts"
 
 
 def minimise(question: Question, starts: Sequence[Array]) -> Optimum:
@@ -113,32 +51,65 @@ def minimise(question: Question, starts: Sequence[Array]) -> Optimum:
 
     When none that meets the guards is found, the mixture where the worst guard has the most room.
     """
-    task = Task(question.feasible, question.value, question.slope, _guards(question))
     begins = [question.feasible.project(w_D) for w_D in starts]
-    ends = [solve(task, w_D) for w_D in begins]
+    if not question.smooth:
+        w_D, guarded = simulate(question, begins)
+        return Optimum(w_D, question.value(w_D), guarded, "simulation")
+    how: How = "exact" if question.convex else "starts"
+    task = Task(question.feasible, question.value, question.slope, _guards(question))
+    first = [_best(question, begins)] if question.convex else begins
+    ends = [solve(task, w_D) for w_D in first]
     allowed = [w_D for w_D in [*begins, *ends] if question.holds(w_D)]
     if not allowed and question.guards:
-        safe = [_safest(question, w_D) for w_D in begins]
+        safe = [_safest(question, w_D) for w_D in first]
         refined = [solve(task, w_D) for w_D in safe if question.holds(w_D)]
         allowed = [w_D for w_D in [*safe, *refined] if question.holds(w_D)]
         if not allowed:
             w_D = max([*begins, *ends, *safe], key=lambda w_D: _worst_room(question, w_D))
-            return Optimum(w_D, question.value(w_D), False)
-    w_D = min(allowed, key=question.value)
-    return Optimum(w_D, question.value(w_D), True)
+            return Optimum(w_D, question.value(w_D), False, how)
+    w_D = _best(question, allowed)
+    return Optimum(w_D, question.value(w_D), True, how)
+
+
+def _best(question: Question, mixtures: Sequence[Array]) -> Array:
+    """The first of those with the least objective, but for rounding: where all are alike, natural stays."""
+    values = np.array([question.value(w_D) for w_D in mixtures])
+    return mixtures[int(np.flatnonzero(values <= values.min() + 1e-12)[0])]
 
 
 def near_optimal(question: Question, optimum_D: Array, tolerance: float) -> tuple[Array, Array]:
     """Least and largest share of each domain at `tolerance` bits/byte above the optimum, the others adapting.
 
+    Of more than `RANGES` domains, only those with the largest shares. A start that is better than `optimum_D` widens nothing:
+    the limit is the objective at `optimum_D`.
+
     Returns:
-        Two arrays of shape D; both contain the optimum.
+        Two arrays of shape D; both contain the optimum, NaN for domains left out.
     """
-    limit = question.value(optimum_D) + tolerance
+    size = len(optimum_D)
+    which = np.argsort(-optimum_D, kind="stable")[:RANGES] if size > RANGES else np.arange(size)
+    left_out = ~np.isin(np.arange(size), which)
+    if not question.smooth:
+        low_D, high_D = simulated_ranges(question, optimum_D, tolerance)
+    else:
+        low_D, high_D = _profile(question, optimum_D, which, question.value(optimum_D) + tolerance)
+    return np.where(left_out, np.nan, low_D), np.where(left_out, np.nan, high_D)
+
+
+def _profile(question: Question, optimum_D: Array, which: Indexes, limit: float) -> tuple[Array, Array]:
+    """Each share of `which` as far down and up as `limit` lets it.
+
+    Mixtures found on the way to one bound hold for all of them, so each search starts from the one that is furthest so far.
+    """
+    found = [optimum_D]
     low_D, high_D = optimum_D.copy(), optimum_D.copy()
-    for i in range(len(optimum_D)):
+    for i in which:
         for sign, bounds_D in ((1.0, low_D), (-1.0, high_D)):
-            bounds_D[i] = _extreme(question, optimum_D, i, sign, limit)[i]
+            if sign * (optimum_D[i] - (question.feasible.low_D, question.feasible.high_D)[sign < 0][i]) <= 0:
+                continue  # it is at its bound already
+            end_D = _extreme(question, min(found, key=lambda w_D: sign * w_D[i]), i, sign, limit)
+            bounds_D[i] = end_D[i]
+            found.append(end_D)
     return low_D, high_D
 
 
@@ -179,15 +150,15 @@ def _round(feasible: FeasibleSet, w_D: Array, step: float) -> Array:
     return np.asarray(rounded_D, np.float64)
 
 
-def _extreme(question: Question, optimum_D: Array, i: int, sign: float, limit: float) -> Array:
-    """The mixture with the least (sign 1) or largest (-1) share of domain `i` at an objective of at most `limit`."""
-    unit_D = np.zeros(len(optimum_D))
+def _extreme(question: Question, start_D: Array, i: int, sign: float, limit: float) -> Array:
+    """From `start_D`, the mixture with the least (sign 1) or largest (-1) share of domain `i` at an objective of at most `limit`."""
+    unit_D = np.zeros(len(start_D))
     unit_D[i] = sign
     within = Constraint(lambda w_D: limit - question.value(w_D), lambda w_D: -question.slope(w_D))
     constraints = [within, *_guards(question)]
     task = Task(question.feasible, lambda w_D: float(unit_D @ w_D), lambda w_D: unit_D, constraints)
-    end_D = solve(task, optimum_D)
-    return end_D if task.violation(end_D) == 0 and unit_D @ end_D < unit_D @ optimum_D else optimum_D
+    end_D = solve(task, start_D)
+    return end_D if task.violation(end_D) == 0 and unit_D @ end_D < unit_D @ start_D else start_D
 
 
 def _safest(question: Question, w_D: Array) -> Array:

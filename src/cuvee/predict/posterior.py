@@ -22,7 +22,7 @@ Letters: N mixtures, D domains, T targets, G groups of runs, R rows of a factor,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, Self, runtime_checkable
@@ -133,14 +133,10 @@ class Posterior:
         size = table.loss_NT.shape[1]
         if len(replicates) < 2:
             return cls(full, replicates, np.zeros((size, size)), doubts)
-        unseen_NT = np.empty((len(table.ids), size))
-        group_N = groups(table)
-        for loss_NT, group in zip(loss_GNT, replicates, strict=True):
-            unseen_NT[group_N == group] = loss_NT[group_N == group]
         loss_GNT = loss_GNT - loss_GNT.mean(1, keepdims=True)
         loss_GNT -= loss_GNT.mean(0)
         usual_TT = _scale(len(replicates)) * np.einsum("gnt,gnu->tu", loss_GNT, loss_GNT) / len(table.ids)
-        missed_NT = table.centred(table.loss_NT - unseen_NT)
+        missed_NT = table.centred(table.loss_NT - unseen(replicates, table))
         square_T = np.sum(missed_NT**2, axis=0) / max(len(table.ids) - len(table.blocks), 1)
         noise_T = np.sqrt(np.maximum(square_T - np.diag(usual_TT), 0.25 * square_T))
         return cls(full, replicates, usual_TT, doubts, noise_T)
@@ -287,6 +283,15 @@ def replicate(table: Table, fit: Callable[[Table, Fit | None], Fit], full: Fit) 
     """Group -> the fit to the rows of the other groups; empty where there is one group."""
     found = np.unique(groups(table)).tolist()
     return {group: fit(without_group(table, group), full) for group in found} if len(found) > 1 else {}
+
+
+def unseen(replicates: Mapping[int, Fit], table: Table) -> Array:
+    """Each row's losses as predicted without its group, shape N x T; NaN for rows of a group without replicate."""
+    predicted_NT, group_N = np.full(table.loss_NT.shape, np.nan), groups(table)
+    for group, fit in replicates.items():
+        inside = group_N == group
+        predicted_NT[inside] = fit.loss(table.shares_ND[inside])
+    return predicted_NT
 
 
 def smooth(fit: Fit) -> Smooth:

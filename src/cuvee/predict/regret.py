@@ -11,6 +11,7 @@ Letters: M candidates, D domains, T targets, S draws, C candidates that may be c
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,8 @@ from cuvee.predict.posterior import LEVEL, Posterior
 Integers = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 DRAWS = 256
+SCREEN, FINALISTS = 4, 32
+"""Runs are judged by every fourth draw, and the best of them by all."""
 MOST_CHOICES = 64
 """Candidates that a final choice is imagined among: those with the least mean minus a standard deviation."""
 
@@ -137,17 +140,28 @@ def batch(stakes: Stakes, noise: float, limit_M: Integers, count: int, rng: np.r
         step_MM = covariance_MM / sd_M[:, None]
         noise_S1 = noise * rng.normal(size=(len(parted_SM), 1))
         surprise_SM = (stakes.value_SM - believed_SM + noise_S1) / sd_M
-        believed_SC = believed_SM[:, choices_C]
-        pairs = zip(surprise_SM.T, step_MM[:, choices_C], strict=True)
-        after_M = np.array([(believed_SC + result_S[:, None] * step_C).min(1).mean() for result_S, step_C in pairs])
-        gain_M = np.maximum(believed_SC.min(1).mean() - after_M, 1e-12) * stakes.sure_M
-        pick = int(np.argmax(np.where(left_M > 0, gain_M, -1.0)))
+        believed_SC, step_MC = believed_SM[:, choices_C], step_MM[:, choices_C]
+        rough = _gains(
+            believed_SC[::SCREEN], surprise_SM[::SCREEN], step_MC, stakes.sure_M, np.flatnonzero(left_M > 0).tolist()
+        )
+        finalists = sorted(rough, key=rough.__getitem__, reverse=True)[:FINALISTS]
+        fine = _gains(believed_SC, surprise_SM, step_MC, stakes.sure_M, finalists)
+        pick = max(fine, key=fine.__getitem__)
         believed_SM = believed_SM + surprise_SM[:, pick, None] * step_MM[pick]
         covariance_MM = covariance_MM - np.outer(step_MM[pick], step_MM[pick])
         left_M[pick] -= 1
         picks.append(pick)
         regret.append(min(regret[-1], max(float(believed_SM[:, choices_C].min(1).mean()) - least, 0.0)))
     return Batch(tuple(picks), tuple(regret))
+
+
+def _gains(
+    believed_SC: Array, surprise_SM: Array, step_MC: Array, sure_M: Array, candidates: Iterable[int]
+) -> dict[int, float]:
+    """By how much a run at each of the candidates is expected to lower the least mean, bits/byte."""
+    before = float(believed_SC.min(1).mean())
+    after = {i: float((believed_SC + surprise_SM[:, i, None] * step_MC[i]).min(1).mean()) for i in candidates}
+    return {i: max(before - least, 1e-12) * float(sure_M[i]) for i, least in after.items()}
 
 
 def _promising(stakes: Stakes, mean_M: Array, covariance_MM: Array) -> Integers:

@@ -62,18 +62,31 @@ class RidgeLog:
         """The posterior of the table."""
         return jackknife(table, self.fit_once)
 
-    def fit_once(self, table: Table, start: Fit | None) -> Fit:
-        """One fit to all rows, as if there were no `start`."""
+    def fit_once(self, table: Table, start: Fit | None) -> RidgeFit:
+        """One fit to all rows; `start` does not matter."""
         w_ND = table.shares_ND
         x_NP = np.hstack([w_ND, np.log(w_ND + self.eps)])
-        centred_NP, y_NT = table.centred(x_NP), table.centred(table.loss_NT)
-        scale_P = np.sqrt(np.mean(centred_NP**2, axis=0)) if len(w_ND) else np.ones(x_NP.shape[1])
-        scale_P[scale_P < 1e-9] = np.inf
-        coefficients_PT = _ridge(centred_NP / scale_P, y_NT, _block_leverage(table)) / scale_P[:, None]
-        half = w_ND.shape[1]
-        offsets_NT = table.loss_NT - x_NP @ coefficients_PT
-        level_T = np.mean([offsets_NT[table.block_N == b].mean(0) for b in table.blocks], axis=0)
-        return RidgeFit(level_T, coefficients_PT[:half], coefficients_PT[half:], self.eps)
+        level_T, coefficients_PT = ridge(table, x_NP, spread(table, x_NP))
+        linear_DT, logarithmic_DT = np.split(coefficients_PT, 2)
+        return RidgeFit(level_T, linear_DT, logarithmic_DT, self.eps)
+
+
+def spread(table: Table, x_NP: Array) -> Array:
+    """Root mean square of features within blocks, shape P."""
+    return np.asarray(np.sqrt(np.mean(table.centred(x_NP) ** 2, axis=0)), np.float64)
+
+
+def ridge(table: Table, x_NP: Array, unit_P: Array) -> tuple[Array, Array]:
+    """The mean of the blocks' offsets (T) and the coefficients of features of the runs (P x T).
+
+    Features count in units of `unit_P`, one of 0 or nearly not at all; each target has the penalty with the least
+    leave-one-run-out error.
+    """
+    unit_P = np.where(unit_P < 1e-9, np.inf, unit_P)
+    shrunk_PT = _shrunk(table.centred(x_NP) / unit_P, table.centred(table.loss_NT), _block_leverage(table))
+    coefficients_PT = shrunk_PT / unit_P[:, None]
+    offsets_NT = table.loss_NT - x_NP @ coefficients_PT
+    return np.mean([offsets_NT[table.block_N == b].mean(0) for b in table.blocks], axis=0), coefficients_PT
 
 
 def _block_leverage(table: Table) -> Array:
@@ -81,7 +94,7 @@ def _block_leverage(table: Table) -> Array:
     return np.array([1.0 / np.sum(table.block_N == b) for b in table.block_N])
 
 
-def _ridge(x_NP: Array, y_NT: Array, leverage_N: Array) -> Array:
+def _shrunk(x_NP: Array, y_NT: Array, leverage_N: Array) -> Array:
     """Coefficients, shape P x T, each target at the penalty with the least leave-one-run-out error."""
     u_NK, s_K, v_KP = np.linalg.svd(x_NP, full_matrices=False)
     projected_KT = u_NK.T @ y_NT

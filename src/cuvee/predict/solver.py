@@ -1,4 +1,5 @@
-"""Sequential quadratic programming (SLSQP of scipy) over a feasible set with smooth constraints.
+"""Minimisation over a feasible set with smooth constraints: sequential quadratic programming (SLSQP of scipy), projected
+gradients where domains are many (`cuvee.predict.descent`).
 
 From far away SLSQP may end outside a curved constraint, such as a guard with its error, and stay there. So a run that does
 not end inside is done again in steps, each within a small box around the last point.
@@ -9,46 +10,24 @@ Letters: D domains.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.optimize import Bounds, minimize
 
-from cuvee.mixture.feasible import FeasibleSet
 from cuvee.mixture.weights import Array
+from cuvee.predict.descent import descend
+from cuvee.predict.task import Task
 
-ROOM = 1e-7
-"""Constraints count as met within this: rounding of the solver."""
+MANY = 60
+"""Domains above which projected gradients take the place of SLSQP, whose steps cost D^3."""
 RADIUS, LEAST_RADIUS, MOST_STEPS = 0.05, 1e-4, 40
-
-
-@dataclass(frozen=True, eq=False)
-class Constraint:
-    """value(w) >= 0, with its derivatives."""
-
-    value: Callable[[Array], float]
-    slope: Callable[[Array], Array]
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """Minimise `value` over `feasible` where every constraint is met."""
-
-    feasible: FeasibleSet
-    value: Callable[[Array], float]
-    slope: Callable[[Array], Array]
-    constraints: Sequence[Constraint] = ()
-
-    def violation(self, w_D: Array) -> float:
-        """By how much the worst constraint is missed, 0 within `ROOM`."""
-        worst = max((-c.value(w_D) for c in self.constraints), default=0.0)
-        return worst if worst > ROOM else 0.0
 
 
 def solve(task: Task, start_D: Array) -> Array:
     """A local solution from `start_D`, the global one where the task is convex; always in the feasible set."""
+    if len(start_D) > MANY:
+        return descend(task, start_D)
     end_D, converged = _slsqp(task, start_D, 1.0)
     if converged and task.violation(end_D) == 0:
         return end_D
@@ -76,7 +55,11 @@ def _slsqp(task: Task, start_D: Array, radius: float) -> tuple[Array, bool]:
     feasible = task.feasible
     bounds = Bounds(np.maximum(feasible.low_D, start_D - radius), np.minimum(feasible.high_D, start_D + radius))
     constraints: list[Any] = [{"type": "eq", "fun": lambda w_D: w_D.sum() - 1.0, "jac": np.ones_like}]
-    constraints += [{"type": "ineq", "fun": c.value, "jac": c.slope} for c in [*_groups(feasible), *task.constraints]]
+    normal_MD, bound_M = feasible.halfspaces
+    if len(bound_M):
+        bounded = {"type": "ineq", "fun": lambda w_D: normal_MD @ w_D - bound_M, "jac": lambda w_D: normal_MD}
+        constraints.append(bounded)
+    constraints += [{"type": "ineq", "fun": c.value, "jac": c.slope} for c in task.constraints]
     with np.errstate(all="ignore"), warnings.catch_warnings():
         # a step may leave the bounds by rounding; scipy clips it and says so
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -88,17 +71,3 @@ def _slsqp(task: Task, start_D: Array, radius: float) -> tuple[Array, bool]:
     if not np.all(np.isfinite(end_D)):
         return start_D, False
     return feasible.project(end_D), bool(result.success)
-
-
-def _groups(feasible: FeasibleSet) -> list[Constraint]:
-    """The bounds on sums."""
-    found = []
-    for group, index in zip(feasible.groups, feasible.group_indexes, strict=True):
-        row_D = np.zeros(len(feasible.domains))
-        row_D[index] = 1.0
-        found += [_at_least(row_D, group.min_share), _at_least(-row_D, -group.max_share)]
-    return found
-
-
-def _at_least(row_D: Array, bound: float) -> Constraint:
-    return Constraint(lambda w_D: float(row_D @ w_D) - bound, lambda w_D: row_D)

@@ -15,15 +15,16 @@ Letters: N runs, D domains, T targets, K members.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 from scipy.optimize import nnls
 
 from cuvee.mixture.weights import Array
-from cuvee.predict.corrected import Corrected
-from cuvee.predict.doubts import Rivals
-from cuvee.predict.posterior import Fit, Member, Posterior, groups, replicate, smooth
+from cuvee.predict.doubts import Rivals, Unsaid, Unseen
+from cuvee.predict.posterior import Doubt, Fit, Member, Posterior, replicate, smooth, unseen
 from cuvee.predict.power import PowerLaw
+from cuvee.predict.process import Process, ProcessFit
 from cuvee.predict.table import Table
 
 LOOSE = 0.1
@@ -42,6 +43,11 @@ class Blend:
 
     fits: tuple[Fit, ...]
     weights_KT: Array
+
+    @classmethod
+    def equal(cls, fits: tuple[Fit, ...], targets: int) -> Self:
+        """The plain mean."""
+        return cls(fits, np.full((len(fits), targets), 1.0 / len(fits)))
 
     def loss(self, w_ND: Array) -> Array:
         """Losses in bits/byte, shape N x T."""
@@ -114,7 +120,7 @@ def _simplex(gram_KK: Array, pull_K: Array) -> Array:
 
 
 def _members() -> tuple[Member, ...]:
-    return (PowerLaw(), Corrected())
+    return (PowerLaw(), Process(), Process(mean=PowerLaw()))
 
 
 @dataclass(frozen=True)
@@ -122,26 +128,36 @@ class Stack:
     """Members blended per target by how well they foretell left-out runs.
 
     Args:
-        members: Predictors that can be parts of others; the process whose belief tells what runs leave open comes among them.
+        members: Predictors that can be parts of others. What runs leave open is told by the first process among them.
     """
 
     members: tuple[Member, ...] = field(default_factory=_members)
 
     def fit(self, table: Table) -> Posterior:
         """The posterior of the table."""
-        fulls = [member.fit_once(table, None) for member in self.members]
+        fulls = tuple(member.fit_once(table, None) for member in self.members)
         without = [replicate(table, m.fit_once, full) for m, full in zip(self.members, fulls, strict=True)]
-        group_N, unseen_KNT = groups(table), np.empty((len(fulls), *table.loss_NT.shape))
-        for fits, unseen_NT in zip(without, unseen_KNT, strict=True):
-            for group, fit in fits.items():
-                inside = group_N == group
-                unseen_NT[inside] = fit.loss(table.shares_ND[inside])
         if not without[0]:
-            weights_KT = np.full((len(fulls), len(table.targets)), 1 / len(fulls))
-            return Posterior.of(Blend(tuple(fulls), weights_KT), {}, table)
+            return Posterior.of(Blend.equal(fulls, len(table.targets)), {}, table)
+        unseen_KNT = np.array([unseen(fits, table) for fits in without])
         weights_KT = weigh(unseen_KNT, table)
         replicates: dict[int, Fit] = {
             group: Blend(tuple(fits[group] for fits in without), weights_KT) for group in without[0]
         }
-        full, doubts = Blend(tuple(fulls), weights_KT), (Rivals(tuple(fulls), weights_KT),)
-        return Posterior.of(full, replicates, table, doubts)
+        missed_NT = table.centred(table.loss_NT - np.einsum("kt,knt->nt", weights_KT, unseen_KNT))
+        doubts: list[Doubt] = [Rivals(fulls, weights_KT)]
+        doubts += [doubt(fit, missed_NT) for fit in fulls if isinstance(fit, ProcessFit)][:1]
+        return Posterior.of(Blend(fulls, weights_KT), replicates, table, tuple(doubts))
+
+
+def doubt(process: ProcessFit, missed_NT: Array) -> Unseen:
+    """The process's doubt, scaled by how far `missed_NT` of left-out runs lie beside what it expects of its own."""
+    _, error_NT = process.left_out()
+    expected_T = np.maximum(np.nanmean(error_NT**2, axis=0), 1e-18)
+    scale_T = np.sqrt(np.mean(missed_NT**2, axis=0) / expected_T)
+    unit_NT = missed_NT / np.maximum(np.sqrt(np.mean(missed_NT**2, axis=0)), 1e-9)
+    together_TT = unit_NT.T @ unit_NT / len(unit_NT)
+    # few runs make chance correlations: shrunk towards none
+    few = len(scale_T) / (len(scale_T) + len(unit_NT))
+    together_TT = (1 - few) * together_TT + few * np.eye(len(scale_T))
+    return Unseen(Unsaid(process), scale_T, np.linalg.cholesky(together_TT).T)

@@ -132,6 +132,7 @@ def _question(problem: Problem, method: str) -> tuple[Fact, ...]:
     bounds = [f"at most {problem.max_epochs:g} epochs of any domain"] if problem.max_epochs is not None else []
     bounds += [f"{plural(len(problem.limits), 'limit')} of single domains"] if problem.limits else []
     bounds += [f"{' + '.join(g.domains)} {percent(g.min_share)} to {percent(g.max_share)}" for g in problem.groups]
+    bounds += [f"{plural(len(problem.rows), 'linear bound')} of shares"] if problem.rows else []
     facts += [Fact("Within", "; ".join(bounds))] if bounds else []
     facts.append(Fact("From", f"{count(sum(problem.tokens))} training tokens"))
     return (*facts, Fact("Searched with", f"{method}, on proxies of {problem.proxy.size} parameters"))

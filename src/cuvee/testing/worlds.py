@@ -87,12 +87,9 @@ class World:
     def best_D(self) -> Array:
         """The best mixture under the caps, shape D."""
         feasible = self.problem.feasible()
-        sums = [np.ones(len(feasible.domains))]
-        least, most = [1.0], [1.0]
-        for group, index in zip(feasible.groups, feasible.group_indexes, strict=True):
-            row_D = np.zeros(len(feasible.domains))
-            row_D[index] = 1.0
-            sums, least, most = [*sums, row_D], [*least, group.min_share], [*most, group.max_share]
+        sum_MD, least_M, most_M = feasible.sums
+        all_D = np.ones((1, len(feasible.domains)))
+        linear = LinearConstraint(np.vstack([all_D, sum_MD]), np.append(1.0, least_M), np.append(1.0, most_M))
 
         def value(w_D: Array) -> float:
             return 100 * self.value(np.maximum(w_D, 0))
@@ -106,7 +103,7 @@ class World:
             jac=slope,
             method="SLSQP",
             bounds=Bounds(feasible.low_D, feasible.high_D),
-            constraints=[LinearConstraint(np.array(sums), np.array(least), np.array(most))],
+            constraints=[linear],
             options={"maxiter": 500, "ftol": 1e-12},
         )
         return feasible.project(np.asarray(found.x, np.float64))

@@ -1,0 +1,211 @@
+"""Gaussian processes of the losses over mixtures, one per target: exact posteriors, blocks' offsets integrated out.
+
+A loss falls towards a floor as its domains get more, steeply at first, so the process is over the logarithm of what a loss
+is above a floor somewhat below the lowest one seen: on published runs this beats a process over losses. Blocks'
+offsets stay additive in the loss, to first order around the observed losses; the noise does not (on published runs noise of
+equal variance above the floor predicts better than noise of equal variance in the loss). With few runs the hyperparameters of
+one target are poorly known, so all targets are fitted, then again around the means over targets (empirical Bayes).
+
+Letters: N runs, M other mixtures, D domains, T targets, C flat effects, P hyperparameters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from cuvee.base.errors import UsageError
+from cuvee.mixture.weights import Array
+from cuvee.predict.kernel import EPS, Kernel, Prior, Seen, Warp, most_likely, solved, warped
+from cuvee.predict.posterior import Fit, Posterior, jackknife
+from cuvee.predict.surface import Link, Surface
+from cuvee.predict.table import Table
+
+MOST_LEARNED_FROM = 256
+"""Hyperparameters are learned from at most so many runs, spread evenly over the table; the posterior uses all."""
+LEAST_SCALE = 1e-9
+"""Spread of losses in bits/byte below which a target counts as constant."""
+FEW = 4
+"""With fewer targets their means say too little of the hyperparameters."""
+MATERN, LINEAR, NOISE = (0.0, 1.0), (-1.0, 1.0), (-4.0, 1.5)
+"""Mean and standard deviation of the logarithms: of amplitudes and noise, in units of a target's spread over the runs."""
+LENGTH = 1.0
+"""Standard deviation of a length's logarithm around the usual distance between runs."""
+TIED = 0.7
+"""The same around the mean over targets, in units of the first."""
+START_NOISE = -2.5
+"""Logarithm of the noise where the search starts: too much noise rather than too little finds the better optimum."""
+
+
+class Law(Protocol):
+    """A predictor that can be fitted once, without replicates."""
+
+    def fit_once(self, table: Table, start: Fit | None) -> Fit:
+        """One fit to all rows, from `start` when given."""
+
+
+@dataclass(frozen=True, eq=False)
+class ProcessFit:
+    """loss = law(w) + surface(w) per target.
+
+    Args:
+        surfaces: One per target.
+        warp: Of the shares.
+        law: What the surfaces are residuals of; None where they are the losses.
+    """
+
+    surfaces: tuple[Surface, ...]
+    warp: Warp
+    law: Fit | None = None
+
+    def loss(self, w_ND: Array) -> Array:
+        """Losses in bits/byte, shape N x T."""
+        z_ND, _ = warped(w_ND, self.warp)
+        loss_NT = np.stack([surface.loss(z_ND) for surface in self.surfaces], axis=1)
+        return loss_NT if self.law is None else np.asarray(loss_NT + self.law.loss(w_ND), np.float64)
+
+    def gradient(self, w_D: Array) -> Array:
+        """Derivatives, shape T x D."""
+        z_D, slope_D = warped(w_D, self.warp)
+        slope_TD = np.stack([surface.loss_slope(z_D) for surface in self.surfaces]) * slope_D
+        return np.asarray(slope_TD if self.law is None else slope_TD + self.law.gradient(w_D), np.float64)
+
+    def convex(self, a_T: Array) -> bool:
+        """Never known to be."""
+        return False
+
+    def covariance(self, w_ND: Array) -> Array:
+        """Posterior covariances of the surfaces, without noise and offsets of blocks, (bits/byte) squared. T x N x N."""
+        z_ND, _ = warped(w_ND, self.warp)
+        return np.stack([surface.covariance(z_ND) for surface in self.surfaces])
+
+    def spread(self, w_D: Array, base_D: Array) -> Array:
+        """Variances of the losses at `w_D` minus those at `base_D`, (bits/byte) squared, shape T."""
+        (z_D, base_z_D), _ = warped(np.stack([w_D, base_D]), self.warp)
+        return np.array([surface.spread(z_D, base_z_D) for surface in self.surfaces])
+
+    def spread_slope(self, w_D: Array, base_D: Array) -> Array:
+        """Derivatives of `spread` by the shares of `w_D`, shape T x D."""
+        (z_D, base_z_D), (slope_D, _) = warped(np.stack([w_D, base_D]), self.warp)
+        slope_TD = np.stack([surface.spread_slope(z_D, base_z_D) for surface in self.surfaces])
+        return np.asarray(slope_TD * slope_D, np.float64)
+
+    def left_out(self) -> tuple[Array, Array]:
+        """Each run's losses minus their prediction from the other runs, and the standard deviations predicted for that.
+
+        At fixed hyperparameters and law; noise included; NaN where a run is alone in its block. Shapes N x T, bits/byte.
+        """
+        pairs = [surface.left_out() for surface in self.surfaces]
+        return np.stack([residual_N for residual_N, _ in pairs], 1), np.stack([error_N for _, error_N in pairs], 1)
+
+
+@dataclass(frozen=True)
+class Process:
+    """A Gaussian process per target over warped shares, with an offset per block.
+
+    Args:
+        warp: Of the shares. A root or logarithm matters more than the kernel; the fourth root is best where runs are few.
+        room: The floor lies this many standard deviations of the losses below the least one.
+        mean: A law whose residuals the process is over, without a floor; None for the losses themselves.
+    """
+
+    warp: Warp = "fourth-root"
+    room: float = 1.0
+    mean: Law | None = None
+
+    def __post_init__(self) -> None:
+        if self.warp not in EPS:
+            raise UsageError(f"process: got warp {self.warp!r}", wanted=f"one of {', '.join(EPS)}")
+        if not self.room > 0:
+            raise UsageError(f"process: got room {self.room}", wanted="room > 0, about 1")
+
+    def fit(self, table: Table) -> Posterior:
+        """The posterior of the table."""
+        return jackknife(table, self.fit_once)
+
+    def fit_once(self, table: Table, start: Fit | None) -> ProcessFit:
+        """One fit to all rows; with the hyperparameters of `start` when given."""
+        started = start if isinstance(start, ProcessFit) else None
+        law = self.mean.fit_once(table, started.law if started else None) if self.mean else None
+        loss_NT = table.loss_NT if law is None else table.loss_NT - law.loss(table.shares_ND)
+        z_ND, _ = warped(table.shares_ND, self.warp)
+        block_NC = (table.block_N[:, None] == np.array(table.blocks)).astype(np.float64)
+        observed = [self._observe(y_N, block_NC) for y_N in (loss_NT - _offsets(z_ND, loss_NT, block_NC)).T]
+        kernels = (
+            [surface.kernel for surface in started.surfaces]
+            if started
+            else _learn(z_ND, [seen for _, seen in observed], _own(table))
+        )
+        surfaces = [
+            Surface.of(kernel, link, z_ND, seen) for kernel, (link, seen) in zip(kernels, observed, strict=True)
+        ]
+        return ProcessFit(tuple(surfaces), self.warp, law)
+
+    def _observe(self, y_N: Array, block_NC: Array) -> tuple[Link, Seen]:
+        """The losses of one target, roughly rid of offsets, through the link."""
+        floor = None if self.mean else float(y_N.min() - self.room * max(y_N.std(), LEAST_SCALE))
+        inner_N = y_N if floor is None else np.log(y_N - floor)
+        link = Link(floor, float(inner_N.mean()), max(float(inner_N.std()), LEAST_SCALE))
+        values_N = (inner_N - link.level) / link.scale
+        # offsets sum to zero over the blocks, and count as additive in the loss
+        slope_N = link.slope(values_N)
+        steep_N = np.exp(np.mean(np.log(slope_N))) / slope_N
+        offset_NC = (block_NC[:, :-1] - block_NC[:, -1:]) * steep_N[:, None]
+        return link, Seen(values_N, np.hstack([np.ones((len(y_N), 1)), offset_NC]))
+
+
+def _offsets(z_ND: Array, loss_NT: Array, block_NC: Array) -> Array:
+    """A first estimate of the offsets of the runs' blocks, of mean 0 over blocks, at usual hyperparameters. Shape N x T."""
+    if block_NC.shape[1] == 1:
+        return np.zeros_like(loss_NT)
+    kernel = Kernel(np.append(_prior(z_ND).mean_P[:-1], START_NOISE))
+    inverse = solved(kernel.between(z_ND, z_ND) + kernel.noise * np.eye(len(z_ND)), block_NC)
+    assert inverse is not None, "the noise keeps the covariance regular"
+    offset_CT = inverse.effects_CN @ loss_NT
+    return np.asarray(block_NC @ (offset_CT - offset_CT.mean(0)), np.float64)
+
+
+def _prior(z_ND: Array) -> Prior:
+    """Of the hyperparameters before any target is seen."""
+    usual = np.sqrt(max(2 * float(np.sum(np.var(z_ND, axis=0))), 1e-4))
+    scales = (MATERN, LINEAR, NOISE)
+    size = z_ND.shape[1]
+    return Prior(
+        np.append(np.full(size, np.log(usual)), [mean for mean, _ in scales]),
+        np.append(np.full(size, LENGTH), [error for _, error in scales]),
+    )
+
+
+def _own(table: Table) -> Array:
+    """The domain of each target's name, -1 where there is none, shape T."""
+    return np.array([table.domains.index(t) if t in table.domains else -1 for t in table.targets])
+
+
+def _learn(z_ND: Array, observed: list[Seen], own_T: Array) -> list[Kernel]:
+    """The kernel of every target: fitted alone, then once more around the means over targets."""
+    rows = np.unique(np.linspace(0, len(z_ND) - 1, min(len(z_ND), MOST_LEARNED_FROM)).round().astype(int))
+    prior = _prior(z_ND)
+    start_P = np.append(prior.mean_P[:-1], START_NOISE)
+    log_TP = np.tile(start_P, (len(observed), 1))
+    priors = [prior] * len(observed)
+    for _ in range(2 if len(observed) >= FEW else 1):
+        log_TP = np.array([
+            most_likely(z_ND[rows], seen.rows(rows), prior, start_P)
+            for seen, prior, start_P in zip(observed, priors, log_TP, strict=True)
+        ])  # fmt: skip
+        priors = _tied(log_TP, own_T, prior)
+    return [Kernel(log_P) for log_P in log_TP]
+
+
+def _tied(log_TP: Array, own_T: Array, prior: Prior) -> list[Prior]:
+    """Priors around the means over targets; a target's own domain (which matters more to it) around that of own domains."""
+    own_TP = np.zeros(log_TP.shape, bool)
+    own_TP[np.flatnonzero(own_T >= 0), own_T[own_T >= 0]] = True
+    other_TP = np.where(own_TP, np.nan, log_TP)
+    seen_P = np.any(~own_TP, axis=0)
+    mean_P = prior.mean_P.copy()
+    mean_P[seen_P] = np.nanmean(other_TP[:, seen_P], axis=0)
+    own = float(np.mean(log_TP[own_TP])) if own_TP.any() else 0.0
+    return [Prior(np.where(own_P, own, mean_P), TIED * prior.error_P) for own_P in own_TP]

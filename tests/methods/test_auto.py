@@ -1,0 +1,168 @@
+"""The sequential search in worlds: rounds, when it stops, blocks, failures, bounds, and what it says."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cuvee.base.codec import from_json, to_json
+from cuvee.base.errors import UsageError
+from cuvee.base.rng import generator
+from cuvee.methods.auto import Auto
+from cuvee.methods.rounds import references
+from cuvee.mixture.weights import Mixture
+from cuvee.plan.problem import Guard, Limit, Target
+from cuvee.plan.trial import Trial
+from cuvee.testing.worlds import Noise, Played, World, play, world
+
+QUICK = Auto(runs=48, predictor="ridge-log", tolerance=0.0)
+SILENT = Noise(offset=0.05, bend=0.0, run=0.0)
+
+
+def blocks_of(played: Played, mixture: Mixture) -> set[int]:
+    return {t.plan.block for t in played.trials if t.plan.schedule.at(0) == mixture}
+
+
+def test_first_round_has_the_references_in_every_block_and_balance() -> None:
+    w = world("law", 1, domains=5)
+    plans = Auto().propose(w.problem, (), generator(0, "x"))
+    assert len(plans) == len(set(plans)) == 24
+    assert set(Counter(p.block for p in plans).values()) == {6}
+    counts = Counter(p.schedule.at(0) for p in plans)
+    assert {m for m, n in counts.items() if n > 1} == set(references(w.problem))
+    assert all(counts[m] == 4 for m in references(w.problem))
+    assert all(
+        w.problem.feasible().contains(p.schedule.at(0).shares) for p in plans if p.schedule.at(0) != w.problem.natural
+    )
+
+
+def test_batches_are_balanced_and_never_taste_twice() -> None:
+    w = world("power", 2, domains=4)
+    played = play(w, replace(QUICK, runs=36, batch=4))
+    assert played.rounds == (18, 4, 4, 4, 4, 2)
+    assert len({(t.plan.schedule.at(0), t.plan.block) for t in played.trials}) == 36
+    first = QUICK.propose(w.problem, played.trials[:24], generator(0, "x"))
+    assert Counter(p.block for p in first) == {0: 2, 1: 2, 2: 2, 3: 2}
+
+
+def test_later_runs_are_better_than_the_first_round() -> None:
+    w = world("power", 3, domains=6)
+    first, *_ = (play(w, m).trials for m in (QUICK,))
+    later = [
+        t for t in first if t.plan not in set(QUICK.propose(w.problem, (), generator(w.problem.seed, "propose", 0)))
+    ]
+    early = [t for t in first if t not in later]
+    value = [np.mean([w.value(t.plan.schedule.at(0).shares) for t in some]) for some in (later, early)]
+    assert len(later) == 24
+    assert value[0] < value[1]
+
+
+def quiet(w: World) -> World:
+    return replace(w, noise=SILENT)
+
+
+def test_stops_early_without_noise_and_goes_on_with_it() -> None:
+    w = world("law", 3, domains=4)
+    method = replace(QUICK, tolerance=0.001, predictor="log-linear")
+    still, loud = play(quiet(w), method), play(replace(w, noise=Noise(0.1, 0.06, 0.05)), method)
+    assert 32 <= len(still.trials) < 48
+    assert quiet(w).regret(still.choice.schedule.at(0)) < 0.001
+    assert len(loud.trials) == 48
+    assert "below the tolerance of 0.0010" in still.choice.why[-1]
+    assert "more runs would lower it to about" in loud.choice.why[-1]
+
+
+def test_it_stops_only_after_a_mixture_below_the_tolerance_was_seen_in_every_block() -> None:
+    w = world("law", 3, domains=4)
+    method = replace(QUICK, tolerance=10.0)
+    played = play(w, method)
+    assert played.rounds == (24, 8, 8), "32 trials at least, then the choice in every block"
+    seen = Counter(t.plan.schedule.at(0) for t in played.trials)
+    assert sum(n == 4 and m not in references(w.problem) for m, n in seen.items()) == 1
+    assert replace(method, runs=60).propose(w.problem, played.trials, generator(0, "x")) == ()
+    assert replace(method, tolerance=0.0, runs=60).propose(w.problem, played.trials, generator(0, "x"))
+
+
+def test_many_domains_stop_no_earlier_than_twice_their_number() -> None:
+    played = play(world("law", 5, domains=18), replace(QUICK, tolerance=10.0, runs=56, first=0.4))
+    assert len(played.trials) >= 36
+
+
+def test_no_tolerance_is_what_a_verification_would_detect() -> None:
+    w = world("law", 3, domains=4)
+    choice = play(w, replace(QUICK, tolerance=None)).choice
+    noise, tolerance = choice.diagnostics["paired_noise"], choice.diagnostics["tolerance"]
+    assert tolerance == pytest.approx(noise * 1.6497, rel=0.001), "t with 3 degrees of freedom, 5 %, 80 % power"
+    assert play(quiet(w), replace(QUICK, tolerance=None)).choice.diagnostics["tolerance"] == 0.002
+    alone = play(w, replace(QUICK, tolerance=None, blocks=1, runs=40, batch=16))
+    assert len(alone.trials) == 40, "one block knows of no noise"
+
+
+def test_the_same_trials_in_any_order_or_from_json_propose_the_same() -> None:
+    w = world("power", 2, domains=4)
+    trials = play(w, QUICK).trials[:32]
+    read = [from_json(Trial, json.loads(json.dumps(to_json(t)))) for t in reversed(trials)]
+    one, two = (QUICK.propose(w.problem, t, generator(0, "x")) for t in (trials, read))
+    assert one == two != ()
+    assert to_json(QUICK.choose(w.problem, trials, generator(0, "x"))) == to_json(
+        QUICK.choose(w.problem, read, generator(0, "x"))
+    )
+
+
+@pytest.mark.parametrize("failing", [0.3, 1.0])
+def test_failures_do_not_stall_it(failing: float) -> None:
+    played = play(replace(world("power", 2, domains=4), failing=failing), QUICK)
+    assert len(played.trials) == len({t.id for t in played.trials}) == 48
+    assert played.choice.why
+    if failing == 1.0:
+        assert "too few" in played.choice.why[0]
+
+
+@pytest.mark.parametrize("domains", [2, 12])
+def test_few_and_many_domains(domains: int) -> None:
+    w = world("power", 4, domains=domains)
+    played = play(w, QUICK)
+    assert w.problem.feasible().contains(played.choice.schedule.at(0).shares)
+    assert w.regret(played.choice.schedule.at(0)) < 0.02
+
+
+def test_caps_floors_and_guards_are_kept() -> None:
+    w = world("law", 3, domains=5, pointed=True)
+    guard = Guard("rest", tuple(Target(d) for d in w.problem.domains[:3]), 0.02)
+    limits = (Limit(w.problem.domains[0], min_share=0.1), Limit(w.problem.domains[4], max_share=0.15))
+    bound = replace(w, problem=replace(w.problem, guards=(guard,), limits=limits))
+    played = play(bound, replace(QUICK, predictor="log-linear"))
+    for trial in played.trials:
+        mixture = trial.plan.schedule.at(0)
+        assert mixture == w.problem.natural or bound.problem.feasible().contains(mixture.shares)
+    loss_2T = bound.losses(np.stack([played.choice.schedule.at(0).shares, w.problem.natural.shares]))
+    assert loss_2T[0, :3].mean() / loss_2T[1, :3].mean() - 1 < 0.025
+
+
+def test_predict_agrees_with_the_choice() -> None:
+    w = world("law", 1, domains=4)
+    played = play(w, QUICK)
+    (found,) = QUICK.predict(w.problem, played.trials, [played.choice.schedule.at(0)])
+    for one, other in zip(found, played.choice.predicted, strict=True):
+        assert (one.name, one.mean) == (other.name, pytest.approx(other.mean, abs=1e-6))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"runs": 8},
+        {"first": 0.0},
+        {"first": 1.5},
+        {"batch": 0},
+        {"tolerance": -1.0},
+        {"blocks": 0},
+        {"predictor": "forest"},
+    ],
+)
+def test_bad_hyperparameters(arguments: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        Auto(**arguments)  # type: ignore[arg-type]
