@@ -88,8 +88,8 @@ def test_it_stops_only_after_a_mixture_below_the_tolerance_was_seen_in_every_blo
 
 
 def test_many_domains_stop_no_earlier_than_twice_their_number() -> None:
-    played = play(world("law", 5, domains=20), replace(QUICK, tolerance=10.0, runs=64, first=0.4))
-    assert len(played.trials) >= 40
+    played = play(world("law", 5, domains=18), replace(QUICK, tolerance=10.0, runs=56, first=0.4))
+    assert len(played.trials) >= 36
 
 
 def test_no_tolerance_is_what_a_verification_would_detect() -> None:
@@ -135,7 +135,7 @@ def test_caps_floors_and_guards_are_kept() -> None:
     guard = Guard("rest", tuple(Target(d) for d in w.problem.domains[:3]), 0.02)
     limits = (Limit(w.problem.domains[0], min_share=0.1), Limit(w.problem.domains[4], max_share=0.15))
     bound = replace(w, problem=replace(w.problem, guards=(guard,), limits=limits))
-    played = play(bound, QUICK)
+    played = play(bound, replace(QUICK, predictor="log-linear"))
     for trial in played.trials:
         mixture = trial.plan.schedule.at(0)
         assert mixture == w.problem.natural or bound.problem.feasible().contains(mixture.shares)
@@ -147,7 +147,8 @@ def test_predict_agrees_with_the_choice() -> None:
     w = world("law", 1, domains=4)
     played = play(w, QUICK)
     (found,) = QUICK.predict(w.problem, played.trials, [played.choice.schedule.at(0)])
-    assert found == played.choice.predicted
+    for one, other in zip(found, played.choice.predicted, strict=True):
+        assert (one.name, one.mean) == (other.name, pytest.approx(other.mean, abs=1e-6))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cuvee.methods import Natural, Random, Regression, Temperature, Uniform, UniMax
+from cuvee.methods import Auto, Climb, Natural, Random, RegMix, Regression, Temperature, Uniform, UniMax
 from cuvee.testing.methods import MethodSuite
 
 
@@ -35,3 +35,25 @@ class TestRegression(MethodSuite):
 @pytest.mark.slow
 class TestRegressionRidge(MethodSuite):
     method = Regression(runs=12, blocks=3, rounds=3, predictor="ridge-log")
+
+
+class TestAuto(MethodSuite):
+    method = Auto(runs=12, blocks=3, batch=3, predictor="ridge-log")
+
+
+class TestRegMix(MethodSuite):
+    method = RegMix(runs=12, blocks=3, simulated=2000, best=16, predictor="ridge-log")
+
+
+class TestClimb(MethodSuite):
+    method = Climb(runs=14, blocks=3, sampled=200, predictor="ridge-log")
+
+
+@pytest.mark.slow
+class TestAutoDefault(MethodSuite):
+    method = Auto(runs=12, blocks=2, batch=4)
+
+
+@pytest.mark.slow
+class TestRegMixTrees(MethodSuite):
+    method = RegMix(runs=12, blocks=2, simulated=2000)

@@ -39,5 +39,6 @@ def test_the_package_exports_what_it_lists_and_nothing_else() -> None:
 def test_methods_say_what_to_cite() -> None:
     assert any("2407.01492" in line for line in citation("regression"))
     assert any("2304.09151" in line for line in citation("unimax"))
+    assert any("2504.13161" in line for line in citation("climb"))
     assert citation("natural") == ()
     assert citation("nothing of that name") == ()

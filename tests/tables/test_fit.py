@@ -282,6 +282,24 @@ def test_blocks_take_the_offset_of_a_seed() -> None:
     assert found.gain.mean > 0
 
 
+@pytest.mark.parametrize("factor", [1e-9, 1e7])
+def test_units_change_no_answer(factor: float) -> None:
+    mixtures, metrics = made()
+    other = {k: v if k == "run" else [x * factor for x in v] for k, v in metrics.items()}
+    asked: dict[str, Any] = {"guards": ["web"], "caps": {"code": 0.5}, "holdout": (mixtures, metrics)}
+    one = quick(mixtures, metrics, **asked)
+    two = quick(mixtures, other, **{**asked, "holdout": (mixtures, other)})
+    assert two.mixture.shares == pytest.approx(one.mixture.shares, abs=0.003)
+    assert two.gain.mean == pytest.approx(one.gain.mean * factor, rel=0.02)
+    assert two.predicted["math"].high == pytest.approx(one.predicted["math"].high * factor, rel=1e-3)
+    assert two.cv.rmse == pytest.approx(one.cv.rmse * factor, rel=1e-3)
+    assert two.tolerance == pytest.approx(one.tolerance * factor, rel=0.05)
+    assert one.holdout is not None
+    assert two.holdout is not None
+    assert two.holdout.regret == pytest.approx(one.holdout.regret * factor, abs=1e-6 * factor)
+    assert two.holdout.coverage == pytest.approx(one.holdout.coverage, abs=0.05)
+
+
 def test_one_large_target_is_told() -> None:
     mixtures, metrics = made()
     big = {k: [1000 * x for x in v] if k == "loss_web" else v for k, v in metrics.items()}

@@ -224,6 +224,19 @@ def test_columns_that_are_neither_shares_nor_metrics() -> None:
     assert same(read({**mixtures, "budget": [1, 2, 3, 4, 5, 6]}, metrics, ignore=("budget",)), read(mixtures, metrics))
 
 
+def test_one_table_of_both_and_tables_that_were_swapped() -> None:
+    mixtures, metrics = runs(6)
+    both = {**mixtures, **metrics}
+    assert same(read(both, metrics), read(mixtures, metrics))
+    assert same(read(mixtures, both), read(mixtures, metrics))
+    with pytest.raises(DataError, match="has no metrics"):
+        read(mixtures, mixtures)
+    with pytest.raises(DataError, match="do not sum to 1"):
+        read(metrics, mixtures)
+    with pytest.raises(DataError, match="do not sum to 1"):
+        read(both, both)
+
+
 def test_names_may_be_kept() -> None:
     mixtures, metrics = runs(5)
     assert "web" in read(mixtures, metrics).metrics
@@ -235,6 +248,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     good = to_csv(tmp_path / "m.csv", mixtures)
     for name, data, said in (
         ("l.csv", b"", "is empty"),
+        ("l.csv", b"run;loss\nr00;1\n", "commas between cells"),
         ("l.csv", b"run,loss\n", "no rows"),
         ("l.csv", b"run,loss\nr00,1,2\n", "3 cells for 2 columns"),
         ("l.csv", b"run,loss,loss\nr00,1,2\n", "twice"),
@@ -274,8 +288,8 @@ def test_the_layout_of_olmix() -> None:
     ratios = {"": list(range(6)), **mixtures, **extra}
     scores = {"arc_challenge:rc::olmes": metrics["loss_web"], "mt_mbpp_v2fix:bash": metrics["loss_code"]}
     # one run lacks metrics, so that the numbers of rows differ between the files
-    measured = {"": list(range(5)), "run": metrics["run"], "name": extra["name"], "index": list(range(5)), **scores}
-    found = read(ratios, {k: v if len(v) == 5 else v[1:] for k, v in measured.items()})
+    measured = {key: cells[1:] for key, cells in {"run": metrics["run"], "name": extra["name"], **scores}.items()}
+    found = read(ratios, {"": list(range(5)), "index": list(range(5)), **measured})
     assert found.ids == tuple(mixtures["run"][1:])
     assert tuple(found.domains) == tuple(sorted(DOMAINS))
     assert tuple(found.metrics) == ("arc_challenge:rc::olmes", "mt_mbpp_v2fix:bash")

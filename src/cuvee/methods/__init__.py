@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cuvee.methods.auto import Auto
     from cuvee.methods.baselines import Natural, Temperature, Uniform, UniMax
+    from cuvee.methods.climb import Climb
     from cuvee.methods.contract import Method
     from cuvee.methods.mixmin import MixMin
     from cuvee.methods.random import Random
+    from cuvee.methods.regmix import RegMix
     from cuvee.methods.regression import Regression
 
 _WHERE = {
+    "Climb": "cuvee.methods.climb",
+    "RegMix": "cuvee.methods.regmix",
     "Auto": "cuvee.methods.auto",
     "Method": "cuvee.methods.contract",
     "MixMin": "cuvee.methods.mixmin",
@@ -29,7 +33,19 @@ _WHERE = {
     "Uniform": "cuvee.methods.baselines",
 }
 
-__all__ = ["Auto", "Method", "MixMin", "Natural", "Random", "Regression", "Temperature", "UniMax", "Uniform"]
+__all__ = [
+    "Auto",
+    "Climb",
+    "Method",
+    "MixMin",
+    "Natural",
+    "Random",
+    "RegMix",
+    "Regression",
+    "Temperature",
+    "UniMax",
+    "Uniform",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -27,6 +27,8 @@ PROBABILITY = 0.9
 """With which guards must hold."""
 SAME = 1e-9
 """Shares and values nearer than this are the same."""
+SPREADS = (1e-3, 1e2)
+"""Standard deviations of the objective over the runs that are fitted as they are."""
 UNIT = "units of the objective"
 Weight = tuple[str, float]
 """A metric's name with a number."""
@@ -66,7 +68,9 @@ class Asked:
     Args:
         domains, scored: Short names of domains and targets.
         objective: Targets with weights that sum to 1.
-        sign_T: 1 where less of a metric is better, -1 where more is: losses are metrics times this.
+        scale: Losses are metrics times this, or times -this where more is better: 1, or a power of ten where the objective is so
+            large or so small that solvers would not see what is near.
+        maximised: Targets of which more is better.
         unit: Of the objective, for sentences.
         natural_D: What gains are against, and where from.
         epochs_D: Passes over each domain, had it all of the run; None where that is not known.
@@ -76,7 +80,8 @@ class Asked:
     scored: tuple[str, ...]
     objective: tuple[Target, ...]
     guards: tuple[Guard, ...]
-    sign_T: Array
+    scale: float
+    maximised: tuple[str, ...]
     unit: str
     natural_D: Array
     natural_from: str
@@ -92,6 +97,11 @@ class Asked:
         """The objective's weights."""
         return mean_weights(self.objective, self.scored)
 
+    @property
+    def factor_T(self) -> Array:
+        """What metrics are times to be losses."""
+        return np.array([-self.scale if name in self.maximised else self.scale for name in self.scored])
+
     def table(self, runs: Runs, notes: list[str]) -> Table:
         """The runs that have a value of every target.
 
@@ -103,7 +113,7 @@ class Asked:
         if not whole_N.all():
             lost = [run for run, whole in zip(runs.ids, whole_N, strict=True) if not whole]
             notes.append(f"{len(lost)} run(s) without a value of every target are left out: {listed(lost)}")
-        table = _table(self, runs, whole_N, runs.value_NM[:, at] * self.sign_T)
+        table = _table(self, runs, whole_N, runs.value_NM[:, at] * self.factor_T)
         _check_enough(table, runs, at, notes)
         return table
 
@@ -119,17 +129,20 @@ def ask(runs: Runs, wishes: Wishes, notes: list[str]) -> Asked:
     domains = tuple(runs.domains)
     weights, guards = _targets(runs, wishes, notes)
     scored = tuple(name for name in runs.metrics if name in {*weights, *guards})
-    sign_T = _signs(runs, wishes, scored, notes)
+    maximised = _maximised(runs, wishes, scored, notes)
     natural_D, natural_from = _natural(runs, wishes.natural, notes)
     epochs_D = _epochs(runs, wishes)
     total = sum(weights.values())
+    objective = tuple(Target(name, weights[name] / total) for name in scored if name in weights)
+    scale = _scale(runs, objective)
     return Asked(
         domains=domains,
         scored=scored,
-        objective=tuple(Target(name, weights[name] / total) for name in scored if name in weights),
+        objective=objective,
         guards=tuple(Guard(name, (Target(name),), guards[name], PROBABILITY) for name in scored if name in guards),
-        sign_T=sign_T,
-        unit=_unit(runs, [name for name in scored if name in weights], scored, sign_T),
+        scale=scale,
+        maximised=maximised,
+        unit=_unit(runs, objective, maximised),
         natural_D=natural_D,
         natural_from=natural_from,
         epochs_D=epochs_D,
@@ -183,29 +196,35 @@ def _useless(value_N: Array) -> str:
     return f"is {known_N[0]:g} in every run" if np.ptp(known_N) <= SAME * max(abs(known_N[0]), 1e-300) else ""
 
 
-def _signs(runs: Runs, wishes: Wishes, scored: Sequence[str], notes: list[str]) -> Array:
-    """1 where less is better, -1 where more is."""
-    asked: dict[str, float] = {}
-    for names, sign, option in ((wishes.maximise, -1.0, "--maximise"), (wishes.minimise, 1.0, "--minimise")):
+def _maximised(runs: Runs, wishes: Wishes, scored: Sequence[str], notes: list[str]) -> tuple[str, ...]:
+    """The targets of which more is better."""
+    asked: dict[str, str] = {}
+    for option, names in (("--maximise", wishes.maximise), ("--minimise", wishes.minimise)):
         for name in scored if ALL in names else [resolve(n, runs.metrics, f"metric for {option},") for n in names]:
             if name not in scored:
                 raise UsageError(f"{option} {name}: it is no target", wanted=f"one of {', '.join(scored)}")
-            if asked.setdefault(name, sign) != sign:
+            if asked.setdefault(name, option) != option:
                 raise UsageError(f"{name} is to be both maximised and minimised", wanted="one of them")
-    guessed = [
-        n for n in scored if n not in asked and (direction_of(runs.metrics[n]) or looks_better_higher(runs.metrics[n]))
-    ]
+    long = {name: runs.metrics[name] for name in scored if name not in asked}
+    guessed = [n for n, metric in long.items() if direction_of(metric) or looks_better_higher(metric)]
     if guessed:
         notes.append(f"taken for scores of which more is better, by their names: {listed(guessed)} (--minimise if not)")
-    return np.array([asked.get(name, -1.0 if name in guessed else 1.0) for name in scored])
+    return tuple(name for name in scored if name in guessed or asked.get(name) == "--maximise")
 
 
-def _unit(runs: Runs, names: Sequence[str], scored: Sequence[str], sign_T: Array) -> str:
+def _scale(runs: Runs, objective: Sequence[Target]) -> float:
+    """1, or the power of ten that makes the objective's spread over the runs about 0.1, where it is far from that."""
+    spreads = [t.weight * float(np.nanstd(runs.value_NM[:, list(runs.metrics).index(t.name)])) for t in objective]
+    spread = float(np.linalg.norm(spreads))
+    return 1.0 if SPREADS[0] <= spread <= SPREADS[1] else float(10.0 ** -round(np.log10(spread) + 1))
+
+
+def _unit(runs: Runs, objective: Sequence[Target], maximised: Sequence[str]) -> str:
     """The unit that all of the objective's targets share, as sentences say it."""
-    units = {unit_of(runs.metrics[name]) for name in names}
-    signs = {float(sign_T[list(scored).index(name)]) for name in names}
-    known = units.pop() if len(units) == 1 else ""
-    return known + (" (sign turned)" if -1.0 in signs else "") if known and len(signs) == 1 else UNIT
+    units = {unit_of(runs.metrics[t.name]) for t in objective}
+    turned = {t.name in maximised for t in objective}
+    known = units.pop() if len(units) == 1 and len(turned) == 1 else ""
+    return known + (" (sign turned)" if True in turned else "") if known else UNIT
 
 
 def _natural(runs: Runs, given: Values | None, notes: list[str]) -> tuple[Array, str]:
@@ -230,6 +249,8 @@ def _epochs(runs: Runs, wishes: Wishes) -> Array | None:
         if wishes.max_epochs is not None:
             raise UsageError("--max-epochs without tokens", wanted="--tokens, and --target-tokens of the run")
         return None
+    if wishes.max_epochs is not None and not wishes.max_epochs > 0:
+        raise UsageError(f"--max-epochs {wishes.max_epochs:g}", wanted="more than 0")
     tokens = by_name(wishes.tokens, runs.domains, "--tokens")
     lacking = [d for d in runs.domains if not 0 < tokens.get(d, 0.0) < np.inf]
     if lacking or not 0 < wishes.target_tokens < np.inf:

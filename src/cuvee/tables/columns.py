@@ -113,6 +113,11 @@ def opened(source: Source, what: str) -> Table:
         if not Path(source).is_file():
             raise DataError(f"no such file: {source}", wanted=f"a table of {what}", fix="check the path")
         table = read_table(Path(source))
+    alone = next(iter(table.columns)) if len(table.columns) == 1 else ""
+    if ";" in alone or "\t" in alone:
+        raise DataError(
+            f"{table.path} has the one column {alone!r:.60}", wanted="commas between cells, or tabs in a .tsv"
+        )
     if not table.lines:
         raise DataError(f"{table.path} has no rows", wanted="one row a run")
     return table
@@ -182,7 +187,7 @@ def _data(table: Table, ids: Sequence[str], layout: Layout) -> Keyed:
     names = {*IDS, *UNNAMED}
     left_out = {*layout.ignore, layout.id, layout.block}
     columns = {c: cells for c, cells in table.columns.items() if c.strip().lower() not in names and c not in left_out}
-    blocks = _ids(table, layout.block) if layout.block in table.columns else None
+    blocks = _ids(table, layout.block) if layout.block and layout.block in table.columns else None
     return Keyed(Table(table.path, table.run, columns, table.lines), ids, blocks)
 
 

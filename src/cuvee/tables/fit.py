@@ -115,21 +115,21 @@ def fit(
         choice=choice,
         shares=_shares(asked, table, choice, stakes),
         predicted=_levels(asked, posterior, table, w_D, rng),
-        gain=Interval(-difference.mean, -difference.high, -difference.low),
+        gain=Interval(*(-x / asked.scale for x in (difference.mean, difference.high, difference.low))),
         p_better=difference.p_below,
-        regret=stakes.regret(0),
-        cv=Skill(block_spearman(posterior, table, asked.a_T), block_error(posterior, table, asked.a_T)),
+        regret=stakes.regret(0) / asked.scale,
+        cv=Skill(block_spearman(posterior, table, asked.a_T), block_error(posterior, table, asked.a_T) / asked.scale),
         holdout=None if others is None else judge(asked, runs, others, posterior, table, rng, notes),
         unconstrained=_unconstrained(asked, table, question, wishes),
         objective=asked.objective,
-        maximised=tuple(name for name, sign in zip(asked.scored, asked.sign_T, strict=True) if sign < 0),
+        maximised=asked.maximised,
         natural=Mixture.from_array(asked.domains, asked.natural_D),
         natural_from=asked.natural_from,
         predictor=label,
         runs=len(table.ids),
         blocks=len(table.blocks),
         domains=len(table.domains),
-        tolerance=_tolerance(asked, table),
+        tolerance=_tolerance(asked, table) / asked.scale,
         unit=asked.unit,
         names={"domains": runs.domains, "metrics": runs.metrics},
         warnings=(*runs.notes, *notes),
@@ -167,8 +167,9 @@ def _choose(asked: Asked, table: Table, question: Question, label: str) -> tuple
         triples = zip(asked.domains, optimum.w_D.tolist(), w_D.tolist(), strict=True)
         dropped = {domain: share for domain, share, left in triples if left == 0 and share > SAME}
         simplified = Simplified(dropped, STEP, max(question.value(w_D) - question.value(optimum.w_D), 0.0))
-    choice = report("fit", asked, table, label, question, optimum.guarded, w_D, simplified, optimum.how, tolerance)
-    return optimum.w_D, replace(choice, unit=asked.unit)
+    told = asked if asked.scale == 1 else replace(asked, unit=f"times {1 / asked.scale:g} {asked.unit}")
+    choice = report("fit", told, table, label, question, optimum.guarded, w_D, simplified, optimum.how, tolerance)
+    return optimum.w_D, replace(choice, unit=told.unit)
 
 
 def _starts(asked: Asked, table: Table) -> list[Array]:
@@ -214,8 +215,8 @@ def _levels(
     asked: Asked, posterior: Posterior, table: Table, w_D: Array, rng: np.random.Generator
 ) -> dict[str, Interval]:
     """Each target's level at `w_D` in its own unit and sign."""
-    drawn_ST = level_draws(posterior, table, w_D[None], rng)[:, 0] * asked.sign_T
-    mean_T = posterior.mean(w_D[None])[0] * asked.sign_T
+    drawn_ST = level_draws(posterior, table, w_D[None], rng)[:, 0] / asked.factor_T
+    mean_T = posterior.mean(w_D[None])[0] / asked.factor_T
     low_T, high_T = interval(drawn_ST)
     return {n: Interval(float(mean_T[t]), float(low_T[t]), float(high_T[t])) for t, n in enumerate(asked.scored)}
 
@@ -229,7 +230,7 @@ def _unconstrained(asked: Asked, table: Table, question: Question, wishes: Wishe
     anything = FeasibleSet(asked.domains, tuple(low_D.tolist()), tuple(high_D.tolist()))
     free = replace(question, feasible=anything, guards=())
     best = best_of(free, _starts(asked, table))
-    return Unconstrained(dict(zip(asked.domains, best.w_D.tolist(), strict=True)), -best.value)
+    return Unconstrained(dict(zip(asked.domains, best.w_D.tolist(), strict=True)), -best.value / asked.scale)
 
 
 def _say_beyond(table: Table, w_D: Array, notes: list[str]) -> None:

@@ -71,7 +71,7 @@ def judge(
         DataError: other domains, or none of the targets.
     """
     w_ND = _shares(runs, others)
-    value_NT = _values(asked, runs, others) * asked.sign_T
+    value_NT = _values(asked, runs, others) * asked.factor_T
     there_T = np.isfinite(value_NT).sum(0) >= 2
     if not there_T.any():
         raise DataError(
@@ -94,7 +94,7 @@ def judge(
         spearman=spearman,
         spearman_mean=_mean([pair[0] for pair in ranks.values()]),
         kendall_mean=_mean([pair[1] for pair in ranks.values()]),
-        regret=_regret(predicted_NT, value_NT, np.where(there_T, asked.a_T, 0.0)),
+        regret=_regret(predicted_NT, value_NT, np.where(there_T, asked.a_T, 0.0)) / asked.scale,
         coverage=float(inside_NT[known_NT].mean()),
     )
 

@@ -66,14 +66,10 @@ def read_runs(mixtures: Source, metrics: Source, layout: Layout) -> Runs:
     """
     notes: list[str] = []
     left, right = keyed(mixtures, metrics, layout, notes)
-    columns, shares = mixtures_of(left, notes)
+    columns, shares = mixtures_of(left, right.table.columns, notes)
     values = _metrics_of(right, notes)
     joined = _joined(shares, values, (left.table.path.name, right.table.path.name), notes)
-    names = sorted({name for metric in values.values() for name in metric})
-    books = [name for name in names if name.rpartition("/")[2].strip().lower() in BOOKKEEPING]
-    if books:
-        notes.append(f"{right.table.path.name}: taken for no metrics: {listed(books)}")
-    names = [name for name in names if name not in books]
+    names = _metric_names(left, right, columns, values, notes)
     blocks = sorted({run.block for run in joined.values()}, key=lambda b: (len(b), b))
     domains, shorts = {c: c for c in columns}, {n: n for n in names}
     if not layout.keep_names:
@@ -91,6 +87,26 @@ def read_runs(mixtures: Source, metrics: Source, layout: Layout) -> Runs:
         blocks=tuple(blocks),
         notes=tuple(notes),
     )
+
+
+def _metric_names(
+    left: Keyed, right: Keyed, domains: tuple[str, ...], values: Mapping[Key, Mapping[str, float]], notes: list[str]
+) -> list[str]:
+    """The metrics, sorted: what keeps books, and shares that stand in both tables, are none.
+
+    Raises:
+        DataError: no metric is left.
+    """
+    names = sorted({name for metric in values.values() for name in metric})
+    books = [name for name in names if name.rpartition("/")[2].strip().lower() in BOOKKEEPING]
+    there = [c for c in domains if c in right.table.columns and left.table.columns.get(c) == right.table.columns[c]]
+    left_out = {*books, *there}
+    if left_out:
+        notes.append(f"{right.table.path.name}: taken for no metrics: {listed(sorted(left_out))}")
+    found = [name for name in names if name not in left_out]
+    if not found:
+        raise DataError(f"{right.table.path} has no metrics", wanted="columns of numbers that are not shares")
+    return found
 
 
 @dataclass(frozen=True)

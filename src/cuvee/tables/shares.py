@@ -5,6 +5,8 @@ Letters: N rows, D domains.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from cuvee.base.errors import DataError
@@ -15,15 +17,24 @@ from cuvee.mixture.weights import Array
 from cuvee.tables.columns import BOOKKEEPING, Keyed, block_hint, has_numbers
 
 NEAR = 0.02
-"""Rows that sum to this near to one, or to one common total, are scaled to sum to one; rounding makes such sums."""
+"""Rows that sum to this near to 1 or 100 are scaled to sum to one; rounding makes such sums."""
+SAME_TOTAL = 1e-4
+"""Rows that sum to any other total, such as one of tokens, must agree to this."""
 ROUNDING = 1e-6
 """Shares this far below zero are zero, and sums this near to one need no word."""
 _PARTS = ("domain", "source", "dataset", "component")
 _SHARES = ("share", "weight", "ratio", "proportion", "fraction", "value", "tokens")
 
 
-def mixtures_of(keyed: Keyed, notes: list[str]) -> tuple[tuple[str, ...], dict[tuple[str, str], Array]]:
+def mixtures_of(
+    keyed: Keyed, others: Collection[str], notes: list[str]
+) -> tuple[tuple[str, ...], dict[tuple[str, str], Array]]:
     """The domains' columns, sorted, and the shares of each run (id and block), shape D.
+
+    Args:
+        keyed: The table of mixtures.
+        others: Columns of the table of metrics: one that is here too is a metric where shares only sum to one without it.
+        notes: Gets what a reader should know.
 
     Raises:
         DataError: a cell that is no number, a negative share, sums that are neither one nor the same, a run with two mixtures.
@@ -39,7 +50,7 @@ def mixtures_of(keyed: Keyed, notes: list[str]) -> tuple[tuple[str, ...], dict[t
         )
     cells_ND = _numbers(keyed, columns)
     # a total decides which columns are shares, so it is looked at before the cells
-    kept = _without_bookkeeping(cells_ND, columns, notes)
+    kept = _that_sum(cells_ND, columns, others, notes)
     columns, cells_ND = [columns[i] for i in kept], cells_ND[:, kept]
     shares_ND = _scaled(keyed, columns, cells_ND, notes)
     return tuple(columns), _once(keyed, shares_ND, notes)
@@ -81,25 +92,27 @@ def _numbers(keyed: Keyed, columns: list[str]) -> Array:
     return np.array(read, np.float64).T
 
 
-def _without_bookkeeping(cells_ND: Array, columns: list[str], notes: list[str]) -> list[int]:
-    """The columns that are shares: all of them unless rows only sum to one without those that keep books."""
+def _that_sum(cells_ND: Array, columns: list[str], others: Collection[str], notes: list[str]) -> list[int]:
+    """The columns that are shares: all, unless rows sum alike only without bookkeeping, or without metrics beside it."""
     every = list(range(len(columns)))
-    rest = [i for i in every if columns[i].strip().lower() not in BOOKKEEPING and not is_token_counter(columns[i])]
-    if len(rest) == len(every) or len(rest) < 2 or _common_total(cells_ND) or not _common_total(cells_ND[:, rest]):
-        return every
-    notes.append(
-        f"taken for no domains, as rows sum alike without: {listed([columns[i] for i in every if i not in rest])}"
-    )
-    return rest
+    books = {c for c in columns if c.strip().lower() in BOOKKEEPING or is_token_counter(c)}
+    for without in (set[str](), books, books | set(others)):
+        rest = [i for i in every if columns[i] not in without]
+        if len(rest) > 1 and _common_total(cells_ND[:, rest]):
+            if len(rest) < len(every):
+                taken = [columns[i] for i in every if i not in rest]
+                notes.append(f"taken for no domains, as rows sum alike only without: {listed(taken)}")
+            return rest
+    return every
 
 
 def _common_total(cells_ND: Array) -> float:
-    """What all rows sum to within `NEAR`; 0 where they differ."""
+    """What all rows sum to; 0 where they differ."""
     sum_N = np.nansum(cells_ND, axis=1)
-    if np.all(np.abs(sum_N - 1) <= NEAR):
-        return 1.0
-    total = float(np.median(sum_N))
-    return total if total > 0 and np.all(np.abs(sum_N / total - 1) <= NEAR) else 0.0
+    for total, near in ((1.0, NEAR), (100.0, NEAR), (float(np.median(sum_N)), SAME_TOTAL)):
+        if total > 0 and np.all(np.abs(sum_N / total - 1) <= near):
+            return total
+    return 0.0
 
 
 def _scaled(keyed: Keyed, columns: list[str], cells_ND: Array, notes: list[str]) -> Array:
@@ -136,7 +149,7 @@ def _refuse_sums(keyed: Keyed, columns: list[str], cells_ND: Array) -> None:
     raise DataError(
         f"the shares of {len(bad)} of {len(sum_N)} rows do not sum to 1: {listed(rows)}"
         + (f"; empty there: {listed(empty)}" if empty else ""),
-        wanted=f"rows that sum to 1 within {NEAR}, or all to the same total",
+        wanted=f"rows that sum to 1 or 100 within {NEAR:.0%} of it, or all to the same total",
         fix=f"check these rows; --ignore COLUMN for one that is no domain (taken for domains: {listed(columns)})",
     )
 
