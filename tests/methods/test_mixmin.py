@@ -64,8 +64,8 @@ def test_each_expert_knows_its_own_examples_and_gets_their_share() -> None:
     w = free(targets=("d0",))
     shares = np.array([0.5, 0.25, 0.2, 0.05])
     own = np.repeat(np.arange(4), (200 * shares).astype(int))
-    nats_XD = np.where(own[:, None] == np.arange(4), 1.0, 60.0)
-    choice = MixMin().choose(w.problem, told(w, w.problem, np.stack([nats_XD] * 4)), rng())
+    nats_XD = np.where(own[:, None] == np.arange(4), 1.0, 60.0).astype(float)
+    choice = MixMin().choose(w.problem, told(w, w.problem, np.array([nats_XD] * 4, np.float64)), rng())
     assert choice.schedule.at(0).shares == pytest.approx(shares, abs=1e-3)
     assert choice.predicted == ()
     assert choice.diagnostics["ensemble_gain"] < 0
@@ -76,7 +76,7 @@ def test_each_expert_knows_its_own_examples_and_gets_their_share() -> None:
 def test_the_optimum_is_that_of_the_published_algorithm(seed: int) -> None:
     w = free(targets=("d0",))
     nats_XD = np.random.default_rng(seed).gamma(2.0, 1.0, (50, 4))
-    choice = MixMin().choose(w.problem, told(w, w.problem, np.stack([nats_XD] * 4)), rng())
+    choice = MixMin().choose(w.problem, told(w, w.problem, np.array([nats_XD] * 4, np.float64)), rng())
     published_D = exponentiated_gradient(nats_XD, 20_000)
 
     def value(w_D: Array) -> float:
@@ -89,8 +89,7 @@ def test_the_optimum_is_that_of_the_published_algorithm(seed: int) -> None:
 def test_caps_and_guards_hold_the_experts() -> None:
     capped = replace(free(targets=("d0",)).problem, max_epochs=2.0)
     w = free()
-    own = np.repeat(np.arange(4), 25)
-    nats_TXD = np.stack([np.where(np.arange(4) == t, 1.0, 5.0) + 0 * own[:, None] for t in range(4)])
+    nats_TXD = np.array([np.tile(np.where(np.arange(4) == t, 1.0, 5.0), (25, 1)) for t in range(4)], np.float64)
     choice = MixMin().choose(capped, told(w, capped, nats_TXD), rng())
     cap = 2.0 * capped.tokens[0] / capped.target_tokens
     assert choice.schedule.at(0).share("d0") == pytest.approx(min(cap, 1.0), abs=1e-6)

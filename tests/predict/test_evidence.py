@@ -15,6 +15,7 @@ from cuvee.plan.experts import experts
 from cuvee.plan.trial import Trial
 from cuvee.predict.corrected import Corrected
 from cuvee.predict.evidence import EnsembleSurface, Informed, InformedFit, Level, ensemble
+from cuvee.predict.posterior import smooth
 from cuvee.predict.ridge import RidgeLog
 from cuvee.predict.table import Table
 from cuvee.testing.worlds import world
@@ -157,7 +158,7 @@ def test_a_surface_that_points_the_wrong_way_is_ignored() -> None:
 @given(st.integers(0, 10**6))
 def test_gradients_of_informed_fits(seed: int) -> None:
     made = surface(11)
-    fit = Informed((made, surface(12))).fit_once(known(made, 20, noise=0.05), None)
+    fit = smooth(Informed((made, surface(12))).fit_once(known(made, 20, noise=0.05), None))
     w_D = 0.9 * simplex(seed, 1)[0] + 0.025
     for i in range(len(DOMAINS)):
         step_D = 1e-5 * np.eye(len(DOMAINS))[i]
@@ -167,8 +168,9 @@ def test_gradients_of_informed_fits(seed: int) -> None:
 
 def test_convex_where_the_rest_is() -> None:
     made = surface(11)
-    assert Informed((made,), Level()).fit_once(known(made, 20), None).convex(np.ones(3))
-    assert not Informed((made,), Level()).fit_once(known(made, 20), None).convex(np.array([1.0, -1.0, 0.0]))
+    fit = smooth(Informed((made,), Level()).fit_once(known(made, 20), None))
+    assert fit.convex(np.ones(3))
+    assert not fit.convex(np.array([1.0, -1.0, 0.0]))
 
 
 def test_blocks_give_intervals() -> None:

@@ -364,7 +364,7 @@ class Breaks:
         return {
             "verify": (replace(plan, split="verify"),),
             "block": (replace(plan, block=FIRST_BLOCK),),
-            "wants": (replace(plan, wants=("weights",)),),
+            "wants": (replace(plan, wants=("weights",)),),  # type: ignore[arg-type]
             "forever": (plan, plan),
         }[self.how]
 

@@ -24,7 +24,7 @@ from cuvee.mixture.weights import Array
 from cuvee.plan.trial import Likelihoods, Trial, Want
 from cuvee.predict.posterior import Fit, Posterior, Smooth, jackknife, smooth
 from cuvee.predict.process import Law, Process
-from cuvee.predict.table import Table
+from cuvee.predict.table import Integers, Table
 
 EPS = 1e-6
 """Of every mixture this much is uniform, so that a domain left out costs much and not without limit."""
@@ -55,7 +55,7 @@ class EnsembleSurface:
 
     targets: tuple[str, ...]
     nats_XD: Array
-    target_X: Array
+    target_X: Integers
     weight_X: Array
 
     @cached_property
@@ -115,13 +115,13 @@ def ensemble(domains: Sequence[str], trials: Sequence[Trial], kind: str, want: W
             fix="mend what made them fail; removed trial files are made again",
         )
     names = tuple(dict.fromkeys(r.target for r in found[whole[0], domains[0]].likelihoods))
-    parts = [
+    parts: list[tuple[Array, Integers, Array]] = [
         _joined(t, name, [_record(found[b, d], name, want) for d in domains])
         for b in whole
         for t, name in enumerate(names)
     ]
-    nats, targets, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return EnsembleSurface(names, nats, targets, weights / len(whole))
+    nats, targets, weights = zip(*parts, strict=True)
+    return EnsembleSurface(names, np.concatenate(nats), np.concatenate(targets), np.concatenate(weights) / len(whole))
 
 
 def _own(trial: Trial) -> str:
@@ -133,7 +133,7 @@ def _record(trial: Trial, target: str, want: Want) -> Likelihoods:
     return next(r for r in trial.likelihoods if r.target == target and r.want == want)
 
 
-def _joined(t: int, name: str, records: Sequence[Likelihoods]) -> tuple[Array, Array, Array]:
+def _joined(t: int, name: str, records: Sequence[Likelihoods]) -> tuple[Array, Integers, Array]:
     """Nats, target and weight of a target's examples."""
     if len({r.examples for r in records}) != 1:
         raise DataError(
