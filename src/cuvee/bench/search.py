@@ -31,11 +31,11 @@ from cuvee.plan.problem import Problem, Proxy
 from cuvee.shards.corpus import Corpus
 from cuvee.study.study import Study
 
-PROXY = Proxy(tokens=80_000, size="0.1M", seq_len=128, eval_points=1)
-LARGE = Proxy(tokens=160_000, size="0.3M", seq_len=128, eval_points=1)
-TARGET_TOKENS = 1_280_000
+PROXY = Proxy(tokens=60_000, size="0.1M", seq_len=128, eval_points=1)
+LARGE = Proxy(tokens=120_000, size="0.3M", seq_len=128, eval_points=1)
+TARGET_TOKENS = 960_000
 """R: the proxies are a sixteenth of it, the larger runs an eighth."""
-RUNS, BLOCKS = 32, 4
+RUNS, BLOCKS = 40, 4
 SEEDS = (1, 2, 3)
 VERIFY, VERIFY_LARGE = 5, 3
 """Fresh blocks at the proxies' scale and at the larger one."""
