@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
@@ -16,6 +18,9 @@ from cuvee.predict.ridge import RidgeFit, RidgeLog
 from cuvee.predict.table import Table
 from tests.predict.tables import PUBLISHED, make, published
 
+SMOOTH = sorted(set(PREDICTORS) - {"lightgbm"})
+"""Boosted trees have tests of their own."""
+LAWS = ["power-law", "bimix", "autoscale", "quadratic"]
 SLOPES = np.array([[-2.0, 0.5, 0.1], [0.3, -1.5, 0.2], [-0.5, 0.0, -2.5], [0.2, 0.4, 0.3], [-1.0, -0.3, 0.6]])
 
 
@@ -54,7 +59,7 @@ def test_the_correction_takes_up_what_the_law_misses() -> None:
     assert error(Corrected()) < 0.5 * error(LogLinear())
 
 
-@pytest.mark.parametrize("name", list(PREDICTORS))
+@pytest.mark.parametrize("name", SMOOTH)
 def test_gradients_are_the_derivatives(name: str) -> None:
     fit = named(name).fit(make(logs, noise=0.02, runs=24)).full
     w_D = np.array([0.3, 0.25, 0.2, 0.15, 0.1])
@@ -63,7 +68,7 @@ def test_gradients_are_the_derivatives(name: str) -> None:
     np.testing.assert_allclose(smooth(fit).gradient(w_D), numeric.T, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", list(PREDICTORS))
+@pytest.mark.parametrize("name", SMOOTH)
 def test_offsets_of_blocks_do_not_matter(name: str) -> None:
     table = make(law, noise=0.01)
     moved = Table(
@@ -80,11 +85,44 @@ def test_offsets_of_blocks_do_not_matter(name: str) -> None:
     np.testing.assert_allclose(one - one[0], two - two[0], atol=1e-3)
 
 
-@pytest.mark.parametrize("name", list(PREDICTORS))
+@pytest.mark.parametrize("name", SMOOTH)
 def test_constant_losses_and_single_rows(name: str) -> None:
     for runs in (1, 2, 9):
         posterior = named(name).fit(make(lambda w_ND: np.ones((len(w_ND), 3)), runs=runs))
         assert np.isfinite(posterior.mean(np.eye(5))).all()
+
+
+@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize(("runs", "domains"), [(5, 2), (5, 30), (24, 100)])
+def test_few_runs_of_any_number_of_domains(name: str, runs: int, domains: int) -> None:
+    """One-hot rows, duplicates, a domain that is never used, and a target that never varies."""
+    drawn_ND = np.random.default_rng(4).dirichlet(np.ones(domains), runs)
+    drawn_ND[:2] = np.eye(domains)[:1]
+    drawn_ND[2] = np.eye(domains)[1]
+    if domains > 2:
+        drawn_ND[:, -1] = 0.0
+        drawn_ND /= drawn_ND.sum(1, keepdims=True)
+
+    def losses(w_ND: Array) -> Array:
+        return np.stack([-5.0 * w_ND[:, 0] - 40.0, np.full(len(w_ND), 2.0)], axis=1)
+
+    table = make(losses, runs=runs, domains=domains, blocks=2, noise=0.01)
+    table = replace(table, shares_ND=drawn_ND, loss_NT=losses(drawn_ND))
+    posterior = named(name).fit(table)
+    assert np.isfinite(posterior.mean(np.eye(domains))).all()
+    assert np.isfinite(smooth(posterior.full).gradient(np.eye(domains)[0])).all()
+    np.testing.assert_allclose(posterior.mean(np.eye(domains))[:, 1], 2.0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_units_and_repeats_do_not_matter(name: str) -> None:
+    table = make(law, noise=0.02)
+    w_ND = np.random.default_rng(1).dirichlet(np.ones(5), 10)
+    once = named(name).fit(table).mean(w_ND)
+    np.testing.assert_array_equal(named(name).fit(table).mean(w_ND), once)
+    for unit in (1e-3, 1e3):
+        moved = replace(table, loss_NT=unit * table.loss_NT - 7.0 * unit)
+        np.testing.assert_allclose(named(name).fit(moved).mean(w_ND) / unit + 7.0, once, atol=1e-3)
 
 
 def test_convexity() -> None:

@@ -77,7 +77,7 @@ class Corrected:
         offset_NN = OFFSET * (table.block_N[:, None] == table.block_N)
         square_NN = _squares(roots_ND, roots_ND)
         found = []
-        for length in LENGTHS:
+        for length in (start.length,) if isinstance(start, CorrectedFit) else LENGTHS:
             for signal in SIGNALS:
                 evidence, weights_NT = _process(signal * _kernel(square_NN, length), offset_NN, residual_NT)
                 found.append((evidence, length, signal * weights_NT))

@@ -11,10 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from cuvee.mixture.weights import Array
-from cuvee.predict.kernel import warped
 from cuvee.predict.posterior import Fit, smooth
-from cuvee.predict.process import ProcessFit
-from cuvee.predict.surface import Surface
 
 JITTER = 1e-9
 
@@ -33,62 +30,12 @@ class Belief(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Unsaid:
-    """What a process would still not know if its runs had no noise: its posterior less what noise moves its mean by.
-
-    The mean is linear in the runs, so its error splits into the runs' noise times the weights of the runs, which is taken
-    off, and the rest.
-    """
-
-    process: ProcessFit
-
-    def covariance(self, w_ND: Array) -> Array:
-        """See `Belief`."""
-        z_ND, _ = warped(w_ND, self.process.warp)
-        pulls = [pull(surface, z_ND) for surface in self.process.surfaces]
-        return self.process.covariance(w_ND) - np.array([pull_NN @ pull_NN.T for pull_NN in pulls])
-
-    def spread(self, w_D: Array, base_D: Array) -> Array:
-        """See `Belief`."""
-        pair_2D, _ = warped(np.stack([w_D, base_D]), self.process.warp)
-        pulls_T2N = np.array([pull(surface, pair_2D) for surface in self.process.surfaces])
-        moved_T = np.sum((pulls_T2N[:, 0] - pulls_T2N[:, 1]) ** 2, axis=1)
-        return np.asarray(np.maximum(self.process.spread(w_D, base_D) - moved_T, 0.0), np.float64)
-
-    def spread_slope(self, w_D: Array, base_D: Array) -> Array:
-        """See `Belief`."""
-        pair_2D, (slope_D, _) = warped(np.stack([w_D, base_D]), self.process.warp)
-        moved = []
-        for surface in self.process.surfaces:
-            here_N, base_N = pull(surface, pair_2D)
-            moved.append(2 * (here_N - base_N) @ pull_slope(surface, pair_2D[0]))
-        return np.asarray(self.process.spread_slope(w_D, base_D) - np.array(moved) * slope_D, np.float64)
-
-
-def pull(surface: Surface, z_MD: Array) -> Array:
-    """By how much one standard deviation of noise in each run moves the losses at warped shares, bits/byte, shape M x N."""
-    weights_MN = surface.kernel.between(z_MD, surface.z_ND) @ surface.solved.inverse_NN + surface.solved.effects_CN[0]
-    scale_M = np.sqrt(surface.kernel.noise) * surface.link.slope(surface.value(z_MD))
-    return np.asarray(scale_M[:, None] * weights_MN, np.float64)
-
-
-def pull_slope(surface: Surface, z_D: Array) -> Array:
-    """Derivatives of `pull` at one mixture by its warped shares, shape N x D."""
-    slope = float(surface.link.slope(surface.value(z_D[None]))[0])
-    weights_ND = surface.solved.inverse_NN @ surface.kernel.slope(z_D, surface.z_ND)
-    bend_D = surface.link.bend * surface.value_slope(z_D)
-    return np.asarray(
-        np.sqrt(surface.kernel.noise) * slope * weights_ND + np.outer(pull(surface, z_D[None])[0], bend_D), np.float64
-    )
-
-
-@dataclass(frozen=True, eq=False)
 class Unseen:
-    """A process's posterior, scaled to the errors that were seen.
+    """A process's posterior.
 
     Args:
         belief: The process.
-        scale_T: How much further than the process expects left-out runs lie from the prediction.
+        scale_T: What its standard deviations are multiplied by.
         root_TT: A with A' A the correlation between targets.
     """
 
@@ -119,7 +66,7 @@ def _root(covariance_NN: Array) -> Array:
     """A root; by eigenvalues where mixtures lie so close together that rounding makes some of them negative."""
     jitter = JITTER * max(float(np.trace(covariance_NN)) / len(covariance_NN), 1e-12)
     try:
-        return np.linalg.cholesky(covariance_NN + jitter * np.eye(len(covariance_NN)))
+        return np.asarray(np.linalg.cholesky(covariance_NN + jitter * np.eye(len(covariance_NN))), np.float64)
     except np.linalg.LinAlgError:
         value_N, vector_NN = np.linalg.eigh(covariance_NN)
         return np.asarray(vector_NN * np.sqrt(np.maximum(value_N, 0.0)), np.float64)
@@ -134,10 +81,12 @@ class Rivals:
     Args:
         fits: The members.
         weights_KT: Their shares of each target's blend, columns summing to 1.
+        scale_T: What their distances are multiplied by.
     """
 
     fits: tuple[Fit, ...]
     weights_KT: Array
+    scale_T: Array
 
     def factor(self, w_D: Array, base_D: Array) -> Array:
         """See `Doubt`."""
@@ -155,6 +104,7 @@ class Rivals:
         return np.asarray(np.tensordot(rng.normal(size=(count, len(parted_KNT))), parted_KNT, axes=1), np.float64)
 
     def _parted(self, values_KxT: Array) -> Array:
-        """Values of the members minus the blend's, by the root of their weights."""
+        """Values of the members minus the blend's, by the root of their weights and the scale."""
         weights = self.weights_KT.reshape(len(self.fits), *[1] * (values_KxT.ndim - 2), -1)
-        return np.asarray(np.sqrt(weights) * (values_KxT - np.sum(weights * values_KxT, axis=0)), np.float64)
+        away_KxT = values_KxT - np.sum(weights * values_KxT, axis=0)
+        return np.asarray(self.scale_T * np.sqrt(weights) * away_KxT, np.float64)

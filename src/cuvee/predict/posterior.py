@@ -9,8 +9,8 @@ Few groups make a poor variance: with four there are mixtures where all replicat
 a guard finds them. So half of the variance is pooled: how much further than usual the replicates part at this mixture, on
 average over all targets, times the usual variance of the target (or mean of targets) asked for.
 
-**Doubts.** Far from every run all replicates extrapolate alike, so the jackknife sees no error there. What no run says is added in
-squares by `doubts`: independent causes of error (`cuvee.predict.doubts`). They hold no noise, which the groups show already.
+**Doubts.** Far from every run all replicates extrapolate alike, so the jackknife sees little error there. What no run says is
+added in squares by `doubts`: causes of error that a model tells (`cuvee.predict.doubts`).
 
 An interval is Student's t. The jackknife's variance is a quadratic form in all targets' replicates, so it has more degrees of
 freedom than the G - 1 of one target, by how little targets move together (Satterthwaite 1946; Box 1954, theorem 3.1), and the
@@ -76,7 +76,7 @@ class Member(Predictor, Protocol):
 
 
 class Doubt(Protocol):
-    """A cause of error that is independent of the noise: what it leaves open of differences between mixtures."""
+    """A cause of error beside what the groups show: what it leaves open of differences between mixtures."""
 
     def factor(self, w_D: Array, base_D: Array) -> Array:
         """F, shape R x T: the covariance between targets of the error of loss(w) - loss(base) is F' F."""
@@ -127,19 +127,19 @@ class Posterior:
     noise_T: Array | None = None
 
     @classmethod
-    def of(cls, full: Fit, replicates: dict[int, Fit], table: Table, doubts: tuple[Doubt, ...] = ()) -> Self:
+    def of(cls, full: Fit, replicates: dict[int, Fit], table: Table) -> Self:
         """The posterior of fits to `table`; the noise is what the replicates miss of the runs that they did not see."""
-        loss_GNT = np.array([fit.loss(table.shares_ND) for fit in replicates.values()])
         size = table.loss_NT.shape[1]
         if len(replicates) < 2:
-            return cls(full, replicates, np.zeros((size, size)), doubts)
-        loss_GNT = loss_GNT - loss_GNT.mean(1, keepdims=True)
+            return cls(full, replicates, np.zeros((size, size)))
+        loss_GNT = np.array([fit.loss(table.shares_ND) for fit in replicates.values()])
+        loss_GNT -= loss_GNT.mean(1, keepdims=True)
         loss_GNT -= loss_GNT.mean(0)
         usual_TT = _scale(len(replicates)) * np.einsum("gnt,gnu->tu", loss_GNT, loss_GNT) / len(table.ids)
         missed_NT = table.centred(table.loss_NT - unseen(replicates, table))
         square_T = np.sum(missed_NT**2, axis=0) / max(len(table.ids) - len(table.blocks), 1)
         noise_T = np.sqrt(np.maximum(square_T - np.diag(usual_TT), 0.25 * square_T))
-        return cls(full, replicates, usual_TT, doubts, noise_T)
+        return cls(full, replicates, usual_TT, noise_T=noise_T)
 
     @property
     def freedom(self) -> int:

@@ -6,6 +6,12 @@ error but the order of mixtures and the best of them, so three things are fitted
 ranks, and the losses of the best quarter. Left-out runs are those of a block, with one block of a fold, in which all runs
 share an offset that does not count.
 
+What runs leave open is told by the process's posterior and by how far the members part, weighted (Buckland, Burnham & Augustin 1997,
+Model selection: an integral part of inference). Both are scaled to the errors of left-out runs. The jackknife holds the noise,
+which the process's posterior holds too, and, as its replicates have fewer runs, a part of the rest: so of the
+variance told by models `COUNTED` is added to it. In worlds with known losses and on published runs (docs/benchmarks.md) this covers
+about what it should; the jackknife alone covers too little far from the runs, the whole sum too much.
+
 Few runs tell little of weights: those of a target are drawn to those of all targets together, and these to equal ones, as
 if each were drawn around the next with a standard deviation of `LOOSE`.
 
@@ -14,20 +20,23 @@ Letters: N runs, D domains, T targets, K members.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
 from scipy.optimize import nnls
 
 from cuvee.mixture.weights import Array
-from cuvee.predict.doubts import Rivals, Unsaid, Unseen
-from cuvee.predict.posterior import Doubt, Fit, Member, Posterior, replicate, smooth, unseen
+from cuvee.predict.corrected import Corrected
+from cuvee.predict.doubts import Rivals, Unseen
+from cuvee.predict.posterior import Fit, Member, Posterior, replicate, smooth, unseen
 from cuvee.predict.power import PowerLaw
 from cuvee.predict.process import Process, ProcessFit
 from cuvee.predict.table import Table
 
 LOOSE = 0.1
+COUNTED = 0.5
+"""Of the variance that models tell, beside the jackknife's."""
 BEST = 0.25
 """The share of runs, those of least loss, that are the best."""
 
@@ -120,7 +129,7 @@ def _simplex(gram_KK: Array, pull_K: Array) -> Array:
 
 
 def _members() -> tuple[Member, ...]:
-    return (PowerLaw(), Process(), Process(mean=PowerLaw()))
+    return (PowerLaw(), Process(), Corrected())
 
 
 @dataclass(frozen=True)
@@ -144,20 +153,38 @@ class Stack:
         replicates: dict[int, Fit] = {
             group: Blend(tuple(fits[group] for fits in without), weights_KT) for group in without[0]
         }
-        missed_NT = table.centred(table.loss_NT - np.einsum("kt,knt->nt", weights_KT, unseen_KNT))
-        doubts: list[Doubt] = [Rivals(fulls, weights_KT)]
-        doubts += [doubt(fit, missed_NT) for fit in fulls if isinstance(fit, ProcessFit)][:1]
-        return Posterior.of(Blend(fulls, weights_KT), replicates, table, tuple(doubts))
+        posterior = Posterior.of(Blend(fulls, weights_KT), replicates, table)
+        process = next((fit for fit in fulls if isinstance(fit, ProcessFit)), None)
+        return (
+            posterior if process is None else _doubted(posterior, process, Blend(fulls, weights_KT), unseen_KNT, table)
+        )
 
 
-def doubt(process: ProcessFit, missed_NT: Array) -> Unseen:
-    """The process's doubt, scaled by how far `missed_NT` of left-out runs lie beside what it expects of its own."""
+def _doubted(posterior: Posterior, process: ProcessFit, blend: Blend, unseen_KNT: Array, table: Table) -> Posterior:
+    """`posterior` with the doubts of the process and between the members, and the process's noise.
+
+    Both are scaled by one factor per target, so that their sum is the mean squared error of left-out runs.
+    """
+    parted_KNT = np.array([table.centred(unseen_NT - table.loss_NT) for unseen_NT in unseen_KNT])
+    missed_NT = np.einsum("kt,knt->nt", blend.weights_KT, parted_KNT)
+    spread_T = np.einsum("kt,knt->t", blend.weights_KT, (parted_KNT - missed_NT) ** 2) / len(missed_NT)
     _, error_NT = process.left_out()
-    expected_T = np.maximum(np.nanmean(error_NT**2, axis=0), 1e-18)
-    scale_T = np.sqrt(np.mean(missed_NT**2, axis=0) / expected_T)
-    unit_NT = missed_NT / np.maximum(np.sqrt(np.mean(missed_NT**2, axis=0)), 1e-9)
-    together_TT = unit_NT.T @ unit_NT / len(unit_NT)
-    # few runs make chance correlations: shrunk towards none
-    few = len(scale_T) / (len(scale_T) + len(unit_NT))
-    together_TT = (1 - few) * together_TT + few * np.eye(len(scale_T))
-    return Unseen(Unsaid(process), scale_T, np.linalg.cholesky(together_TT).T)
+    # a run that is alone in its block has no error of its own
+    expected_T = np.nan_to_num(np.mean(error_NT**2, axis=0, where=np.isfinite(error_NT))) + spread_T
+    square_T = np.mean(missed_NT**2, axis=0)
+    factor_T = np.sqrt(square_T / np.maximum(expected_T, 1e-18))
+    scale_T = np.sqrt(COUNTED) * factor_T
+    doubts = (Unseen(process, scale_T, _together(missed_NT)), Rivals(blend.fits, blend.weights_KT, scale_T))
+    noise_T = factor_T * np.array([surface.noise for surface in process.surfaces])
+    return replace(posterior, doubts=doubts, noise_T=noise_T)
+
+
+def _together(missed_NT: Array) -> Array:
+    """A, shape T x T, with A' A the targets' correlation in `missed_NT`, shrunk towards none where runs are few."""
+    runs, targets = missed_NT.shape
+    unit_NT = missed_NT / np.maximum(np.sqrt(np.mean(missed_NT**2, axis=0)), 1e-12)
+    chance = targets / (targets + runs)
+    together_TT = (1 - chance) * unit_NT.T @ unit_NT / runs
+    # constant targets miss by nothing, and have no correlation
+    np.fill_diagonal(together_TT, 1.0)
+    return np.asarray(np.linalg.cholesky(together_TT).T, np.float64)

