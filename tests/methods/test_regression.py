@@ -11,7 +11,7 @@ import pytest
 from cuvee.base.errors import UsageError
 from cuvee.base.rng import generator
 from cuvee.methods.deciding import ask
-from cuvee.methods.explain import bounds
+from cuvee.methods.explain import bounds, degenerate, percent
 from cuvee.methods.random import Random
 from cuvee.methods.regression import Regression
 from cuvee.methods.report import estimates
@@ -19,6 +19,7 @@ from cuvee.mixture.weights import Mixture
 from cuvee.plan.problem import Guard, Limit, Target
 from cuvee.plan.sizes import size
 from cuvee.plan.trial import Start
+from cuvee.predict.diagnose import Signs
 from cuvee.predict.ridge import RidgeLog
 from cuvee.predict.table import Table
 from cuvee.testing.worlds import play, world
@@ -148,7 +149,15 @@ def test_a_predictor_of_one_s_own() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"runs": 8, "blocks": 4}, {"rounds": 0}, {"first": 1.0}, {"blocks": 0}, {"predictor": "forest"}]
+    "arguments",
+    [
+        {"runs": 8, "blocks": 4},
+        {"rounds": 0},
+        {"first": 1.0},
+        {"blocks": 0},
+        {"predictor": "forest"},
+        {"aversion": -1.0},
+    ],
 )
 def test_bad_hyperparameters(arguments: dict[str, object]) -> None:
     with pytest.raises(UsageError):
@@ -214,3 +223,43 @@ def test_forgetting_is_no_surer_than_natural_s_own_level() -> None:
     steps = 1e-5 * (np.eye(4) - 0.25)
     rises = [(question.room(rule, w_D + s) - question.room(rule, w_D - s)) / 2 for s in steps]
     assert rises == pytest.approx(steps @ question.room_slope(rule, w_D), rel=1e-3)
+
+
+def test_a_corner_that_no_run_was_near_is_explained_and_priced() -> None:
+    w = world("law", 3, domains=5)
+    top = w.problem.domains[0]
+    problem = replace(w.problem, objective=(Target(top),), max_epochs=None, limits=(Limit(top, max_share=0.4),))
+    choice = play(replace(w, problem=problem), Regression(runs=24, predictor="log-linear", rounds=1)).choice
+    free = choice.unconstrained
+    assert free is not None
+    assert free.mixture.share(top) > choice.schedule.at(0).share(top)
+    assert free.predicted.mean < choice.predicted[0].mean
+    assert free.epochs[top] == pytest.approx(free.mixture.share(top) * problem.target_tokens / problem.tokens[0])
+    (line,) = [x for x in choice.why if x.startswith("Without caps, floors and guards")]
+    assert f"{top} {percent(free.mixture.share(top))}" in line
+
+
+def test_signs_become_sentences() -> None:
+    w = world("law", 1, domains=4)
+    a, b, *_ = w.problem.domains
+    mixture = Mixture.from_shares({**dict.fromkeys(w.problem.domains, 0.0), a: 0.97, b: 0.03})
+    signs = Signs(a, 0.6, 0.3, {b: 0.05}, {a: 0.5}, False, ())
+    lines = degenerate(signs, mixture)
+    assert lines[0].startswith(f"Nearly everything is {a} (97.0 %)")
+    assert f"{b} (3.0 %, no run below 5.0 %) and {a} (97.0 %, no run above 50.0 %)" in lines[1]
+    assert "Far from every run: 0.60" in lines[2]
+    flat = degenerate(Signs("", 0.1, 0.3, {}, {}, True, (a,)), mixture)
+    assert len(flat) == 2
+    assert a in flat[0]
+    assert "predicted alike" in flat[1]
+    assert degenerate(Signs("", 0.1, 0.3, {}, {}, False, ()), mixture) == ()
+
+
+def test_aversion_is_a_hyperparameter() -> None:
+    w = world("law", 1, domains=4)
+    trials = play(w, QUICK).trials
+    bold, wary = (
+        replace(QUICK, aversion=x).choose(w.problem, trials, generator(0, "x")).predicted[0] for x in (0.0, 4.0)
+    )
+    assert wary.high - wary.low < bold.high - bold.low
+    assert wary.mean >= bold.mean - 1e-4

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cuvee.mixture.designs import anchors, dirichlet
-from cuvee.mixture.feasible import FeasibleSet
+from cuvee.mixture.designs import anchors, cloud, dirichlet
+from cuvee.mixture.feasible import FeasibleSet, Group
+from cuvee.mixture.rows import Row
 
 NATURAL = np.array([0.5, 0.3, 0.15, 0.05])
 FREE = FeasibleSet(("a", "b", "c", "d"), (0,) * 4, (1,) * 4)
@@ -46,3 +47,18 @@ def test_anchors() -> None:
     assert all(TIGHT.contains(w_D, 1e-9) for name, w_D in named.items() if name != "natural")
     assert named["without a"][0] >= 0.1
     assert anchors(NATURAL, FREE)["without a"][0] == 0
+
+
+def test_clouds_lie_inside_and_reach_the_bounds() -> None:
+    feasible = FeasibleSet(
+        ("a", "b", "c", "d"), (0.05, 0, 0, 0), (0.6, 0.7, 0.5, 1), (Group("bc", ("b", "c"), 0.1, 0.5),),
+        (Row("r", (("a", 1.0), ("d", -3.0)), high=0.0),),
+    )  # fmt: skip
+    center_D = np.array([0.2, 0.25, 0.25, 0.3])
+    draw_ND = cloud(center_D, feasible, 5000, np.random.default_rng(0))
+    assert all(feasible.contains(w_D, 1e-9) for w_D in draw_ND)
+    np.testing.assert_allclose(draw_ND.min(0), [0.05, 0, 0, 0.125], atol=0.01)  # d: a and the group leave it that much
+    assert draw_ND[:, 0].max() > 0.5
+    assert np.median(np.abs(draw_ND - center_D).sum(1)) > 0.1
+    again_ND = cloud(center_D, feasible, 5000, np.random.default_rng(0))
+    np.testing.assert_array_equal(draw_ND, again_ND)

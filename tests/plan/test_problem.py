@@ -9,6 +9,7 @@ import pytest
 from cuvee.base.codec import from_json, to_json
 from cuvee.base.errors import DataError, InfeasibleError, UsageError
 from cuvee.mixture.feasible import Group
+from cuvee.mixture.rows import Row
 from cuvee.mixture.weights import Mixture
 from cuvee.plan.problem import Guard, Limit, Problem, Proxy, Target, smallest_sound_proxy
 from cuvee.plan.sizes import SIZES, batch_tokens, learning_rate, size
@@ -143,3 +144,15 @@ def test_rates_fall_with_size_and_rise_with_tokens() -> None:
     assert batch_tokens(10**6) < batch_tokens(10**7)
     assert replace(PROBLEM.proxy, batch=4).sequences_per_step == 4
     assert PROBLEM.plan(PROBLEM.natural, 0).tokens >= PROBLEM.proxy.tokens
+
+
+def test_rows_bound_the_shares_are_checked_and_survive_a_file() -> None:
+    row = Row("b per c", (("b", 1), ("c", -2)), high=0.0)
+    problem = replace(PROBLEM, rows=(row,))
+    w_D = problem.feasible().project(np.array([0.0, 1.0, 0.0]))
+    assert w_D[1] <= 2 * w_D[2] + 1e-9
+    assert from_json(Problem, to_json(problem)) == problem
+    with pytest.raises(UsageError, match="no domain or target 'd'"):
+        replace(PROBLEM, rows=(Row("x", (("d", 1.0),), high=0.1),))
+    with pytest.raises(InfeasibleError, match="row 'b per c'"):
+        replace(problem, limits=(Limit("b", min_share=0.5), Limit("c", max_share=0.1)))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cuvee.mixture.feasible import FeasibleSet, Group
+from cuvee.mixture.rows import Row
 from cuvee.mixture.weights import Array
 from cuvee.predict.loglinear import LogLinear, LogLinearFit
 from cuvee.predict.optimise import GuardRule, Question, minimise, near_optimal, simplify
@@ -177,3 +178,34 @@ def test_guarded_ranges_miss_no_mixture_that_is_good_and_allowed() -> None:
     assert np.all(good >= low_D - 1e-4)
     assert np.all(good <= high_D + 1e-4)
     assert best.value <= min(question.value(w_D) for w_D in good) + 1e-6
+
+
+def test_convex_questions_are_solved_once_and_said_to_be_exact() -> None:
+    found = minimise(convex_question(), [BASE, *np.eye(3)])
+    assert found.how == "exact"
+    many = minimise(Question(certain(LogLinearFit(np.ones(2), SLOPES)), CAPPED, BASE, -BOTH), [BASE, *np.eye(3)])
+    assert many.how == "starts"
+
+
+def test_one_mixture_left_by_caps_and_two_domains() -> None:
+    fit = LogLinearFit(np.ones(2), SLOPES)
+    only = FeasibleSet(NAMES, (0, 0, 0), (0.5, 0.3, 0.2))
+    found = minimise(Question(certain(fit), only, BASE, BOTH), [BASE])
+    np.testing.assert_allclose(found.w_D, [0.5, 0.3, 0.2], atol=1e-9)
+    low_D, high_D = near_optimal(Question(certain(fit), only, BASE, BOTH), found.w_D, 0.01)
+    np.testing.assert_allclose(high_D - low_D, 0.0, atol=1e-9)
+    two = FeasibleSet(("a", "b"), (0, 0), (1, 1))
+    pair = Question(certain(LogLinearFit(np.ones(2), SLOPES[:2])), two, np.array([0.5, 0.5]), BOTH)
+    share_N = np.linspace(0, 1, 1001)
+    value_N = values(pair, np.column_stack([share_N, 1 - share_N]))
+    assert minimise(pair, [np.array([0.5, 0.5])]).w_D[0] == pytest.approx(share_N[value_N.argmin()], abs=2e-3)
+
+
+def test_rows_bind_like_any_other_bound() -> None:
+    row = Row("a per b", (("a", 1.0), ("b", -0.5)), high=0.0)
+    bounded = FeasibleSet(NAMES, (0, 0, 0), (1, 1, 1), (), (row,))
+    question = Question(certain(LogLinearFit(np.ones(2), SLOPES)), bounded, BASE, BOTH)
+    found = minimise(question, [BASE])
+    assert bounded.contains(found.w_D, 1e-9)
+    best = values(question, grid(bounded)).min()
+    assert best - 3e-3 < found.value <= best + 1e-9

@@ -71,7 +71,7 @@ def decide(method: str, problem: Problem, table: Table, predictor: str, question
     """The choice of the optimum, with tiny shares dropped and the rest rounded where that costs next to nothing."""
     simple_D = simplify(question, optimum.w_D, tiny=TINY, step=STEP, cost=SIMPLER)
     simplified = _simplified(problem, question, optimum.w_D, simple_D)
-    return report(method, problem, table, predictor, question, optimum.guarded, simple_D, simplified)
+    return report(method, problem, table, predictor, question, optimum.guarded, simple_D, simplified, optimum.how)
 
 
 def too_few(method: str, problem: Problem, table: Table) -> Choice:

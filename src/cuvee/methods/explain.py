@@ -9,10 +9,13 @@ import math
 from collections.abc import Mapping, Sequence
 
 from cuvee.mixture.feasible import FeasibleSet
-from cuvee.mixture.weights import Array
-from cuvee.plan.choice import Estimate, Range
+from cuvee.mixture.weights import Array, Mixture
+from cuvee.plan.choice import Estimate, Range, Unconstrained
 from cuvee.plan.problem import Guard, Problem
+from cuvee.predict.diagnose import Signs
+from cuvee.predict.optimise import How
 from cuvee.predict.posterior import FEW
+from cuvee.predict.simulate import BEST, DRAWS
 
 NEAR_BOUND, NEAR_SHARE = 1e-3, 0.02
 """A share is at its bound within this much, and within this part of the bound: a cap of 0.04 % is not met by nothing."""
@@ -88,6 +91,57 @@ def certainty(objective: Estimate) -> str:
     return (
         f"No significant gain over natural: {-objective.mean:.4f} bits/byte predicted, 90 % interval {-objective.high:.4f} "
         f"to {-objective.low:.4f} includes none."
+    )
+
+
+def found(how: How) -> tuple[str, ...]:
+    """That the optimum is only as good as a simulation; nothing where slopes led to it."""
+    if how != "simulation":
+        return ()
+    return (
+        f"The predictor has no slopes, so this is the mean of the best {BEST} of {DRAWS:,} draws that keep the bounds; the "
+        "near-optimal ranges are those of draws, and wider in truth.",
+    )
+
+
+def degenerate(signs: Signs, mixture: Mixture) -> tuple[str, ...]:
+    """What is odd about the optimum: no difference between mixtures, a corner, beyond the runs."""
+    lines = []
+    if signs.constant:
+        lines.append(
+            f"Every run scored the same on {listed(signs.constant)}: no mixture can be told from another by it."
+        )
+    if signs.flat:
+        lines.append(
+            "The objective is predicted alike for all runs: the choice rests on nothing, natural would do as well."
+        )
+    if signs.corner:
+        lines.append(
+            f"Nearly everything is {signs.corner} ({percent(mixture.share(signs.corner))}): the objective asks for little else. "
+            "More targets, a guard or a cap would say what else matters."
+        )
+    beyond = [f"{d} ({percent(mixture.share(d))}, no run below {percent(x)})" for d, x in signs.below.items()]
+    beyond += [f"{d} ({percent(mixture.share(d))}, no run above {percent(x)})" for d, x in signs.above.items()]
+    if beyond:
+        lines.append(f"Extrapolated, beyond the shares of every run: {listed(beyond)}.")
+    if signs.far and not signs.flat:
+        lines.append(
+            f"Far from every run: {signs.distance:.2f} from the nearest, in roots of shares, and no run is further than "
+            f"{signs.spacing:.2f} from its nearest. The prediction there is extrapolated; runs near it would tell."
+        )
+    return tuple(lines)
+
+
+def unconstrained(free: Unconstrained, objective: Estimate) -> tuple[str, ...]:
+    """What the bounds cost; nothing where they cost less than anything that matters."""
+    saved = objective.mean - free.predicted.mean
+    if saved < 1e-4:
+        return ()
+    top = sorted(free.mixture.as_dict().items(), key=lambda pair: -pair[1])[:3]
+    shares = [f"{d} {percent(s)} ({free.epochs[d]:.1f} epochs)" for d, s in top if s > 0]
+    return (
+        f"Without caps, floors and guards the prediction would ask for {listed(shares)}{' and others' if len(top) == 3 else ''}: "
+        f"{-free.predicted.mean:.4f} bits/byte of predicted gain instead of {-objective.mean:.4f}. That is a diagnostic, no advice.",
     )
 
 

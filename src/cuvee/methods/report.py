@@ -15,11 +15,12 @@ from scipy.stats import spearmanr
 from cuvee.methods import explain
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Array, Mixture
-from cuvee.plan.choice import Check, Choice, Estimate, Range, Simplified
+from cuvee.plan.choice import Check, Choice, Estimate, Range, Simplified, Unconstrained
 from cuvee.plan.problem import Guard, Problem
 from cuvee.predict.combine import predict_blocks
 from cuvee.predict.detect import paired_noise
-from cuvee.predict.optimise import near_optimal
+from cuvee.predict.diagnose import diagnose, unconstrained
+from cuvee.predict.optimise import How, near_optimal
 from cuvee.predict.posterior import LEVEL
 from cuvee.predict.question import ROOM, GuardRule, Question
 from cuvee.predict.table import Table
@@ -37,17 +38,20 @@ def report(
     guarded: bool,
     w_D: Array,
     simplified: Simplified | None,
+    how: How = "starts",
 ) -> Choice:
     """The choice of `w_D` as `predictor`'s fit to `table` sees it.
 
     Args:
         guarded: Whether a mixture was found that keeps the guards.
         simplified: What was done to the optimum to get `w_D`.
+        how: The optimum was found.
     """
     mixture = Mixture.from_array(problem.domains, w_D)
     predicted = estimates(problem, question, w_D)
     # where no mixture keeps the guards there is no set of good ones to give the extent of
     ranges = _ranges(problem, question, w_D) if guarded else ()
+    free = _unconstrained(problem, question, w_D)
     checks, figures = _checks(question, table), _figures(question, table)
     why = (
         explain.evidence(predictor, len(table.ids), len(table.blocks), table.left_out, figures),
@@ -55,6 +59,9 @@ def report(
         *_guards(problem, question, predicted, w_D, guarded),
         *_simpler(simplified),
         explain.certainty(predicted[0]),
+        *explain.found(how),
+        *explain.degenerate(diagnose(question, w_D, table), mixture),
+        *(explain.unconstrained(free, predicted[0]) if free else ()),
         *explain.few_blocks(len(table.blocks)),
         *((explain.flatness(ranges),) if ranges else ()),
     )
@@ -68,7 +75,9 @@ def report(
     }
     schedule = Schedule.constant(mixture)
     evidence = tuple(sorted(table.ids))
-    return Choice(method, schedule, predicted, ranges, why, evidence, checks, diagnostics, simplified)
+    return Choice(
+        method, schedule, predicted, ranges, why, evidence, checks, diagnostics, simplified, unconstrained=free
+    )
 
 
 def estimates(problem: Problem, question: Question, w_D: Array) -> tuple[Estimate, ...]:
@@ -92,11 +101,22 @@ def _guard(guard: Guard, question: Question, rule: GuardRule, w_D: Array) -> Est
     return Estimate(f"guard:{guard.name}", mean, low, high, question.sureness(rule, w_D))
 
 
+def _unconstrained(problem: Problem, question: Question, w_D: Array) -> Unconstrained | None:
+    free = unconstrained(question, w_D)
+    if free is None:
+        return None
+    mixture = Mixture.from_array(problem.domains, free.w_D)
+    d = question.posterior.difference(free.w_D, question.base_D, question.a_T)
+    epochs = dict(zip(problem.domains, problem.epochs(mixture).tolist(), strict=True))
+    return Unconstrained(mixture, Estimate("objective", d.mean, d.low, d.high, d.p_below), epochs)
+
+
 def _ranges(problem: Problem, question: Question, w_D: Array) -> tuple[Range, ...]:
     low_D, high_D = near_optimal(question, w_D, TOLERANCE)
     return tuple(
         Range(domain, float(low), float(high), TOLERANCE)
         for domain, low, high in zip(problem.domains, low_D, high_D, strict=True)
+        if not math.isnan(low)
     )
 
 

@@ -17,9 +17,7 @@ TRIES = 20
 EPS = 1e-3
 """Added to shares before the logarithm: below it a share counts as absent."""
 DESIGN_RIDGE = 0.1
-
-
-CORNERS = 64
+CORNERS = 256
 
 
 def dirichlet(center_D: Array, feasible: FeasibleSet, n: int, rng: np.random.Generator) -> Array:
@@ -86,33 +84,36 @@ def d_optimal(candidates_MD: Array, have_ND: Array, n: int) -> Array:
 def cloud(center_D: Array, feasible: FeasibleSet, n: int, rng: np.random.Generator) -> Array:
     """Many mixtures around `center_D` in the feasible set, shape N x D: Dirichlet(strength x centre), strengths as in the design.
 
-    A draw outside the set is moved towards the middle of the set until it is inside, which is cheap for any linear bounds.
+    A draw outside the set is moved towards the middle of the set until it is inside, which is cheap for any linear bounds but
+    misses the corners that bounds make; so every other draw is mixed with three of those.
     """
     strength_N = rng.choice(STRENGTHS, n) * rng.choice([1.0, 10.0, 100.0], n)
-    raw_ND = rng.standard_gamma(np.maximum(strength_N[:, None] * np.maximum(center_D, 0.0), 1e-3))
-    raw_ND += 1e-300
-    drawn_ND = raw_ND / raw_ND.sum(1, keepdims=True)
-    middle_D = _middle(center_D, feasible)
-    away_ND = drawn_ND - middle_D
+    raw_ND = rng.standard_gamma(np.maximum(strength_N[:, None] * np.maximum(center_D, 0.0), 1e-3)) + 1e-300
+    corner_CD = np.array([feasible.project(center_D + 1e3 * rng.normal(size=len(center_D))) for _ in range(CORNERS)])
+    middle_D = 0.5 * feasible.project(center_D) + 0.5 * corner_CD.mean(0)
+    draw_ND = _inside(middle_D, raw_ND / raw_ND.sum(1, keepdims=True), feasible)
+    mixed_ND = draw_ND[1::2]
+    part_N4 = rng.dirichlet(np.full(4, 0.3), len(mixed_ND))
+    three_N3D = corner_CD[rng.integers(0, CORNERS, (len(mixed_ND), 3))]
+    draw_ND[1::2] = part_N4[:, :1] * mixed_ND + np.einsum("nc,ncd->nd", part_N4[:, 1:], three_N3D)
+    return draw_ND
+
+
+def _inside(middle_D: Array, draw_ND: Array, feasible: FeasibleSet) -> Array:
+    """The draws, each moved towards `middle_D`, which is in the set, until it is in the set."""
+    away_ND = draw_ND - middle_D
     normal_MD, bound_M = feasible.halfspaces
     rooms = [
         (away_ND, feasible.high_D - middle_D),
         (-away_ND, middle_D - feasible.low_D),
         (-away_ND @ normal_MD.T, normal_MD @ middle_D - bound_M),
     ]
+    step_N = np.ones(len(draw_ND))
     with np.errstate(divide="ignore", invalid="ignore"):
-        steps = [
-            np.where(going > 1e-12, np.maximum(room, 0.0) / going, np.inf).min(1, initial=1.0) for going, room in rooms
-        ]
-    return np.asarray(middle_D + np.minimum.reduce(steps)[:, None] * away_ND, np.float64)
-
-
-def _middle(center_D: Array, feasible: FeasibleSet) -> Array:
-    """A mixture inside the set, off its bounds where it can be: the mean of the centre and the corners, all projected."""
-    size = len(center_D)
-    corners = np.linspace(0, size - 1, min(size, CORNERS)).astype(int)
-    inside = [feasible.project(center_D), *(feasible.project(np.eye(1, size, i)[0]) for i in corners)]
-    return np.asarray(0.5 * inside[0] + 0.5 * np.mean(inside, axis=0), np.float64)
+        for going, room in rooms:
+            steps = np.where(going > 1e-12, np.maximum(room, 0.0) / going, np.inf)
+            step_N = np.minimum(step_N, steps.min(1, initial=1.0))
+    return np.asarray(middle_D + step_N[:, None] * away_ND, np.float64)
 
 
 def anchors(natural_D: Array, feasible: FeasibleSet) -> dict[str, Array]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cuvee.mixture.schedule import Schedule
+from cuvee.mixture.weights import Mixture
 from cuvee.plan.problem import Proxy
 from cuvee.plan.provenance import Provenance
 
@@ -57,6 +58,20 @@ class Simplified:
 
 
 @dataclass(frozen=True)
+class Unconstrained:
+    """What would be chosen with no caps, floors, rows and guards: the price of the bounds, never a recommendation.
+
+    Args:
+        predicted: The objective's difference to natural.
+        epochs: Passes over each domain that it would take in the target run.
+    """
+
+    mixture: Mixture
+    predicted: Estimate
+    epochs: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Choice:
     """The schedule to use.
 
@@ -74,6 +89,7 @@ class Choice:
         provenance: What the prediction rests on; None in files of versions that did not record it.
         citation: What the method's rule is from.
         unit: Of the objective; targets have their own.
+        unconstrained: The optimum without bounds; None where there are none, or the method predicts nothing.
     """
 
     method: str
@@ -88,6 +104,7 @@ class Choice:
     provenance: Provenance | None = None
     citation: tuple[str, ...] = ()
     unit: str = "bits/byte"
+    unconstrained: Unconstrained | None = None
 
     def estimate(self, name: str) -> Estimate | None:
         """The prediction of that name."""

@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from cuvee.mixture.weights import Array
-from cuvee.predict.task import ROOM, Task
+from cuvee.predict.question import ROOM
+from cuvee.predict.task import Task
 
 STEPS, OUTER = 300, 15
 MEMORY = 8

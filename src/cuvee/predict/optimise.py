@@ -80,8 +80,7 @@ def _best(question: Question, mixtures: Sequence[Array]) -> Array:
 def near_optimal(question: Question, optimum_D: Array, tolerance: float) -> tuple[Array, Array]:
     """Least and largest share of each domain at `tolerance` bits/byte above the optimum, the others adapting.
 
-    Of more than `RANGES` domains, only those with the largest shares. A start that is better than `optimum_D` widens nothing:
-    the limit is the objective at `optimum_D`.
+    Of more than `RANGES` domains, only those with the largest shares.
 
     Returns:
         Two arrays of shape D; both contain the optimum, NaN for domains left out.
@@ -155,10 +154,14 @@ def _extreme(question: Question, start_D: Array, i: int, sign: float, limit: flo
     unit_D = np.zeros(len(start_D))
     unit_D[i] = sign
     within = Constraint(lambda w_D: limit - question.value(w_D), lambda w_D: -question.slope(w_D))
-    constraints = [within, *_guards(question)]
-    task = Task(question.feasible, lambda w_D: float(unit_D @ w_D), lambda w_D: unit_D, constraints)
-    end_D = solve(task, start_D)
-    return end_D if task.violation(end_D) == 0 and unit_D @ end_D < unit_D @ start_D else start_D
+    # most guards bind nowhere near, and their errors are dear: they are asked for where they turn out to be broken
+    for constraints in ([within], [within, *_guards(question)]):
+        task = Task(question.feasible, lambda w_D: float(unit_D @ w_D), lambda w_D: unit_D, constraints)
+        end_D = solve(task, start_D)
+        if question.holds(end_D):
+            break
+    met = task.violation(end_D) == 0 and question.holds(end_D)
+    return end_D if met and unit_D @ end_D < unit_D @ start_D else start_D
 
 
 def _safest(question: Question, w_D: Array) -> Array:

@@ -87,9 +87,8 @@ class World:
     def best_D(self) -> Array:
         """The best mixture under the caps, shape D."""
         feasible = self.problem.feasible()
-        sum_MD, least_M, most_M = feasible.sums
-        all_D = np.ones((1, len(feasible.domains)))
-        linear = LinearConstraint(np.vstack([all_D, sum_MD]), np.append(1.0, least_M), np.append(1.0, most_M))
+        linear = [LinearConstraint(np.ones((1, len(feasible.domains))), 1.0, 1.0)]
+        linear += [LinearConstraint(*feasible.sums)] if feasible.groups or feasible.rows else []
 
         def value(w_D: Array) -> float:
             return 100 * self.value(np.maximum(w_D, 0))
@@ -103,7 +102,7 @@ class World:
             jac=slope,
             method="SLSQP",
             bounds=Bounds(feasible.low_D, feasible.high_D),
-            constraints=[linear],
+            constraints=linear,
             options={"maxiter": 500, "ftol": 1e-12},
         )
         return feasible.project(np.asarray(found.x, np.float64))
