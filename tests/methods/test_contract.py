@@ -29,12 +29,12 @@ class TestRandom(MethodSuite):
 
 
 class TestRegression(MethodSuite):
-    method = Regression(runs=12, blocks=2)
+    method = Regression(runs=12, blocks=2, predictor="ridge-log")
 
 
 @pytest.mark.slow
-class TestRegressionRidge(MethodSuite):
-    method = Regression(runs=12, blocks=3, rounds=3, predictor="ridge-log")
+class TestRegressionDefault(MethodSuite):
+    method = Regression(runs=12, blocks=3, rounds=3)
 
 
 class TestAuto(MethodSuite):

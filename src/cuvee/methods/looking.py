@@ -24,8 +24,8 @@ from cuvee.predict.question import Question
 from cuvee.predict.regret import Batch, Stakes, batch
 from cuvee.predict.table import Table
 
-EACH = 60
-"""Mixtures drawn around the best, and as many around the prior."""
+DRAWN = 100
+"""Candidates drawn around the best, half of them towards corners of the set."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,12 +96,12 @@ def _candidates(
 ) -> list[Mixture]:
     """Feasible mixtures that may be worth a run or a choice, the best first.
 
-    Draws around the best and around the prior, what was tasted, the optima without each block, and means of these with each
+    Draws around the best, what was tasted, the optima without each block, and means of these with each
     other and with the best, which are feasible because the set is convex.
     """
     feasible = question.feasible
-    drawn_ND = [cloud(centre_D, feasible, EACH, rng) for centre_D in (best_D + 1e-3, problem.around)]
-    corners_ND = np.vstack([*replicate_optima(question, best_D), *drawn_ND, *(m.shares for m in tasted)])
+    drawn_ND = cloud(best_D, feasible, DRAWN, rng)
+    corners_ND = np.vstack([*replicate_optima(question, best_D), drawn_ND, *(m.shares for m in tasted)])
     steps_N1 = rng.uniform(0.02, 0.6, (len(corners_ND), 1))
     towards_ND = (1 - steps_N1) * best_D + steps_N1 * corners_ND
     halves_N1 = rng.uniform(size=(len(corners_ND), 1))

@@ -57,10 +57,18 @@ class Unseen:
         """See `Doubt`."""
         moved_SNT = rng.normal(size=(count, len(w_ND), len(self.scale_T))) @ self.root_TT
         for t, covariance_NN in enumerate(self.belief.covariance(w_ND)):
-            jitter_NN = JITTER * max(float(np.trace(covariance_NN)) / len(w_ND), 1e-12) * np.eye(len(w_ND))
-            root_NN = np.linalg.cholesky(covariance_NN + jitter_NN)
-            moved_SNT[:, :, t] = self.scale_T[t] * moved_SNT[:, :, t] @ root_NN.T
+            moved_SNT[:, :, t] = self.scale_T[t] * moved_SNT[:, :, t] @ _root(covariance_NN).T
         return np.asarray(moved_SNT, np.float64)
+
+
+def _root(covariance_NN: Array) -> Array:
+    """A root; by eigenvalues where mixtures lie so close together that rounding makes some of them negative."""
+    jitter = JITTER * max(float(np.trace(covariance_NN)) / len(covariance_NN), 1e-12)
+    try:
+        return np.asarray(np.linalg.cholesky(covariance_NN + jitter * np.eye(len(covariance_NN))), np.float64)
+    except np.linalg.LinAlgError:
+        value_N, vector_NN = np.linalg.eigh(covariance_NN)
+        return np.asarray(vector_NN * np.sqrt(np.maximum(value_N, 0.0)), np.float64)
 
 
 @dataclass(frozen=True, eq=False)
