@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.linalg.lapack import dpotrf, dpotri
-from scipy.optimize import minimize
+from scipy.linalg.lapack import dpotrf, dpotri, dtrtri
 
 from cuvee.mixture.weights import Array
 from cuvee.predict.table import Bools, Integers
@@ -26,8 +25,12 @@ EPS: dict[Warp, float] = {"fourth-root": 1e-4, "root": 1e-4, "log": 1e-3}
 """Added to shares before the warp, whose slope at zero would be infinite; below it a share counts as absent."""
 JITTER = 1e-8
 """Least variance of a run's noise, in units of the target's: keeps repeated mixtures from a singular matrix."""
-ROOT5 = 5.0**0.5
-STEPS = 150
+STEPS, TRIES = 100, 8
+"""Of a search for hyperparameters, and how often one of them is shortened."""
+GAIN = 0.01
+"""Of log posterior density: a step that promises less ends the search."""
+LONGEST_STEP, MOST = 2.0, 12.0
+"""Bounds on a step and on the size of a log hyperparameter; within them no exponential overflows."""
 
 
 def warped(w: Array, warp: Warp) -> tuple[Array, Array]:
@@ -64,10 +67,22 @@ class Kernel:
         """Matern kernel, linear kernel, derivative of the former by the squared distance; of scaled shares, M x N."""
         matern, linear = np.exp(2 * self.log_P[-3:-1])
         product_MN = u_MD @ v_ND.T
-        square_MN = np.sum(u_MD**2, axis=1)[:, None] + np.sum(v_ND**2, axis=1) - 2 * product_MN
-        far_MN = ROOT5 * np.sqrt(np.maximum(square_MN, 0.0))
-        fall_MN = matern * np.exp(-far_MN)
-        return fall_MN * (1 + far_MN + far_MN**2 / 3), linear * product_MN, fall_MN * (1 + far_MN) * (-5 / 6)
+        # in place: these passes over M x N numbers cost as much as the algebra that follows
+        square_MN = np.einsum("md,md->m", u_MD, u_MD)[:, None] + np.einsum("nd,nd->n", v_ND, v_ND)
+        square_MN -= 2 * product_MN
+        np.maximum(square_MN, 0.0, out=square_MN)
+        square_MN *= 5.0
+        far_MN = np.sqrt(square_MN)
+        fall_MN = np.exp(-far_MN)
+        fall_MN *= matern
+        far_MN += 1.0
+        far_MN *= fall_MN
+        square_MN *= fall_MN
+        square_MN /= 3.0
+        square_MN += far_MN
+        far_MN *= -5 / 6
+        product_MN *= linear
+        return square_MN, product_MN, far_MN
 
     def between(self, z_MD: Array, z_ND: Array) -> Array:
         """Covariances of the surface between warped shares, shape M x N."""
@@ -134,17 +149,21 @@ def solved(covariance_NN: Array, flat_NC: Array) -> Solved | None:
     factor_NN, failed = dpotrf(covariance_NN, lower=1)
     if failed:
         return None
-    lower_NN, _ = dpotri(factor_NN, lower=1)
-    inverse_NN = np.tril(lower_NN) + np.tril(lower_NN, -1).T
+    log_determinant = 2 * float(np.log(factor_NN.diagonal()).sum())
+    # dpotrf cleared the other triangle
+    lower_NN, _ = dpotri(factor_NN, lower=1, overwrite_c=1)
+    inverse_NN = lower_NN + lower_NN.T
+    np.einsum("ii->i", inverse_NN)[:] *= 0.5
     seen_NC = inverse_NN @ flat_NC
-    known_CC = flat_NC.T @ seen_NC
-    sign, flat_log = np.linalg.slogdet(known_CC)
-    if not sign > 0:
+    flat_CC, failed = dpotrf(flat_NC.T @ seen_NC, lower=1)
+    if failed:
         return None
-    error_CC = np.linalg.inv(known_CC)
+    log_determinant += 2 * float(np.log(flat_CC.diagonal()).sum())
+    part_CC, _ = dtrtri(flat_CC, lower=1)
+    error_CC = part_CC.T @ part_CC
     effects_CN = error_CC @ seen_NC.T
-    log_determinant = 2 * float(np.sum(np.log(np.diag(factor_NN)))) + float(flat_log)
-    return Solved(inverse_NN - seen_NC @ effects_CN, effects_CN, error_CC, log_determinant)
+    inverse_NN -= seen_NC @ effects_CN
+    return Solved(inverse_NN, effects_CN, error_CC, log_determinant)
 
 
 def misfit(z_ND: Array, seen: Seen, prior: Prior) -> Callable[[Array], tuple[float, Array]]:
@@ -161,36 +180,65 @@ def misfit(z_ND: Array, seen: Seen, prior: Prior) -> Callable[[Array], tuple[flo
         kernel = Kernel(log_P)
         u_ND = z_ND / kernel.lengths_D
         matern_NN, linear_NN, bend_NN = kernel.parts(u_ND, u_ND)
-        inverse = solved(matern_NN + linear_NN + kernel.noise * np.eye(len(u_ND)), flat_NC)
+        covariance_NN = matern_NN + linear_NN
+        np.einsum("ii->i", covariance_NN)[:] += kernel.noise
+        inverse = solved(covariance_NN, flat_NC)
         if inverse is None:
-            return 1e12, np.zeros_like(log_P)
+            return np.inf, np.zeros_like(log_P)
         weights_N = inverse.inverse_NN @ values_N
         off_P = (log_P - prior.mean_P) / prior.error_P
         result = 0.5 * (values_N @ weights_N + inverse.log_determinant + off_P @ off_P)
-        # derivative of the result by the covariance, then the chain rule
-        by_NN = 0.5 * (inverse.inverse_NN - np.outer(weights_N, weights_N))
-        bent_NN = by_NN * bend_NN
-        by_ND = 4 * (bent_NN.sum(1)[:, None] * u_ND - bent_NN @ u_ND)
-        by_ND += 2 * np.exp(2 * log_P[-2]) * (by_NN @ u_ND)
-        scales = [
-            np.sum(by_NN * matern_NN),
-            np.sum(by_NN * linear_NN),
-            np.exp(2 * log_P[-1]) * np.trace(by_NN),
-        ]
-        slope_P = np.concatenate([-np.sum(by_ND * u_ND, axis=0), 2 * np.array(scales)])
-        return float(result), slope_P + off_P / prior.error_P
+        # derivative of the result by the covariance, times 2, then the chain rule
+        by_NN = np.multiply.outer(-weights_N, weights_N)
+        by_NN += inverse.inverse_NN
+        scales = [np.vdot(by_NN, matern_NN), np.vdot(by_NN, linear_NN), np.exp(2 * log_P[-1]) * by_NN.trace()]
+        bend_NN *= by_NN
+        far_N = bend_NN.sum(1)
+        bend_NN *= -2.0
+        by_NN *= np.exp(2 * log_P[-2])
+        bend_NN += by_NN
+        lengths_D = -np.einsum("nd,nd->d", bend_NN @ u_ND + 2 * far_N[:, None] * u_ND, u_ND)
+        return float(result), np.concatenate([lengths_D, scales]) + off_P / prior.error_P
 
     return value
 
 
-def most_likely(z_ND: Array, seen: Seen, prior: Prior, start_P: Array) -> Array:
-    """The log hyperparameters of largest posterior density near `start_P`, shape P. Arguments as of `misfit`."""
-    found = minimize(
-        misfit(z_ND, seen, prior),
-        start_P,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(-12.0, 12.0)] * len(start_P),  # within these no exponential overflows
-        options={"maxiter": STEPS, "maxcor": 20, "ftol": 1e-7, "gtol": 1e-3},
-    )
-    return np.asarray(found.x, np.float64)
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Where a search ended: the log hyperparameters, and the inverse of the second derivatives there as far as it learned them."""
+
+    log_P: Array
+    bend_PP: Array
+
+
+def most_likely(objective: Callable[[Array], tuple[float, Array]], start: Found) -> Found:
+    """The log hyperparameters that minimise `objective` near `start`, by BFGS (Nocedal & Wright 2006, algorithm 6.1).
+
+    Targets are so alike that the second derivatives found for one spare the next most of its steps, which is why
+    they are handed on; steps only have to fall, as curvature that is not positive is left out.
+    """
+    log_P, bend_PP = start.log_P, start.bend_PP
+    value, slope_P = objective(log_P)
+    for _ in range(STEPS):
+        step_P = -bend_PP @ slope_P
+        if -step_P @ slope_P < 2 * GAIN:
+            break
+        step_P /= max(1.0, np.abs(step_P).max() / LONGEST_STEP)
+        for _ in range(TRIES):
+            tried_P = np.clip(log_P + step_P, -MOST, MOST)
+            tried, tried_slope_P = objective(tried_P)
+            if tried < value + 1e-3 * (step_P @ slope_P):
+                break
+            # where the parabola through both values and the slope is least
+            fall = -step_P @ slope_P
+            step_P = step_P * np.clip(0.5 * fall / (tried - value + fall), 0.1, 0.5)
+        else:
+            break
+        moved_P, turned_P = tried_P - log_P, tried_slope_P - slope_P
+        log_P, value, slope_P = tried_P, tried, tried_slope_P
+        bend = float(moved_P @ turned_P)
+        if bend > 1e-9:
+            seen_P = bend_PP @ turned_P
+            bend_PP = bend_PP + (1 + turned_P @ seen_P / bend) / bend * np.multiply.outer(moved_P, moved_P)
+            bend_PP -= (np.multiply.outer(seen_P, moved_P) + np.multiply.outer(moved_P, seen_P)) / bend
+    return Found(log_P, bend_PP)

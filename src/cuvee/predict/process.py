@@ -20,7 +20,7 @@ import numpy as np
 
 from cuvee.base.errors import UsageError
 from cuvee.mixture.weights import Array
-from cuvee.predict.kernel import EPS, Kernel, Prior, Seen, Warp, most_likely, solved, warped
+from cuvee.predict.kernel import EPS, Found, Kernel, Prior, Seen, Warp, misfit, most_likely, solved, warped
 from cuvee.predict.posterior import Fit, Posterior, jackknife, smooth
 from cuvee.predict.surface import Link, Surface
 from cuvee.predict.table import Table
@@ -40,6 +40,7 @@ TIED = 0.7
 """The same around the mean over targets, in units of the first."""
 AT_ONCE = 64
 """So many mixtures are predicted at once, for all targets; more take too much memory."""
+START_BEND = 10.0
 START_NOISE = -2.5
 """Logarithm of the noise where the search starts."""
 
@@ -197,16 +198,15 @@ def _learn(z_ND: Array, observed: list[Seen], own_T: Array) -> list[Kernel]:
     """The kernel of every target: fitted alone, then once more around the means over targets."""
     rows = np.unique(np.linspace(0, len(z_ND) - 1, min(len(z_ND), MOST_LEARNED_FROM)).round().astype(int))
     prior = _prior(z_ND)
-    start_P = np.append(prior.mean_P[:-1], START_NOISE)
-    log_TP = np.tile(start_P, (len(observed), 1))
     priors = [prior] * len(observed)
+    found = [Found(np.append(prior.mean_P[:-1], START_NOISE), np.diag(prior.error_P**2) / START_BEND)] * len(observed)
     for _ in range(2 if len(observed) >= FEW else 1):
-        log_TP = np.array([
-            most_likely(z_ND[rows], seen.rows(rows), prior, start_P)
-            for seen, prior, start_P in zip(observed, priors, log_TP, strict=True)
-        ])  # fmt: skip
-        priors = _tied(log_TP, own_T, prior)
-    return [Kernel(log_P) for log_P in log_TP]
+        bend_PP = found[-1].bend_PP
+        for t, (seen, own) in enumerate(zip(observed, priors, strict=True)):
+            found[t] = most_likely(misfit(z_ND[rows], seen.rows(rows), own), Found(found[t].log_P, bend_PP))
+            bend_PP = found[t].bend_PP
+        priors = _tied(np.array([each.log_P for each in found]), own_T, prior)
+    return [Kernel(each.log_P) for each in found]
 
 
 def _tied(log_TP: Array, own_T: Array, prior: Prior) -> list[Prior]:
