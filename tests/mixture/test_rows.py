@@ -153,14 +153,14 @@ def test_every_bound_of_a_clash_is_needed_and_mends_it_by_what_is_said(
         found = linprog(np.zeros(size), -normals[part], -wanted[part], np.ones((1, size)), [1], bounds=(None, None))
         return bool(found.status == 2)
 
-    if gives[part].min() < 1e-6:
-        return  # less than the linear programme's own tolerance
+    if gives[part].min() < 1e-3:
+        return  # a part of it is within the linear programme's own tolerance
     assert empty(bounds)
     for i in part:
         for factor, still in ((1.001, False), (0.99, True)):
             looser = bounds.copy()
             looser[i] -= factor * gives[i]
-            assert empty(looser) == (still and 0.01 * gives[i] > 1e-6)
+            assert empty(looser) == still
 
 
 def level_of(low_D: Array, high_D: Array) -> float:
