@@ -14,8 +14,9 @@ from typing import Self
 import numpy as np
 
 from cuvee.mixture.weights import Array
-from cuvee.predict.kernel import ROOT5
 from cuvee.predict.surface import Surface
+
+ROOT5 = np.sqrt(5.0)
 
 
 @dataclass(frozen=True, eq=False)
