@@ -261,6 +261,18 @@ def test_a_guard_holds_the_mixture_back() -> None:
         quick(mixtures, metrics, guards=["webb"])
 
 
+def test_aversion_and_pull_keep_near_natural() -> None:
+    mixtures, metrics = made(12, noise=0.05)
+    away = {}
+    for name, more in (("none", {}), ("aversion", {"aversion": 3.0}), ("pull", {"pull": 1.0})):
+        found = quick(mixtures, metrics, targets=["math"], natural="web=1,code=1,math=1", **more)
+        away[name] = np.abs(found.mixture.shares - 1 / 3).sum()
+    assert away["aversion"] < away["none"]
+    assert away["pull"] < 0.2 * away["none"]
+    with pytest.raises(UsageError, match="aversion"):
+        quick(mixtures, metrics, aversion=-1)
+
+
 def test_a_domain_that_never_varied_stays_where_it_was() -> None:
     mixtures, metrics = made()
     found = quick({**mixtures, "news": [0.0] * 14}, metrics)

@@ -284,7 +284,7 @@ def test_values_that_are_not_finite_are_no_values() -> None:
 
 def test_the_layout_of_olmix() -> None:
     mixtures, metrics = runs(6)
-    extra = {"name": [f"swarm-{n:04}" for n in range(6)], "index": list(range(6))}
+    extra: Columns = {"name": [f"swarm-{n:04}" for n in range(6)], "index": list(range(6))}
     ratios = {"": list(range(6)), **mixtures, **extra}
     scores = {"arc_challenge:rc::olmes": metrics["loss_web"], "mt_mbpp_v2fix:bash": metrics["loss_code"]}
     # one run lacks metrics, so that the numbers of rows differ between the files

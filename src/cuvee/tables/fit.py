@@ -37,7 +37,7 @@ NEAR = 0.02
 """What near-optimal shares may cost, in standard deviations of the objective over the runs; rounding a quarter of it."""
 TINY, STEP = 0.002, 0.001
 """Shares under TINY are dropped and the rest rounded to STEP where that costs little."""
-CANDIDATES = 600
+CANDIDATES = 300
 BEYOND = 1.25
 """A share this many times the largest of any run is told."""
 
@@ -58,6 +58,8 @@ def fit(
     max_epochs: float | None = None,
     holdout: tuple[Source, Source] | None = None,
     predictor: str | Predictor = "auto",
+    aversion: float = 0.0,
+    pull: float = 0.0,
     seed: int = 0,
     id: str = "",
     by_row: bool = False,
@@ -80,6 +82,8 @@ def fit(
         max_epochs: Most passes over any domain in that run.
         holdout: Mixtures and metrics of other runs to judge the fit by; they change nothing else.
         predictor: Its name (`auto` for the default), or an object with `fit(table)`.
+        aversion: Added to the objective per standard error of the difference to natural: above 0 keeps to what the runs know.
+        pull: Added per nat of KL divergence from natural, in the objective's unit.
         seed: Of the draws behind intervals.
         id: The column that names runs; recognised when empty.
         by_row: Row n of one table is row n of the other; never assumed.
@@ -104,7 +108,7 @@ def fit(
     others = None if holdout is None else read_holdout(*holdout, layout)
     label = DEFAULT if predictor == "auto" else predictor if isinstance(predictor, str) else type(predictor).__name__
     posterior = (named(predictor) if isinstance(predictor, str) else predictor).fit(table)
-    question = _question(asked, posterior)
+    question = replace(_question(asked, posterior), aversion=aversion, pull=pull * asked.scale)
     best_D, choice = _choose(asked, table, question, label)
     w_D, rng = choice.schedule.phases[0].mixture.shares, generator(seed, "fit")
     stakes = Stakes.of(question, _candidates(question, table, w_D, best_D, rng), rng)

@@ -49,6 +49,12 @@ def fit(
         typer.Option(help="MIXTURES METRICS of other runs to judge the fit by; they change nothing else."),
     ] = None,
     predictor: Annotated[str, typer.Option(help="The predictor's name; `auto` for the default.")] = "auto",
+    aversion: Annotated[
+        float, typer.Option(help="Added to the objective per standard error: above 0 keeps to what the runs know.")
+    ] = 0.0,
+    pull: Annotated[
+        float, typer.Option(help="Added per nat of KL divergence from natural, in the objective's unit.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="Of the draws behind intervals.")] = 0,
     run_id: Annotated[
         str, typer.Option("--id", help="The column of both files that names runs; recognised when left out.")
@@ -84,6 +90,8 @@ def fit(
         max_epochs=max_epochs,
         holdout=holdout,
         predictor=predictor,
+        aversion=aversion,
+        pull=pull,
         seed=seed,
         id=run_id,
         by_row=by_row,
