@@ -125,8 +125,9 @@ def fit_all(law: Law, table: Table, prior: Prior, start: Fitted | None = None) -
     if start is not None:
         prior, x_TP = start.prior, law.scaled(start.x_TP, 1 / scale_T)
     damping_T = np.full(len(scale_T), 1e-2)
+    residual_NT = task.residual(x_TP)
     for _ in range(ROUNDS if start is None else AGAIN):
-        x_TP, prior, damping_T = task.round(x_TP, prior, damping_T)
+        x_TP, residual_NT, prior, damping_T = task.round(x_TP, residual_NT, prior, damping_T)
     x_TP = law.scaled(x_TP, scale_T)
     rest_NT = table.loss_NT - law.rise(table.shares_ND, x_TP)
     level_T = np.mean([rest_NT[table.block_N == b].mean(0) for b in table.blocks], axis=0)
@@ -141,11 +142,12 @@ class _Task:
     table: Table
     y_NT: Array
 
-    def round(self, x_TP: Array, prior: Prior, damping_T: Array) -> tuple[Array, Prior, Array]:
-        """Coefficients, prior and damping after one step of each."""
+    def round(
+        self, x_TP: Array, residual_NT: Array, prior: Prior, damping_T: Array
+    ) -> tuple[Array, Array, Prior, Array]:
+        """Coefficients, their residuals, prior and damping after one step of each."""
         slopes_NTP = self.table.centred(self.law.slopes(self.table.shares_ND, x_TP).transpose(1, 0, 2))
         slopes_TNP = slopes_NTP.transpose(1, 0, 2)
-        residual_NT = self._residual(x_TP)
         gram_TPP = slopes_TNP.transpose(0, 2, 1) @ slopes_TNP
         precision_T = prior.noise_T**-2.0
         eye_PP = np.eye(x_TP.shape[1])
@@ -155,15 +157,17 @@ class _Task:
         damped_TPP = hessian_TPP * (1 + damping_T[:, None, None] * eye_PP)
         step_TP = np.linalg.solve(damped_TPP, gradient_TP[:, :, None])[:, :, 0]
         tried_TP = np.clip(x_TP - np.clip(step_TP, -LONGEST_STEP, LONGEST_STEP), -MOST, MOST)
-        tried_NT = self._residual(tried_TP)
+        tried_NT = self.residual(tried_TP)
         better_T = _cost(tried_NT, tried_TP, prior) < _cost(residual_NT, x_TP, prior)
         x_TP, residual_NT = np.where(better_T[:, None], tried_TP, x_TP), np.where(better_T, tried_NT, residual_NT)
         covariance_TPP = np.linalg.inv(hessian_TPP)
         square_T = np.sum(residual_NT**2, 0) + np.sum(gram_TPP * covariance_TPP, axis=(1, 2))
         prior = prior.learned(x_TP, np.diagonal(covariance_TPP, axis1=1, axis2=2), self._noise(square_T))
-        return x_TP, prior, np.where(better_T, np.maximum(damping_T / 5, 1e-6), np.minimum(damping_T * 4, 1e3))
+        damping_T = np.where(better_T, np.maximum(damping_T / 5, 1e-6), np.minimum(damping_T * 4, 1e3))
+        return x_TP, residual_NT, prior, damping_T
 
-    def _residual(self, x_TP: Array) -> Array:
+    def residual(self, x_TP: Array) -> Array:
+        """What the law misses of the losses, with the other sign, shape N x T."""
         return self.table.centred(self.law.rise(self.table.shares_ND, x_TP)) - self.y_NT
 
     def _noise(self, square_T: Array) -> Array:

@@ -10,15 +10,15 @@ amplitude of the Matern kernel, of that of the linear kernel and of the noise's 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.linalg import orth
 from scipy.linalg.lapack import dpotrf, dpotri, dtrtri
 
 from cuvee.mixture.weights import Array
-from cuvee.predict.table import Bools, Integers
 
 Warp = Literal["fourth-root", "root", "log"]
 EPS: dict[Warp, float] = {"fourth-root": 1e-4, "root": 1e-4, "log": 1e-3}
@@ -113,10 +113,9 @@ class Seen:
     values_N: Array
     flat_NC: Array
 
-    def rows(self, which_N: Integers | Bools) -> Seen:
-        """What those runs say, without effects that none of them has."""
-        flat_NC = self.flat_NC[which_N]
-        return Seen(self.values_N[which_N], flat_NC[:, np.any(flat_NC != 0, axis=0)])
+    def part(self, rows: slice) -> Seen:
+        """What those runs say; their flat effects are a basis of what the effects can do to them."""
+        return Seen(self.values_N[rows], orth(self.flat_NC[rows]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,14 +165,8 @@ def solved(covariance_NN: Array, flat_NC: Array) -> Solved | None:
     return Solved(inverse_NN, effects_CN, error_CC, log_determinant)
 
 
-def misfit(z_ND: Array, seen: Seen, prior: Prior) -> Callable[[Array], tuple[float, Array]]:
-    """The function of the log hyperparameters that a fit minimises: minus the log posterior, and its derivatives.
-
-    Args:
-        z_ND: Warped shares.
-        seen: What was observed.
-        prior: Of the log hyperparameters.
-    """
+def misfit(z_ND: Array, seen: Seen) -> Callable[[Array], tuple[float, Array]]:
+    """Minus the log likelihood of log hyperparameters, and its derivatives. Arguments: warped shares, what was observed."""
     values_N, flat_NC = seen.values_N, seen.flat_NC
 
     def value(log_P: Array) -> tuple[float, Array]:
@@ -186,8 +179,6 @@ def misfit(z_ND: Array, seen: Seen, prior: Prior) -> Callable[[Array], tuple[flo
         if inverse is None:
             return np.inf, np.zeros_like(log_P)
         weights_N = inverse.inverse_NN @ values_N
-        off_P = (log_P - prior.mean_P) / prior.error_P
-        result = 0.5 * (values_N @ weights_N + inverse.log_determinant + off_P @ off_P)
         # derivative of the result by the covariance, times 2, then the chain rule
         by_NN = np.multiply.outer(-weights_N, weights_N)
         by_NN += inverse.inverse_NN
@@ -198,7 +189,25 @@ def misfit(z_ND: Array, seen: Seen, prior: Prior) -> Callable[[Array], tuple[flo
         by_NN *= np.exp(2 * log_P[-2])
         bend_NN += by_NN
         lengths_D = -np.einsum("nd,nd->d", bend_NN @ u_ND + 2 * far_N[:, None] * u_ND, u_ND)
-        return float(result), np.concatenate([lengths_D, scales]) + off_P / prior.error_P
+        result = 0.5 * float(values_N @ weights_N + inverse.log_determinant)
+        return result, np.concatenate([lengths_D, scales])
+
+    return value
+
+
+def unlikely(parts: Sequence[tuple[Array, Seen]], prior: Prior) -> Callable[[Array], tuple[float, Array]]:
+    """What a fit minimises: minus the log posterior density of log hyperparameters, and its derivatives.
+
+    Args:
+        parts: Warped shares and what was observed, of parts of the runs that count as independent of each other.
+        prior: Of the log hyperparameters.
+    """
+    terms = [misfit(z_ND, seen) for z_ND, seen in parts]
+
+    def value(log_P: Array) -> tuple[float, Array]:
+        off_P = (log_P - prior.mean_P) / prior.error_P
+        results, slopes = zip(*(term(log_P) for term in terms), strict=True)
+        return 0.5 * float(off_P @ off_P) + sum(results), off_P / prior.error_P + np.sum(slopes, axis=0)
 
     return value
 

@@ -25,7 +25,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
@@ -41,6 +41,9 @@ FEW = 4
 FOLDS = 8
 """Parts of a table that has one block."""
 MOST_FREEDOM = 1000
+
+F = TypeVar("F")
+"""A fit, or several."""
 
 
 class Fit(Protocol):
@@ -279,7 +282,7 @@ def jackknife(table: Table, fit: Callable[[Table, Fit | None], Fit]) -> Posterio
     return Posterior.of(full, replicate(table, fit, full), table)
 
 
-def replicate(table: Table, fit: Callable[[Table, Fit | None], Fit], full: Fit) -> dict[int, Fit]:
+def replicate(table: Table, fit: Callable[[Table, F | None], F], full: F) -> dict[int, F]:
     """Group -> the fit to the rows of the other groups; empty where there is one group."""
     found = np.unique(groups(table)).tolist()
     return {group: fit(without_group(table, group), full) for group in found} if len(found) > 1 else {}

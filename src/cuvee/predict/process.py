@@ -20,14 +20,15 @@ import numpy as np
 
 from cuvee.base.errors import UsageError
 from cuvee.mixture.weights import Array
-from cuvee.predict.kernel import EPS, Found, Kernel, Prior, Seen, Warp, misfit, most_likely, solved, warped
+from cuvee.predict.kernel import EPS, Found, Kernel, Prior, Seen, Warp, most_likely, solved, unlikely, warped
 from cuvee.predict.posterior import Fit, Posterior, jackknife, smooth
 from cuvee.predict.surface import Link, Surface
 from cuvee.predict.table import Table
 from cuvee.predict.together import Together
 
-MOST_LEARNED_FROM = 256
-"""Hyperparameters are learned from at most so many runs, spread evenly over the table; the posterior uses all."""
+PART = 128
+"""Hyperparameters are learned from parts of at most so many runs, spread evenly over the table, as if parts were independent:
+nearly as good as from all runs at once, whose covariance takes many times longer to invert. The posterior uses all at once."""
 LEAST_SCALE = 1e-9
 """Spread of losses in bits/byte below which a target counts as constant."""
 FEW = 4
@@ -40,9 +41,10 @@ TIED = 0.7
 """The same around the mean over targets, in units of the first."""
 AT_ONCE = 64
 """So many mixtures are predicted at once, for all targets; more take too much memory."""
-START_BEND = 10.0
 START_NOISE = -2.5
 """Logarithm of the noise where the search starts."""
+START_BEND = 10.0
+"""How many times the curvature of the prior the search expects at first."""
 
 
 class Law(Protocol):
@@ -138,8 +140,12 @@ class Process:
 
     def fit_once(self, table: Table, start: Fit | None) -> ProcessFit:
         """One fit to all rows; with the hyperparameters of `start` when given."""
+        law = start.law if isinstance(start, ProcessFit) else None
+        return self.fit_around(table, start, self.mean.fit_once(table, law) if self.mean else None)
+
+    def fit_around(self, table: Table, start: Fit | None, law: Fit | None) -> ProcessFit:
+        """`fit_once` where the fit of the mean to the same rows is known already."""
         started = start if isinstance(start, ProcessFit) else None
-        law = self.mean.fit_once(table, started.law if started else None) if self.mean else None
         loss_NT = table.loss_NT if law is None else table.loss_NT - law.loss(table.shares_ND)
         z_ND, _ = warped(table.shares_ND, self.warp)
         block_NC = (table.block_N[:, None] == np.array(table.blocks)).astype(np.float64)
@@ -196,14 +202,16 @@ def _own(table: Table) -> Array:
 
 def _learn(z_ND: Array, observed: list[Seen], own_T: Array) -> list[Kernel]:
     """The kernel of every target: fitted alone, then once more around the means over targets."""
-    rows = np.unique(np.linspace(0, len(z_ND) - 1, min(len(z_ND), MOST_LEARNED_FROM)).round().astype(int))
+    count = -(-len(z_ND) // PART)
+    which = [slice(first, None, count) for first in range(count)]
+    parts = [[(z_ND[rows], seen.part(rows)) for rows in which] for seen in observed]
     prior = _prior(z_ND)
     priors = [prior] * len(observed)
     found = [Found(np.append(prior.mean_P[:-1], START_NOISE), np.diag(prior.error_P**2) / START_BEND)] * len(observed)
     for _ in range(2 if len(observed) >= FEW else 1):
         bend_PP = found[-1].bend_PP
-        for t, (seen, own) in enumerate(zip(observed, priors, strict=True)):
-            found[t] = most_likely(misfit(z_ND[rows], seen.rows(rows), own), Found(found[t].log_P, bend_PP))
+        for t, own in enumerate(priors):
+            found[t] = most_likely(unlikely(parts[t], own), Found(found[t].log_P, bend_PP))
             bend_PP = found[t].bend_PP
         priors = _tied(np.array([each.log_P for each in found]), own_T, prior)
     return [Kernel(each.log_P) for each in found]

@@ -144,10 +144,11 @@ class Stack:
 
     def fit(self, table: Table) -> Posterior:
         """The posterior of the table."""
-        fulls = tuple(member.fit_once(table, None) for member in self.members)
-        without = [replicate(table, m.fit_once, full) for m, full in zip(self.members, fulls, strict=True)]
-        if not without[0]:
+        fulls = self._fit_once(table, None)
+        found = replicate(table, self._fit_once, fulls)
+        if not found:
             return Posterior.of(Blend.equal(fulls, len(table.targets)), {}, table)
+        without = [{group: fits[k] for group, fits in found.items()} for k in range(len(fulls))]
         unseen_KNT = np.array([unseen(fits, table) for fits in without])
         weights_KT = weigh(unseen_KNT, table)
         replicates: dict[int, Fit] = {
@@ -158,6 +159,20 @@ class Stack:
         return (
             posterior if process is None else _doubted(posterior, process, Blend(fulls, weights_KT), unseen_KNT, table)
         )
+
+    def _fit_once(self, table: Table, starts: tuple[Fit, ...] | None) -> tuple[Fit, ...]:
+        """Each member's fit; one that is another's mean too is fitted once."""
+        fits: list[Fit] = []
+        for k, member in enumerate(self.members):
+            start = starts[k] if starts else None
+            known = (
+                self.members.index(member.mean) if isinstance(member, Process) and member.mean in self.members else k
+            )
+            if isinstance(member, Process) and known < k:
+                fits.append(member.fit_around(table, start, fits[known]))
+            else:
+                fits.append(member.fit_once(table, start))
+        return tuple(fits)
 
 
 def _doubted(posterior: Posterior, process: ProcessFit, blend: Blend, unseen_KNT: Array, table: Table) -> Posterior:

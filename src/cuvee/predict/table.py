@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -98,10 +99,16 @@ class Table:
 
     def centred(self, values: Array) -> Array:
         """`values` (N rows) minus their means within blocks: what is left once every block has an offset of its own."""
-        out = np.array(values, np.float64)
-        for block in self.blocks:
-            out[self.block_N == block] -= out[self.block_N == block].mean(0)
-        return out
+        order_N, first_B, count_B, rank_N = self._grouped
+        sum_B = np.add.reduceat(np.asarray(values, np.float64)[order_N], first_B)
+        mean_B = sum_B / count_B.reshape(-1, *[1] * (sum_B.ndim - 1))
+        return np.asarray(values - mean_B[rank_N], np.float64)
+
+    @cached_property
+    def _grouped(self) -> tuple[Integers, Integers, Integers, Integers]:
+        """Rows in the order of their blocks, where each block begins there, its rows, and each row's block by rank."""
+        _, rank_N, count_B = np.unique(self.block_N, return_inverse=True, return_counts=True)
+        return np.argsort(rank_N, kind="stable"), np.cumsum(count_B) - count_B, count_B, rank_N
 
     def paired(self, values_N: Array) -> Array:
         """`values_N` minus the mean of natural's in the same block; NaN in blocks without natural. Shape N."""
