@@ -244,3 +244,13 @@ def test_jackknife_is_that_of_fit_once() -> None:
     runs, predictor = table(), Process()
     one, other = predictor.fit(runs), jackknife(runs, predictor.fit_once)
     assert one.value(W, BASE, np.full(T, 1 / T)) == other.value(W, BASE, np.full(T, 1 / T))
+
+
+def test_parts_of_many_runs_keep_blocks_whole() -> None:
+    """Had the two runs of a block come into different parts, none would say anything."""
+    block_N, runs = np.repeat(np.arange(75), 2), table(150)
+    offset_BT = 0.3 * np.random.default_rng(6).normal(size=(75, T))
+    fit = Process().fit_once(of(runs.shares_ND, runs.loss_NT + offset_BT[block_N], block_N), None)
+    for t, surface in enumerate(fit.surfaces):
+        lengths_D = surface.kernel.lengths_D
+        assert lengths_D[t] < 0.5 * np.median(np.delete(lengths_D, t))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,9 @@ from scipy.stats import spearmanr
 
 from cuvee.mixture.weights import Array
 from cuvee.predict.loglinear import LogLinear
-from cuvee.predict.ridge import RidgeLog
+from cuvee.predict.posterior import Fit
+from cuvee.predict.process import Process
+from cuvee.predict.ridge import RidgeFit, RidgeLog
 from cuvee.predict.stack import Blend, Stack, weigh
 from cuvee.predict.table import Table
 from tests.predict.tables import make
@@ -74,3 +78,19 @@ def test_the_stack_foretells_both_kinds_of_worlds(function) -> None:  # type: ig
 def test_few_runs_still_give_a_fit(runs: int) -> None:
     posterior = Stack().fit(make(law, runs=runs, blocks=1, noise=0.01))
     assert np.isfinite(posterior.mean(np.eye(5))).all()
+
+
+def test_a_law_that_is_two_members_parts_is_fitted_once() -> None:
+    @dataclass(frozen=True)
+    class Counted(RidgeLog):
+        rows: list[int] = field(default_factory=list, compare=False)
+
+        def fit_once(self, table: Table, start: Fit | None) -> RidgeFit:
+            self.rows.append(len(table.ids))
+            return super().fit_once(table, start)
+
+    table, law_member = make(law, runs=24, blocks=3), Counted()
+    shared = Stack((law_member, Process(mean=law_member))).fit(table).mean(UNSEEN_ND)
+    assert law_member.rows == [24, 16, 16, 16]
+    apart = Stack((law_member, Process(mean=RidgeLog()))).fit(table).mean(UNSEEN_ND)
+    np.testing.assert_array_equal(shared, apart)

@@ -19,6 +19,7 @@ from scipy.linalg import orth
 from scipy.linalg.lapack import dpotrf, dpotri, dtrtri
 
 from cuvee.mixture.weights import Array
+from cuvee.predict.table import Bools
 
 Warp = Literal["fourth-root", "root", "log"]
 EPS: dict[Warp, float] = {"fourth-root": 1e-4, "root": 1e-4, "log": 1e-3}
@@ -113,9 +114,9 @@ class Seen:
     values_N: Array
     flat_NC: Array
 
-    def part(self, rows: slice) -> Seen:
+    def part(self, rows_N: Bools) -> Seen:
         """What those runs say; their flat effects are a basis of what the effects can do to them."""
-        return Seen(self.values_N[rows], orth(self.flat_NC[rows]))
+        return Seen(self.values_N[rows_N], orth(self.flat_NC[rows_N]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from cuvee.mixture.weights import Array
 from cuvee.predict.kernel import EPS, Found, Kernel, Prior, Seen, Warp, most_likely, solved, unlikely, warped
 from cuvee.predict.posterior import Fit, Posterior, jackknife, smooth
 from cuvee.predict.surface import Link, Surface
-from cuvee.predict.table import Table
+from cuvee.predict.table import Bools, Integers, Table
 from cuvee.predict.together import Together
 
 PART = 128
@@ -153,7 +153,7 @@ class Process:
         kernels = (
             [surface.kernel for surface in started.surfaces]
             if started
-            else _learn(z_ND, [seen for _, seen in observed], _own(table))
+            else _learn(z_ND, [seen for _, seen in observed], table)
         )
         surfaces = [
             Surface.of(kernel, link, z_ND, seen) for kernel, (link, seen) in zip(kernels, observed, strict=True)
@@ -200,11 +200,9 @@ def _own(table: Table) -> Array:
     return np.array([table.domains.index(t) if t in table.domains else -1 for t in table.targets])
 
 
-def _learn(z_ND: Array, observed: list[Seen], own_T: Array) -> list[Kernel]:
+def _learn(z_ND: Array, observed: list[Seen], table: Table) -> list[Kernel]:
     """The kernel of every target: fitted alone, then once more around the means over targets."""
-    count = -(-len(z_ND) // PART)
-    which = [slice(first, None, count) for first in range(count)]
-    parts = [[(z_ND[rows], seen.part(rows)) for rows in which] for seen in observed]
+    parts = [[(z_ND[rows_N], seen.part(rows_N)) for rows_N in _parts(table.block_N)] for seen in observed]
     prior = _prior(z_ND)
     priors = [prior] * len(observed)
     found = [Found(np.append(prior.mean_P[:-1], START_NOISE), np.diag(prior.error_P**2) / START_BEND)] * len(observed)
@@ -213,8 +211,16 @@ def _learn(z_ND: Array, observed: list[Seen], own_T: Array) -> list[Kernel]:
         for t, own in enumerate(priors):
             found[t] = most_likely(unlikely(parts[t], own), Found(found[t].log_P, bend_PP))
             bend_PP = found[t].bend_PP
-        priors = _tied(np.array([each.log_P for each in found]), own_T, prior)
+        priors = _tied(np.array([each.log_P for each in found]), _own(table), prior)
     return [Kernel(each.log_P) for each in found]
+
+
+def _parts(block_N: Integers) -> list[Bools]:
+    """The rows of each part: whole blocks where there are many, as a run alone in its block says nothing."""
+    count = -(-len(block_N) // PART)
+    blocks, rank_N = np.unique(block_N, return_inverse=True)
+    dealt_N = (rank_N if len(blocks) >= 2 * count else np.arange(len(block_N))) % count
+    return [dealt_N == part for part in range(count)]
 
 
 def _tied(log_TP: Array, own_T: Array, prior: Prior) -> list[Prior]:
