@@ -21,7 +21,7 @@ import numpy as np
 from cuvee.base.errors import UsageError
 from cuvee.mixture.weights import Array
 from cuvee.predict.kernel import EPS, Found, Kernel, Prior, Seen, Warp, most_likely, solved, unlikely, warped
-from cuvee.predict.posterior import Fit, Posterior, jackknife, smooth
+from cuvee.predict.posterior import Fit, Posterior, Smooth, jackknife, smooth
 from cuvee.predict.surface import Link, Surface
 from cuvee.predict.table import Bools, Integers, Table
 from cuvee.predict.together import Together
@@ -50,7 +50,7 @@ START_BEND = 10.0
 class Law(Protocol):
     """A predictor that can be fitted once, without replicates."""
 
-    def fit_once(self, table: Table, start: Fit | None) -> Fit:
+    def fit_once(self, table: Table, start: Fit | None) -> Smooth:
         """One fit to all rows, from `start` when given."""
 
 
@@ -66,7 +66,7 @@ class ProcessFit:
 
     surfaces: tuple[Surface, ...]
     warp: Warp
-    law: Fit | None = None
+    law: Smooth | None = None
 
     def loss(self, w_ND: Array) -> Array:
         """Losses in bits/byte, shape N x T."""
