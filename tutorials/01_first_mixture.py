@@ -13,7 +13,7 @@ from pathlib import Path
 
 import cuvee
 from cuvee.corpus.found import gather
-from cuvee.methods import Regression
+from cuvee.methods import Auto
 from cuvee.plan.problem import Proxy
 
 
@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
     )
 
     # 4. The study: a folder. Running this program again on the same folder resumes.
-    study = cuvee.Study.open(folder / "study", problem, corpus, Regression(runs=20, blocks=4))
+    study = cuvee.Study.open(folder / "study", problem, corpus, Auto(runs=20, blocks=4))
     study.run(workers=2)
     choice = study.choose()
     print(f"\n{choice.summary()}")

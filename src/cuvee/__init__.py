@@ -4,7 +4,7 @@ From folders of text to the proportions to train on, with the evidence that they
 
     corpus = cuvee.prepare("texts/", out="work/corpus")
     problem = cuvee.Problem.from_corpus(corpus, target_tokens=30_000_000, targets={"math": 1.0}, max_epochs=4)
-    study = cuvee.Study.open("work/study", problem, corpus, Regression(runs=48))   # from cuvee.methods
+    study = cuvee.Study.open("work/study", problem, corpus, Auto(runs=48))   # from cuvee.methods
     study.run(workers=8)
     choice = study.choose()
 

@@ -3,12 +3,18 @@ from __future__ import annotations
 import pytest
 
 from cuvee.bench.worlds import SETTINGS, Coverage, Design, Setting, coverage, run
+from cuvee.methods import Auto, Method, Natural, Regression, Uniform
 from cuvee.testing.worlds import KINDS
 
 
 def test_figures_of_two_small_worlds() -> None:
     setting = Setting("law", True, 4)
-    table = run(2, runs=16, blocks=4, settings=(setting,))
+    methods: dict[str, Method] = {
+        "regression": Regression(runs=16, predictor="ridge-log"),
+        "uniform": Uniform(),
+        "natural": Natural(),
+    }
+    table = run(2, runs=16, blocks=4, settings=(setting,), methods=methods)
     figures = table[setting.name]
     assert figures["natural"]["gain"] == pytest.approx(0, abs=1e-6)
     assert set(figures["regression"]) >= {"wins", "regret", "floor_regret", "coverage", "bias"}
@@ -44,8 +50,9 @@ def test_intervals_cover_what_they_say() -> None:
 
 
 @pytest.mark.slow
-def test_regression_beats_best_of_n_random() -> None:
+@pytest.mark.parametrize("method", [Auto(), Regression()])
+def test_it_beats_best_of_n_random(method: Method) -> None:
     """In at least 80 % of the worlds of every kind at equal total tokens."""
-    table = run(10, settings=SETTINGS)
-    assert all(figures["regression"]["wins"] >= 0.8 for figures in table.values())
-    assert sum(figures["regression"]["coverage"] for figures in table.values()) / len(table) >= 0.8
+    table = run(10, settings=SETTINGS, methods={"it": method})
+    assert all(figures["it"]["wins"] >= 0.8 for figures in table.values())
+    assert sum(figures["it"]["coverage"] for figures in table.values()) / len(table) >= 0.8

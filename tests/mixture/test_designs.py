@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from cuvee.mixture.designs import anchors, cloud, dirichlet
+from cuvee.mixture.designs import anchors, cloud, d_optimal, dirichlet
 from cuvee.mixture.feasible import FeasibleSet, Group
 from cuvee.mixture.rows import Row
+from cuvee.mixture.weights import Array
 
 NATURAL = np.array([0.5, 0.3, 0.15, 0.05])
 FREE = FeasibleSet(("a", "b", "c", "d"), (0,) * 4, (1,) * 4)
@@ -62,3 +63,33 @@ def test_clouds_lie_inside_and_reach_the_bounds() -> None:
     assert np.median(np.abs(draw_ND - center_D).sum(1)) > 0.1
     again_ND = cloud(center_D, feasible, 5000, np.random.default_rng(0))
     np.testing.assert_array_equal(draw_ND, again_ND)
+
+
+def features(w_ND: Array) -> Array:
+    both_NP = np.hstack([w_ND, np.log(w_ND + 1e-3)])
+    return np.asarray((both_NP - both_NP.mean(0)) / both_NP.std(0), np.float64)
+
+
+def test_d_optimal_designs_tell_more_than_draws() -> None:
+    """The determinant of the regression's information, against the mean over random choices of the same candidates."""
+    rng = np.random.default_rng(0)
+    pool_MD = dirichlet(NATURAL, FREE, 100, rng)
+    picked_ND = d_optimal(pool_MD, NATURAL[None], 12)
+    rows = {w_D.tobytes(): i for i, w_D in enumerate(pool_MD)}
+    index = [rows[w_D.tobytes()] for w_D in picked_ND]
+    assert len(set(index)) == 12
+    x_MP = features(pool_MD)
+
+    def information(which: list[int]) -> float:
+        return float(np.linalg.slogdet(x_MP[which].T @ x_MP[which] + 1e-3 * np.eye(8))[1])
+
+    drawn = [information(rng.choice(100, 12, replace=False).tolist()) for _ in range(50)]
+    assert information(index) > max(drawn)
+
+
+def test_d_optimal_designs_do_not_repeat_what_is_there_and_end_with_the_candidates() -> None:
+    corners_MD = np.eye(4) * 0.97 + 0.0075
+    others_2D = d_optimal(corners_MD, corners_MD[[0, 0, 1, 1]], 2)
+    assert sorted(others_2D.tolist()) == sorted(corners_MD[[2, 3]].tolist())
+    assert len(d_optimal(corners_MD, NATURAL[None], 9)) == 4
+    assert len(d_optimal(corners_MD, NATURAL[None], 0)) == 0

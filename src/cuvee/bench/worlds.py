@@ -11,9 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binomtest
 
+from cuvee.methods.auto import Auto
 from cuvee.methods.baselines import Natural, Uniform, UniMax
+from cuvee.methods.climb import Climb
 from cuvee.methods.contract import Method
 from cuvee.methods.random import Random
+from cuvee.methods.regmix import RegMix
 from cuvee.methods.regression import Regression
 from cuvee.plan.choice import Estimate
 from cuvee.testing.worlds import KINDS, Kind, Played, World, play, world
@@ -118,10 +121,13 @@ def _estimate(world: World, played: Played) -> tuple[Estimate, float]:
 
 
 def contenders(runs: int, blocks: int) -> dict[str, Method]:
-    """The methods compared; all that train train `runs` runs."""
+    """The methods compared; all that train train `runs` runs, but for `auto`, which may stop before."""
     return {
+        "auto": Auto(runs=runs, blocks=blocks),
         "regression": Regression(runs=runs, blocks=blocks),
         "regression, one round": Regression(runs=runs, blocks=blocks, rounds=1),
+        "regmix": RegMix(runs=runs, blocks=blocks),
+        "climb": Climb(runs=runs, blocks=blocks),
         "random, one block": Random(runs=runs, blocks=1),
         "natural": Natural(),
         "uniform": Uniform(),
@@ -130,12 +136,17 @@ def contenders(runs: int, blocks: int) -> dict[str, Method]:
 
 
 def run(
-    seeds: int = 50, *, runs: int = 48, blocks: int = 4, settings: Sequence[Setting] = SETTINGS
+    seeds: int = 50,
+    *,
+    runs: int = 48,
+    blocks: int = 4,
+    settings: Sequence[Setting] = SETTINGS,
+    methods: Mapping[str, Method] | None = None,
 ) -> dict[str, dict[str, Figures]]:
-    """Setting -> method -> figures, over `seeds` random worlds a setting.
+    """Setting -> method -> figures, over `seeds` random worlds a setting; `methods` are the contenders when left out.
 
     Figures: `wins`, the share of seeds with less regret than best-of-n random on as many tokens (ties count half);
-    `regret` in bits/byte to the best mixture under the caps, `floor_regret` that of random, `gain` over natural; for
+    `regret` in bits/byte to the best mixture under the caps, `floor_regret` that of random, `gain` over natural, `runs` made; for
     methods that predict also `coverage` of the nominal 90 % interval of the objective at the choice, `domain_coverage`
     that of every domain's loss there, `bias` the mean predicted minus true difference (negative: promises too much).
     """
@@ -145,7 +156,7 @@ def run(
         floor = [w.regret(play(w, Random(runs=runs, blocks=blocks)).choice.schedule.at(0)) for w in worlds]
         table[setting.name] = {
             name: _figures(worlds, [play(w, method) for w in worlds], np.array(floor))
-            for name, method in contenders(runs, blocks).items()
+            for name, method in (methods or contenders(runs, blocks)).items()
         }
     return table
 
@@ -161,6 +172,7 @@ def _figures(
         "regret": float(regret_S.mean()),
         "floor_regret": float(floor_S.mean()),
         "gain": float(gain_S.mean()),
+        "runs": float(np.mean([len(p.trials) for p in played])),
     }
     if played[0].choice.predicted:
         figures |= _calibration(worlds, played)

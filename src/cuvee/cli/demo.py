@@ -25,7 +25,7 @@ target_tokens: {target}
 targets: {{{targets}}}
 max_epochs: 4
 proxy: {{size: 0.1M, tokens: {tokens}, seq_len: {seq_len}, eval_points: 1}}
-method: {{name: regression, runs: 24, blocks: 4}}
+method: {{name: auto, runs: 24, blocks: 4}}
 verify: {{seeds: 4}}
 report: report.html
 """

@@ -166,7 +166,7 @@ class StudyFile:
     rows: Mapping[str, RowEntry] = field(default_factory=dict)
     guards: Mapping[str, GuardEntry] = field(default_factory=dict)
     small_pools: Literal["refuse", "cap"] = "refuse"
-    method: Mapping[str, Any] | str = "regression"
+    method: Mapping[str, Any] | str = "auto"
     verify: VerifyEntry = VerifyEntry()
     workers: int = 1
     reuse: tuple[str, ...] = ()

@@ -152,7 +152,7 @@ def pareto(
     if len(valued) < len(mixtures):
         raise UsageError(
             f"the method {method.name} predicts nothing of mixtures that it did not choose, or too few runs are done",
-            wanted="a method with `predict`, such as regression",
+            wanted="a method with `predict`, such as auto",
         )
     once = sorted({p.mixture: p for p in reversed(valued[:points])}.values(), key=lambda p: p.weight)
     kept = tuple(p for p in once if not any(_better(q, p) for q in once))

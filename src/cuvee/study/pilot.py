@@ -94,7 +94,7 @@ def anchors(problem: Problem, plans: Sequence[Plan]) -> tuple[Plan, ...]:
     return tuple(p for p in plans if p.schedule in (natural, repeated) and p.block in blocks[repeated])
 
 
-NO_PILOT = "a method such as regression, or one verification of two blocks or more, whose runs then tell the noise"
+NO_PILOT = "a method such as auto, or one verification of two blocks or more, whose runs then tell the noise"
 
 
 def check_plans(plans: Sequence[Plan], method: str) -> None:
