@@ -169,7 +169,7 @@ class LevelFit:
 class Level:
     """Nothing but the mean of the blocks' levels."""
 
-    def fit_once(self, table: Table, start: Fit | None) -> Fit:
+    def fit_once(self, table: Table, start: Fit | None) -> LevelFit:
         """The level of every target."""
         level_T = np.mean([table.loss_NT[table.block_N == b].mean(0) for b in table.blocks], axis=0)
         return LevelFit(level_T, table.shares_ND.shape[1])

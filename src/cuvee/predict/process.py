@@ -21,7 +21,7 @@ import numpy as np
 from cuvee.base.errors import UsageError
 from cuvee.mixture.weights import Array
 from cuvee.predict.kernel import EPS, Found, Kernel, Prior, Seen, Warp, most_likely, solved, unlikely, warped
-from cuvee.predict.posterior import Fit, Posterior, Smooth, jackknife, smooth
+from cuvee.predict.posterior import Fit, Posterior, Smooth, jackknife
 from cuvee.predict.surface import Link, Surface
 from cuvee.predict.table import Bools, Integers, Table
 from cuvee.predict.together import Together
@@ -79,7 +79,7 @@ class ProcessFit:
         """Derivatives, shape T x D."""
         z_D, slope_D = warped(w_D, self.warp)
         slope_TD = self._together.slope(z_D) * slope_D
-        return np.asarray(slope_TD if self.law is None else slope_TD + smooth(self.law).gradient(w_D), np.float64)
+        return np.asarray(slope_TD if self.law is None else slope_TD + self.law.gradient(w_D), np.float64)
 
     @cached_property
     def _together(self) -> Together:
@@ -140,12 +140,8 @@ class Process:
 
     def fit_once(self, table: Table, start: Fit | None) -> ProcessFit:
         """One fit to all rows; with the hyperparameters of `start` when given."""
-        law = start.law if isinstance(start, ProcessFit) else None
-        return self.fit_around(table, start, self.mean.fit_once(table, law) if self.mean else None)
-
-    def fit_around(self, table: Table, start: Fit | None, law: Fit | None) -> ProcessFit:
-        """`fit_once` where the fit of the mean to the same rows is known already."""
         started = start if isinstance(start, ProcessFit) else None
+        law = self.mean.fit_once(table, started.law if started else None) if self.mean else None
         loss_NT = table.loss_NT if law is None else table.loss_NT - law.loss(table.shares_ND)
         z_ND, _ = warped(table.shares_ND, self.warp)
         block_NC = (table.block_N[:, None] == np.array(table.blocks)).astype(np.float64)
