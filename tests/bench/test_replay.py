@@ -27,7 +27,7 @@ def test_resplits_deal_every_run_once_and_differ() -> None:
 def test_a_law_is_ranked_by_the_predictor_that_knows_it() -> None:
     everything = make(_law, runs=replay.TEST + 60, domains=4, blocks=1, noise=0.002)
     ((train, test),) = replay.resplits(everything, 1)
-    law, ridge = (replay.score(name, train, test, 40, 0) for name in ("log-linear", "ridge-log"))
+    law, ridge = (replay.score(name, everything, train, test, 40, 0) for name in ("log-linear", "ridge-log"))
     assert law.spearman > 99
     assert law.spearman_good > 95
     assert law.rmse < 0.02 < 1

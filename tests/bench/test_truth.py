@@ -11,6 +11,7 @@ import pytest
 
 from cuvee.base.errors import DataError
 from cuvee.bench import truth
+from cuvee.bench.domains import GUARDED
 from cuvee.bench.truth import Outcome, figures
 from cuvee.plan.choice import Estimate
 from cuvee.plan.problem import Proxy
@@ -39,7 +40,7 @@ def test_figures() -> None:
 
 def write(folder: Path) -> None:
     rng = np.random.default_rng(0)
-    for d, name in enumerate(("math", "code_c", *truth.GUARDED)):
+    for d, name in enumerate(("math", "code_c", *GUARDED)):
         words = [f"{name[:2]}{chr(97 + w % 26)}{w % 7}" for w in range(60)]
         with gzip.open(folder / f"{name}.jsonl.gz", "wt", encoding="utf-8") as out:
             for i in range(160 + 10 * d):

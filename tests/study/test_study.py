@@ -373,7 +373,8 @@ class Breaks:
 
 
 @pytest.mark.parametrize(
-    ("how", "match"), [("verify", "split"), ("block", "block"), ("wants", "wants weights"), ("forever", "earlier rounds")]
+    ("how", "match"),
+    [("verify", "split"), ("block", "block"), ("wants", "wants weights"), ("forever", "earlier rounds")],
 )
 def test_a_broken_method_is_stopped(folder: Path, corpus: Corpus, how: str, match: str) -> None:
     study = Study.open(folder, problem(corpus), corpus, Breaks(how=how))

@@ -60,7 +60,7 @@ OWN_SPLIT = "pile_cc"
 FILES = ("{}_mixture_1m.csv", "{}_pile_loss_1m.csv")
 FIRST, BATCH, MOST = 24, 8, 96
 """Runs that the sequential search looks up first, then at a time, and in all."""
-CLIMBS = (64, 128, 256)
+CLIMBS = (64, 128)
 ROUNDS = np.array([64, 96, 112]) / 112
 """CLIMB's runs after each of three rounds, as a part of all."""
 
