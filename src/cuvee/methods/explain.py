@@ -175,6 +175,19 @@ def flatness(ranges: Sequence[Range], unit: str = "bits/byte") -> str:
     )
 
 
+def where_best(domains: Sequence[str], low_D: Array, high_D: Array, most: int = 4) -> tuple[str, ...]:
+    """Where the best mixture may lie, for the domains whose share is the least sure."""
+    widest = sorted(range(len(domains)), key=lambda i: float(low_D[i] - high_D[i]))[:most]
+    spans = [
+        f"{domains[i]} {percent(float(low_D[i]))} to {percent(float(high_D[i]))}"
+        for i in widest
+        if high_D[i] > low_D[i]
+    ]
+    if not spans:
+        return ()
+    return (f"The best shares, as far as the runs tell (90 % intervals, the least sure first): {listed(spans)}.",)
+
+
 def stakes(unit: str, regret: Sequence[float], tolerance: float) -> tuple[str, ...]:
     """What is expected to be lost against the best mixture, now and after each run more."""
     if not regret:
