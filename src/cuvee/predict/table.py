@@ -93,10 +93,6 @@ class Table:
             self.start_T,
         )
 
-    def without_block(self, block: int) -> Table:
-        """The rows of the other blocks."""
-        return self.rows(np.asarray(self.block_N != block))
-
     def centred(self, values: Array) -> Array:
         """`values` (N rows) minus their means within blocks: what is left once every block has an offset of its own."""
         order_N, first_B, count_B, rank_N = self._grouped
