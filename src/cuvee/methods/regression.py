@@ -33,8 +33,6 @@ from cuvee.predict.table import Table
 class Regression:
     """Fits the loss of every target as a function of the mixture, and takes the best mixture under the bounds.
 
-    The log-linear mixing law with a correction of its residuals, unless ridge on [w, log(w + eps)] or their average
-    clearly predicts each block better from the others; intervals by leaving blocks out; guards at their probability.
     After RegMix (Liu et al. 2024) and Data Mixing Laws (Ye et al. 2024), with blocks, caps in the optimisation, several
     targets and intervals added.
 
@@ -48,7 +46,7 @@ class Regression:
         blocks: Blocks over which they are spread; four or more for usable intervals, with two or three they are very wide.
         rounds: Rounds of proposals. The first takes `first` of the runs, the others share the rest.
         first: Share of the runs in the first round when there are several.
-        predictor: `auto`, `ridge-log`, `log-linear`, `corrected-law`, `average`, or an object with `fit(table)`.
+        predictor: The name of a predictor or an object with `fit(table)`.
         aversion: Standard errors of the predicted gain that count against a mixture: the optimum of a prediction lies where the
             prediction errs in its favour, and the more so the fewer runs are near. 0 takes the best prediction as it is.
 
