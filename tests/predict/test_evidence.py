@@ -14,7 +14,8 @@ from cuvee.mixture.weights import Array
 from cuvee.plan.experts import experts
 from cuvee.plan.trial import Trial
 from cuvee.predict.corrected import Corrected
-from cuvee.predict.evidence import EnsembleSurface, Informed, InformedFit, Level, ensemble
+from cuvee.predict.evidence import EnsembleSurface, Informed, InformedFit, ensemble
+from cuvee.predict.loglinear import LogLinear
 from cuvee.predict.posterior import smooth
 from cuvee.predict.ridge import RidgeLog
 from cuvee.predict.table import Table
@@ -168,9 +169,10 @@ def test_gradients_of_informed_fits(seed: int) -> None:
 
 def test_convex_where_the_rest_is() -> None:
     made = surface(11)
-    fit = smooth(Informed((made,), Level()).fit_once(known(made, 20), None))
+    fit = smooth(Informed((made,), LogLinear()).fit_once(known(made, 20), None))
     assert fit.convex(np.ones(3))
     assert not fit.convex(np.array([1.0, -1.0, 0.0]))
+    assert not smooth(Informed((made,)).fit_once(known(made, 20), None)).convex(np.ones(3)), "a process never is"
 
 
 def test_blocks_give_intervals() -> None:

@@ -22,14 +22,12 @@ from scipy.optimize import nnls
 from cuvee.base.errors import DataError
 from cuvee.mixture.weights import Array
 from cuvee.plan.trial import Likelihoods, Trial, Want
-from cuvee.predict.posterior import Fit, Posterior, Smooth, jackknife, smooth
-from cuvee.predict.process import Law, Process
+from cuvee.predict.posterior import Fit, Member, Posterior, Smooth, jackknife, smooth
+from cuvee.predict.process import Process
 from cuvee.predict.table import Integers, Table
 
 EPS = 1e-6
 """Of every mixture this much is uniform, so that a domain left out costs much and not without limit."""
-
-
 RUNS = 3.0
 """Runs that the common slope of all targets counts as in each target's own."""
 
@@ -146,36 +144,6 @@ def _joined(t: int, name: str, records: Sequence[Likelihoods]) -> tuple[Array, I
 
 
 @dataclass(frozen=True, eq=False)
-class LevelFit:
-    """loss = level, whatever the mixture of the D domains."""
-
-    level_T: Array
-    domains: int
-
-    def loss(self, w_ND: Array) -> Array:
-        """Losses in bits/byte, shape N x T."""
-        return np.tile(self.level_T, (len(w_ND), 1))
-
-    def gradient(self, w_D: Array) -> Array:
-        """Derivatives, shape T x D: none."""
-        return np.zeros((len(self.level_T), self.domains))
-
-    def convex(self, a_T: Array) -> bool:
-        """Always."""
-        return True
-
-
-@dataclass(frozen=True)
-class Level:
-    """Nothing but the mean of the blocks' levels."""
-
-    def fit_once(self, table: Table, start: Fit | None) -> Fit:
-        """The level of every target."""
-        level_T = np.mean([table.loss_NT[table.block_N == b].mean(0) for b in table.blocks], axis=0)
-        return LevelFit(level_T, table.shares_ND.shape[1])
-
-
-@dataclass(frozen=True, eq=False)
 class InformedFit:
     """loss = rest(w) + sum_s slope_s surface_s(w) of every target that the surfaces have."""
 
@@ -213,11 +181,11 @@ class Informed:
 
     Args:
         surfaces: What is known beforehand. Targets that a surface lacks go without it.
-        then: The predictor of what is left: a Gaussian process without a law of its own was best of it, ridge and nothing.
+        then: The predictor of what is left: a Gaussian process without a law of its own was best.
     """
 
     surfaces: tuple[Surface, ...]
-    then: Law = field(default_factory=Process)
+    then: Member = field(default_factory=Process)
 
     def fit(self, table: Table) -> Posterior:
         """The posterior of the table."""

@@ -14,14 +14,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 
 from cuvee.base.errors import UsageError
 from cuvee.mixture.weights import Array
 from cuvee.predict.kernel import EPS, Found, Kernel, Prior, Seen, Warp, most_likely, solved, unlikely, warped
-from cuvee.predict.posterior import Fit, Posterior, jackknife, smooth
+from cuvee.predict.posterior import Fit, Member, Posterior, jackknife, smooth
 from cuvee.predict.surface import Link, Surface
 from cuvee.predict.table import Table
 from cuvee.predict.together import Together
@@ -45,13 +44,6 @@ START_NOISE = -2.5
 """Logarithm of the noise where the search starts."""
 START_BEND = 10.0
 """How many times the curvature of the prior the search expects at first."""
-
-
-class Law(Protocol):
-    """A predictor that can be fitted once, without replicates."""
-
-    def fit_once(self, table: Table, start: Fit | None) -> Fit:
-        """One fit to all rows, from `start` when given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +118,7 @@ class Process:
 
     warp: Warp = "fourth-root"
     room: float = 1.0
-    mean: Law | None = None
+    mean: Member | None = None
 
     def __post_init__(self) -> None:
         if self.warp not in EPS:
