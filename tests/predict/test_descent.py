@@ -11,8 +11,9 @@ from cuvee.mixture.weights import Array
 from cuvee.predict import solver
 from cuvee.predict.descent import descend
 from cuvee.predict.loglinear import LogLinearFit
-from cuvee.predict.optimise import RANGES, GuardRule, Question, minimise, near_optimal
+from cuvee.predict.optimise import RANGES, minimise, near_optimal
 from cuvee.predict.posterior import Posterior
+from cuvee.predict.question import GuardRule, Question
 from cuvee.predict.task import Constraint, Task
 
 

@@ -11,8 +11,9 @@ from cuvee.mixture.feasible import FeasibleSet
 from cuvee.mixture.rows import Row
 from cuvee.predict.diagnose import diagnose, unconstrained
 from cuvee.predict.loglinear import LogLinearFit
-from cuvee.predict.optimise import GuardRule, Question, minimise
+from cuvee.predict.optimise import minimise
 from cuvee.predict.posterior import Posterior
+from cuvee.predict.question import GuardRule, Question
 from cuvee.predict.table import Table
 from tests.predict.tables import make
 from tests.predict.test_predictors import law

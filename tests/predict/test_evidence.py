@@ -14,10 +14,10 @@ from cuvee.mixture.weights import Array
 from cuvee.plan.experts import experts
 from cuvee.plan.trial import Trial
 from cuvee.predict.corrected import Corrected
-from cuvee.predict.evidence import EnsembleSurface, Informed, InformedFit, Level, ensemble
-from cuvee.predict.posterior import smooth
+from cuvee.predict.evidence import EnsembleSurface, Informed, InformedFit, ensemble
+from cuvee.predict.loglinear import LogLinear
+from cuvee.predict.posterior import Member, smooth
 from cuvee.predict.power import PowerLaw
-from cuvee.predict.process import Law
 from cuvee.predict.ridge import RidgeLog
 from cuvee.predict.table import Table
 from cuvee.testing.worlds import world
@@ -157,7 +157,7 @@ def test_a_surface_that_points_the_wrong_way_is_ignored() -> None:
 
 
 @pytest.mark.parametrize("then", [RidgeLog(), PowerLaw()])
-def test_gradients_of_informed_fits(then: Law) -> None:
+def test_gradients_of_informed_fits(then: Member) -> None:
     fit = smooth(Informed((surface(11), surface(12)), then).fit_once(known(surface(11), 12, noise=0.05), None))
     for w_D in 0.9 * simplex(3, 5) + 0.025:
         for i in range(len(DOMAINS)):
@@ -168,9 +168,10 @@ def test_gradients_of_informed_fits(then: Law) -> None:
 
 def test_convex_where_the_rest_is() -> None:
     made = surface(11)
-    fit = smooth(Informed((made,), Level()).fit_once(known(made, 20), None))
+    fit = smooth(Informed((made,), LogLinear()).fit_once(known(made, 20), None))
     assert fit.convex(np.ones(3))
     assert not fit.convex(np.array([1.0, -1.0, 0.0]))
+    assert not smooth(Informed((made,)).fit_once(known(made, 20), None)).convex(np.ones(3)), "a process never is"
 
 
 def test_blocks_give_intervals() -> None:

@@ -44,7 +44,6 @@ def test_the_objective_is_the_prediction_with_its_error_and_distance() -> None:
     distance = sum(w * math.log(w / b) for w, b in zip(w_D, BASE, strict=True) if w > 0)
     wanted = posterior.value(w_D, BASE, MEAN) + 2.0 * error + 0.1 * distance
     assert question.value(w_D) == pytest.approx(wanted, abs=3e-4)  # the kink of the error is rounded off
-    assert question.predicted(w_D) == pytest.approx(posterior.value(w_D, BASE, MEAN))
     assert question.value(BASE) == pytest.approx(0.0, abs=1e-12)
 
 

@@ -12,7 +12,7 @@ from cuvee.base.errors import UsageError
 from cuvee.mixture.feasible import FeasibleSet
 from cuvee.mixture.weights import Array
 from cuvee.predict.question import GuardRule, Question
-from cuvee.predict.regret import Batch, Stakes, batch, expected_regret
+from cuvee.predict.regret import Batch, Stakes, batch
 from tests.predict.gaussian import Gaussian
 from tests.predict.tables import make
 
@@ -50,8 +50,8 @@ def test_regret_of_two_candidates_is_the_closed_form() -> None:
     difference_S = (moments_SNT[:, 0] - moments_SNT[:, 1]) @ A_T
     mean, sd = difference_S.mean(), difference_S.std()
     expected = mean * norm.cdf(mean / sd) + sd * norm.pdf(mean / sd)
-    found = expected_regret(posterior, pair_2D[0], pair_2D[1:], A_T, np.random.default_rng(2), count=200_000)
-    assert found == pytest.approx(expected, rel=0.05)
+    stakes = Stakes.of(Question(posterior, ANYTHING, pair_2D[0], A_T), pair_2D, np.random.default_rng(2), count=200_000)
+    assert stakes.regret(0) == pytest.approx(expected, rel=0.05)
 
 
 def test_a_mixture_alone_has_no_regret_and_the_best_of_known_ones_neither() -> None:
@@ -59,10 +59,11 @@ def test_a_mixture_alone_has_no_regret_and_the_best_of_known_ones_neither() -> N
     w_MD = np.random.default_rng(0).dirichlet(np.ones(3), 30)
     values = [posterior.mean(w_D[None])[0] @ A_T for w_D in w_MD]
     best, worst = int(np.argmin(values)), int(np.argmax(values))
-    rng = np.random.default_rng(1)
-    assert expected_regret(posterior, w_MD[0], w_MD[:0], A_T, rng) == 0
-    assert expected_regret(posterior, w_MD[best], w_MD, A_T, rng) < 1e-3
-    assert expected_regret(posterior, w_MD[worst], w_MD, A_T, rng) == pytest.approx(max(values) - min(values), abs=0.01)
+    asked = Question(posterior, ANYTHING, w_MD[0], A_T)
+    assert Stakes.of(asked, w_MD[:1], np.random.default_rng(1)).regret(0) == 0
+    stakes = Stakes.of(asked, w_MD, np.random.default_rng(1))
+    assert stakes.regret(best) < 1e-3
+    assert stakes.regret(worst) == pytest.approx(max(values) - min(values), abs=0.01)
 
 
 MEAN = np.array([0.0, 0.001, 0.01, -0.002, 0.03])
@@ -120,7 +121,6 @@ def test_guards_bound_what_may_be_chosen_and_tasted() -> None:
     w_MD = np.array([[0.3, 0.3, 0.4], [0.3, 0.6, 0.1], [0.9, 0.05, 0.05], [0.05, 0.6, 0.35]])
     stakes = Stakes.of(question(0.02), w_MD, np.random.default_rng(0))
     assert stakes.allowed_M.tolist() == [True, True, False, False], "they rise by 0.36 and 0.0625"
-    assert stakes.best() == 1
     assert stakes.regret(1) < 1e-3
     found = batch(stakes, 0.01, np.ones(4, np.int64), 2, np.random.default_rng(0))
     assert set(found.picks) == {0, 1}
@@ -132,7 +132,6 @@ def test_where_nothing_keeps_the_guards_something_is_still_tasted() -> None:
     assert not stakes.allowed_M.any()
     found = batch(stakes, 0.01, np.ones(2, np.int64), 1, np.random.default_rng(0))
     assert len(found.picks) == 1
-    assert stakes.best() == 1
 
 
 def test_shares_of_the_best_are_narrow_where_losses_are_known_and_wide_where_not() -> None:

@@ -12,9 +12,9 @@ from cuvee.mixture.rows import Row
 from cuvee.mixture.weights import Array
 from cuvee.predict import simulate
 from cuvee.predict.loglinear import LogLinearFit
-from cuvee.predict.optimise import GuardRule, Question, minimise, near_optimal
+from cuvee.predict.optimise import minimise, near_optimal
 from cuvee.predict.posterior import Posterior, Smooth
-from cuvee.predict.question import ROOM
+from cuvee.predict.question import ROOM, GuardRule, Question
 
 LAW = LogLinearFit(np.ones(2), np.array([[-2.0, 0.4], [-0.5, -1.5], [0.3, -0.2], [0.1, 0.1]]))
 SET = FeasibleSet(

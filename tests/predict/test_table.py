@@ -41,7 +41,6 @@ def test_centred_and_paired() -> None:
     values_N = np.array([1.0, 4.0, 2.0, 7.0, 9.0])
     np.testing.assert_allclose(table.centred(values_N), [-1.5, 1.5, -2.5, 2.5, 0])
     np.testing.assert_allclose(table.paired(values_N), [0, 3, -5, 0, np.nan])
-    assert table.without_block(1).ids == ("v", "w", "z")
 
 
 def test_mean_weights() -> None:

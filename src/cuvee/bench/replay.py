@@ -99,12 +99,12 @@ def resplits(everything: Table, count: int, seed: int = 0) -> Iterator[tuple[Tab
     """Train and test of each resplit; train in an order of which every beginning is a random sample."""
     for number in range(count):
         order_N = generator(seed, "resplit", number).permutation(len(everything.ids))
-        yield _take(everything, order_N[TEST:]), _take(everything, order_N[:TEST])
+        yield everything.rows(order_N[TEST:]), everything.rows(order_N[:TEST])
 
 
 def score(predictor: str, everything: Table, train: Table, test: Table, runs: int, resplit: int) -> Scored:
     """`predictor` fitted to the first `runs` of train, held against test."""
-    known = _take(train, np.arange(runs))
+    known = train.rows(np.arange(runs))
     model = named(predictor)
     before = time.process_time()
     # the other predictors are asked for means only: refitting without parts of the runs would take most of the time
@@ -180,7 +180,7 @@ def climb(everything: Table, seed: int, runs: int) -> Searched:
 
 
 def _trees(everything: Table, asked: Sequence[int]) -> Array:
-    fit = cast(Member, named(BASELINE)).fit_once(_take(everything, asked), None)
+    fit = cast(Member, named(BASELINE)).fit_once(everything.rows(np.array(asked, np.int64)), None)
     return np.asarray(fit.loss(everything.shares_ND).mean(1), np.float64)
 
 
@@ -195,7 +195,7 @@ def sequential(everything: Table, seed: int) -> list[Searched]:
     anything = FeasibleSet(everything.domains, (0.0,) * len(everything.domains), (1.0,) * len(everything.domains))
     found = []
     while True:
-        posterior = named(DEFAULT).fit(_take(everything, asked))
+        posterior = named(DEFAULT).fit(everything.rows(np.array(asked, np.int64)))
         predicted_N = posterior.mean(everything.shares_ND) @ a_T
         found.append(Searched("auto", len(asked), seed, _regret(predicted_N, true_N)))
         if len(asked) >= MOST:
@@ -335,17 +335,3 @@ def _searches(searched: Sequence[Searched], scored: Sequence[Scored]) -> list[di
             }
         )
     return rows
-
-
-def _take(table: Table, rows: Sequence[int] | np.ndarray[Any, Any]) -> Table:
-    """Those rows, in that order."""
-    index_N = np.asarray(rows, np.int64)
-    return Table(
-        table.domains,
-        table.targets,
-        table.shares_ND[index_N],
-        table.loss_NT[index_N],
-        table.block_N[index_N],
-        tuple(table.ids[i] for i in index_N),
-        table.mixture_N[index_N],
-    )

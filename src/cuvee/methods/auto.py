@@ -15,7 +15,7 @@ from cuvee.methods.contract import Method
 from cuvee.methods.deciding import FEWEST, decide, foreseen, too_few
 from cuvee.methods.looking import Look
 from cuvee.methods.report import TOLERANCE
-from cuvee.methods.rounds import check_size, everywhere, first_round, references, spread
+from cuvee.methods.rounds import check_aversion, check_size, everywhere, first_round, references, spread
 from cuvee.mixture.weights import Mixture
 from cuvee.plan.choice import Choice, Estimate
 from cuvee.plan.problem import Problem
@@ -80,8 +80,7 @@ class Auto:
                 f"auto: got first {self.first}, batch {self.batch}, tolerance {self.tolerance}",
                 wanted="0 < first <= 1, batch >= 1, tolerance >= 0 (or none)",
             )
-        if not 0 <= self.aversion < math.inf:
-            raise UsageError(f"auto: got aversion {self.aversion}", wanted="a number of standard errors, 0 or more")
+        check_aversion(self.name, self.aversion)
         if isinstance(self.predictor, str):
             named(self.predictor)
 

@@ -70,8 +70,7 @@ def replicate_optima(question: Question, start_D: Array) -> list[Array]:
 
 def decide(method: str, problem: Problem, table: Table, predictor: str, question: Question, optimum: Optimum) -> Choice:
     """The choice of the optimum, with tiny shares dropped and the rest rounded where that costs next to nothing."""
-    simple_D = simplify(question, optimum.w_D, tiny=TINY, step=STEP, cost=SIMPLER)
-    simplified = _simplified(problem, question, optimum.w_D, simple_D)
+    simple_D, simplified = simpler(problem.domains, question, optimum.w_D, SIMPLER)
     return report(method, problem, table, predictor, question, optimum.guarded, simple_D, simplified, optimum.how)
 
 
@@ -98,10 +97,14 @@ def _level_error(table: Table, a_T: Array) -> float:
     return float(np.std(level_N, ddof=1) / np.sqrt(len(level_N))) if len(level_N) > 1 else 0.0
 
 
-def _simplified(problem: Problem, question: Question, optimum_D: Array, w_D: Array) -> Simplified | None:
+def simpler(
+    domains: Sequence[str], question: Question, optimum_D: Array, most: float
+) -> tuple[Array, Simplified | None]:
+    """The optimum without tiny shares, the rest rounded, where that costs at most `most`, and what was done to it."""
+    w_D = simplify(question, optimum_D, tiny=TINY, step=STEP, cost=most)
     if np.array_equal(w_D, optimum_D):
-        return None
-    triples = zip(problem.domains, optimum_D.tolist(), w_D.tolist(), strict=True)
+        return w_D, None
+    triples = zip(domains, optimum_D.tolist(), w_D.tolist(), strict=True)
     dropped = {domain: share for domain, share, left in triples if left == 0 and share > 1e-9}
     cost = float(question.value(w_D) - question.value(optimum_D))
-    return Simplified(dropped, STEP, max(cost, 0.0))
+    return w_D, Simplified(dropped, STEP, max(cost, 0.0))

@@ -22,14 +22,12 @@ from scipy.optimize import nnls
 from cuvee.base.errors import DataError
 from cuvee.mixture.weights import Array
 from cuvee.plan.trial import Likelihoods, Trial, Want
-from cuvee.predict.posterior import Fit, Posterior, Smooth, jackknife, smooth
-from cuvee.predict.process import Law, Process
+from cuvee.predict.posterior import Fit, Member, Posterior, Smooth, jackknife, smooth
+from cuvee.predict.process import Process
 from cuvee.predict.table import Integers, Table
 
 EPS = 1e-6
 """Of every mixture this much is uniform, so that a domain left out costs much and not without limit."""
-
-
 RUNS = 3.0
 """Runs that the common slope of all targets counts as in each target's own."""
 
@@ -213,11 +211,11 @@ class Informed:
 
     Args:
         surfaces: What is known beforehand. Targets that a surface lacks go without it.
-        then: The predictor of what is left: a Gaussian process without a law of its own was best of it, ridge and nothing.
+        then: The predictor of what is left: a Gaussian process without a law of its own was best.
     """
 
     surfaces: tuple[Surface, ...]
-    then: Law = field(default_factory=Process)
+    then: Member = field(default_factory=Process)
 
     def fit(self, table: Table) -> Posterior:
         """The posterior of the table."""

@@ -22,9 +22,6 @@ from cuvee.predict.simulate import simulate, simulated_ranges
 from cuvee.predict.solver import solve
 from cuvee.predict.task import Constraint, Task
 
-__all__ = ["GuardRule", "Optimum", "Question", "minimise", "near_optimal", "simplify"]
-
-
 RANGES = 40
 """Most domains whose near-optimal ranges are found: each costs two optimisations."""
 How = Literal["exact", "starts", "simulation"]

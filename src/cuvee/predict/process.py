@@ -14,14 +14,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 
 from cuvee.base.errors import UsageError
 from cuvee.mixture.weights import Array
 from cuvee.predict.kernel import EPS, Found, Kernel, Prior, Seen, Warp, most_likely, solved, unlikely, warped
-from cuvee.predict.posterior import Fit, Posterior, Smooth, jackknife
+from cuvee.predict.posterior import Fit, Member, Posterior, jackknife, smooth
 from cuvee.predict.surface import Link, Surface
 from cuvee.predict.table import Bools, Integers, Table
 from cuvee.predict.together import Together
@@ -47,13 +46,6 @@ START_BEND = 10.0
 """How many times the curvature of the prior the search expects at first."""
 
 
-class Law(Protocol):
-    """A predictor that can be fitted once, without replicates."""
-
-    def fit_once(self, table: Table, start: Fit | None) -> Smooth:
-        """One fit to all rows, from `start` when given."""
-
-
 @dataclass(frozen=True, eq=False)
 class ProcessFit:
     """loss = law(w) + surface(w) per target.
@@ -66,7 +58,7 @@ class ProcessFit:
 
     surfaces: tuple[Surface, ...]
     warp: Warp
-    law: Smooth | None = None
+    law: Fit | None = None
 
     def loss(self, w_ND: Array) -> Array:
         """Losses in bits/byte, shape N x T."""
@@ -79,7 +71,7 @@ class ProcessFit:
         """Derivatives, shape T x D."""
         z_D, slope_D = warped(w_D, self.warp)
         slope_TD = self._together.slope(z_D) * slope_D
-        return np.asarray(slope_TD if self.law is None else slope_TD + self.law.gradient(w_D), np.float64)
+        return np.asarray(slope_TD if self.law is None else slope_TD + smooth(self.law).gradient(w_D), np.float64)
 
     @cached_property
     def _together(self) -> Together:
@@ -126,7 +118,7 @@ class Process:
 
     warp: Warp = "fourth-root"
     room: float = 1.0
-    mean: Law | None = None
+    mean: Member | None = None
 
     def __post_init__(self) -> None:
         if self.warp not in EPS:

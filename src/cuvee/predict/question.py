@@ -78,12 +78,8 @@ class Question:
                 f"got aversion {self.aversion}, pull {self.pull}", wanted="finite numbers, 0 or more; 0 leaves them out"
             )
 
-    def predicted(self, w_D: Array) -> float:
-        """The predicted mean of targets at `w_D` minus that at the base, bits/byte."""
-        return self._difference(w_D, self.a_T)
-
     def value(self, w_D: Array) -> float:
-        """The objective: `predicted` with what aversion and pull add; 0 at the base."""
+        """The objective: the predicted difference with what aversion and pull add; 0 at the base."""
         value = self._difference(w_D, self.a_T)
         if self.averse:
             value += self.aversion * (math.hypot(self._error(w_D, self.a_T), KINK) - KINK)

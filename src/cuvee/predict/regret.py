@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cuvee.base.errors import UsageError
-from cuvee.mixture.feasible import FeasibleSet
 from cuvee.mixture.weights import Array
-from cuvee.predict.posterior import LEVEL, Posterior
+from cuvee.predict.posterior import LEVEL
 from cuvee.predict.question import Question
 
 Integers = NDArray[np.int64]
@@ -59,15 +58,14 @@ class Stakes:
             raise UsageError("no candidates", wanted="mixtures, one a row")
         loss_SMT = question.posterior.draws(np.vstack([shares_MD, question.base_D]), count, rng)
         rise_SMT = loss_SMT[:, :-1] - loss_SMT[:, -1:]
-        sure_M, allowed_M = np.ones(len(shares_MD)), np.ones(len(shares_MD), bool)
+        allowed_M = np.ones(len(shares_MD), bool)
         held_SM = np.ones(rise_SMT.shape[:2], bool)
         for rule in question.guards:
             limit_S1 = rule.allowed + rule.error * rng.normal(size=(count, 1))
             holds_SM = rise_SMT @ rule.a_T <= limit_S1
             allowed_M &= holds_SM.mean(0) >= rule.probability
             held_SM &= holds_SM
-        sure_M = held_SM.mean(0)
-        return cls(shares_MD, np.asarray(rise_SMT @ question.a_T, np.float64), sure_M, allowed_M)
+        return cls(shares_MD, np.asarray(rise_SMT @ question.a_T, np.float64), held_SM.mean(0), allowed_M)
 
     def regret(self, candidate: int) -> float:
         """The expected regret of one candidate, bits/byte: against what is allowed, or itself."""
@@ -77,33 +75,14 @@ class Stakes:
         return float(np.mean(self.value_SM[:, candidate] - least_S))
 
     def best_shares(self) -> tuple[Array, Array]:
-        """The 90 % interval over draws of every domain's share in the best allowed candidate, two arrays of shape D."""
-        best_SD = self.shares_MD[self._choices()][np.argmin(self.value_SM[:, self._choices()], axis=1)]
+        """The 90 % interval over draws of every domain's share in the best allowed candidate, two arrays of shape D.
+
+        Among all candidates when none is allowed.
+        """
+        choices = np.flatnonzero(self.allowed_M if self.allowed_M.any() else np.ones_like(self.allowed_M))
+        best_SD = self.shares_MD[choices][np.argmin(self.value_SM[:, choices], axis=1)]
         low_D, high_D = np.quantile(best_SD, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2], axis=0)
         return low_D, high_D
-
-    def best(self) -> int:
-        """The candidate with the least mean among those allowed; among all when none is."""
-        choices = self._choices()
-        return int(choices[np.argmin(self.value_SM[:, choices].mean(0))])
-
-    def _choices(self) -> Integers:
-        return np.flatnonzero(self.allowed_M if self.allowed_M.any() else np.ones_like(self.allowed_M))
-
-
-def expected_regret(
-    posterior: Posterior,
-    w_D: Array,
-    candidates_MD: Array,
-    a_T: Array,
-    rng: np.random.Generator,
-    count: int = DRAWS,
-) -> float:
-    """The mean over draws of the objective at `w_D` minus its least over `w_D` and the candidates, bits/byte."""
-    domains = tuple(str(i) for i in range(len(w_D)))
-    anything = FeasibleSet(domains, (0.0,) * len(w_D), (1.0,) * len(w_D))
-    question = Question(posterior, anything, w_D, a_T)
-    return Stakes.of(question, np.vstack([w_D, candidates_MD]), rng, count).regret(0)
 
 
 @dataclass(frozen=True)

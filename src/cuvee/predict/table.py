@@ -6,7 +6,7 @@ Letters: N runs, D domains, T targets.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -79,23 +79,16 @@ class Table:
         """Which runs are natural's."""
         return np.asarray(self.mixture_N == 0)
 
-    def rows(self, which_N: Bools) -> Table:
-        """The rows where `which_N`."""
-        return Table(
-            self.domains,
-            self.targets,
-            self.shares_ND[which_N],
-            self.loss_NT[which_N],
-            self.block_N[which_N],
-            tuple(i for i, keep in zip(self.ids, which_N, strict=True) if keep),
-            self.mixture_N[which_N],
-            self.left_out,
-            self.start_T,
+    def rows(self, which_N: Bools | Integers) -> Table:
+        """The rows where `which_N` is true, or those at its positions, in that order."""
+        return replace(
+            self,
+            shares_ND=self.shares_ND[which_N],
+            loss_NT=self.loss_NT[which_N],
+            block_N=self.block_N[which_N],
+            ids=tuple(self.ids[i] for i in np.arange(len(self.ids))[which_N]),
+            mixture_N=self.mixture_N[which_N],
         )
-
-    def without_block(self, block: int) -> Table:
-        """The rows of the other blocks."""
-        return self.rows(np.asarray(self.block_N != block))
 
     def centred(self, values: Array) -> Array:
         """`values` (N rows) minus their means within blocks: what is left once every block has an offset of its own."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from cuvee.base.errors import DataError, UsageError
 from cuvee.interop.metrics import direction_of, listed, unit_of
+from cuvee.methods.deciding import FEWEST
 from cuvee.mixture.feasible import FeasibleSet
 from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.problem import Guard, Target
@@ -21,8 +22,6 @@ from cuvee.tables.reading import Runs
 from cuvee.tables.values import Values, by_name
 
 ALL = "all"
-FEWEST = 4
-"""Runs under which nothing is fitted."""
 PROBABILITY = 0.9
 """With which guards must hold."""
 SAME = 1e-9

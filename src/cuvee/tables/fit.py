@@ -12,13 +12,13 @@ import numpy as np
 
 from cuvee.base.rng import generator
 from cuvee.interop.metrics import listed
+from cuvee.methods.deciding import fitted, simpler
 from cuvee.methods.report import report
 from cuvee.mixture.feasible import FeasibleSet
 from cuvee.mixture.weights import Array, Mixture
-from cuvee.plan.choice import Choice, Simplified
-from cuvee.predict.combine import DEFAULT, block_error, block_spearman, named
+from cuvee.plan.choice import Choice
+from cuvee.predict.combine import block_error, block_spearman
 from cuvee.predict.optimise import minimise as best_of
-from cuvee.predict.optimise import simplify
 from cuvee.predict.posterior import Posterior, Predictor
 from cuvee.predict.question import GuardRule, Question
 from cuvee.predict.regret import Stakes
@@ -35,8 +35,6 @@ GUARD = 0.01
 """By how much of natural's level a guarded target may get worse when nothing is said."""
 NEAR = 0.02
 """What near-optimal shares may cost, in standard deviations of the objective over the runs; rounding a quarter of it."""
-TINY, STEP = 0.002, 0.001
-"""Shares under TINY are dropped and the rest rounded to STEP where that costs little."""
 CANDIDATES = 300
 BEYOND = 1.25
 """A share this many times the largest of any run is told."""
@@ -106,8 +104,7 @@ def fit(
     asked = ask(runs, wishes, notes)
     table = asked.table(runs, notes)
     others = None if holdout is None else read_holdout(*holdout, layout)
-    label = DEFAULT if predictor == "auto" else predictor if isinstance(predictor, str) else type(predictor).__name__
-    posterior = (named(predictor) if isinstance(predictor, str) else predictor).fit(table)
+    label, posterior = fitted(predictor, table)
     question = replace(_question(asked, posterior), aversion=aversion, pull=pull * asked.scale)
     best_D, choice = _choose(asked, table, question, label)
     w_D, rng = choice.schedule.phases[0].mixture.shares, generator(seed, "fit")
@@ -165,12 +162,7 @@ def _choose(asked: Asked, table: Table, question: Question, label: str) -> tuple
     """The optimum, and the choice of its simpler form."""
     tolerance = _tolerance(asked, table)
     optimum = best_of(question, _starts(asked, table))
-    w_D = simplify(question, optimum.w_D, tiny=TINY, step=STEP, cost=tolerance / 4)
-    simplified = None
-    if not np.array_equal(w_D, optimum.w_D):
-        triples = zip(asked.domains, optimum.w_D.tolist(), w_D.tolist(), strict=True)
-        dropped = {domain: share for domain, share, left in triples if left == 0 and share > SAME}
-        simplified = Simplified(dropped, STEP, max(question.value(w_D) - question.value(optimum.w_D), 0.0))
+    w_D, simplified = simpler(asked.domains, question, optimum.w_D, tolerance / 4)
     told = asked if asked.scale == 1 else replace(asked, unit=f"times {1 / asked.scale:g} {asked.unit}")
     choice = report("fit", told, table, label, question, optimum.guarded, w_D, simplified, optimum.how, tolerance)
     return optimum.w_D, replace(choice, unit=told.unit)
