@@ -51,11 +51,9 @@ def test_batches_are_balanced_and_never_taste_twice() -> None:
 
 def test_later_runs_are_better_than_the_first_round() -> None:
     w = world("power", 3, domains=6)
-    first, *_ = (play(w, m).trials for m in (QUICK,))
-    later = [
-        t for t in first if t.plan not in set(QUICK.propose(w.problem, (), generator(w.problem.seed, "propose", 0)))
-    ]
-    early = [t for t in first if t not in later]
+    first = set(QUICK.propose(w.problem, (), generator(w.problem.seed, "propose", 0)))
+    trials = play(w, QUICK).trials
+    later, early = ([t for t in trials if (t.plan in first) == begun] for begun in (False, True))
     value = [np.mean([w.value(t.plan.schedule.at(0).shares) for t in some]) for some in (later, early)]
     assert len(later) == 24
     assert value[0] < value[1]
