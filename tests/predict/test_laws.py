@@ -13,12 +13,12 @@ from cuvee.mixture.weights import Array
 from cuvee.predict.autoscale import AutoScale
 from cuvee.predict.bimix import BiMix
 from cuvee.predict.hierarchy import Group, Prior
-from cuvee.predict.posterior import Predictor, smooth
+from cuvee.predict.posterior import Member, smooth
 from cuvee.predict.power import PowerLaw
 from cuvee.predict.table import Table
 from tests.predict.tables import PUBLISHED, make, published
 
-LAWS: dict[str, Predictor] = {"power": PowerLaw(), "bimix": BiMix(), "autoscale": AutoScale()}
+LAWS: dict[str, Member] = {"power": PowerLaw(), "bimix": BiMix(), "autoscale": AutoScale()}
 USE = np.array([[8.0, 1.0, 0.3], [1.0, 6.0, 1.0], [0.4, 0.5, 9.0], [1.5, 0.7, 0.2], [0.1, 2.0, 1.0]])
 
 
@@ -35,9 +35,9 @@ def autoscale(w_ND: Array) -> Array:
     return np.asarray(0.7 + 0.9 * np.sum((n_DT + w_ND[:, :, None]) ** -g_DT, axis=1), np.float64)
 
 
-def error(predictor: Predictor, table: Table, truth: Array, w_ND: Array) -> float:
+def error(predictor: Member, table: Table, truth: Array, w_ND: Array) -> float:
     """Root mean square error up to an offset per target, in units of the truth's spread."""
-    wrong_NT = predictor.fit(table).mean(w_ND) - truth
+    wrong_NT = predictor.fit_once(table, None).loss(w_ND) - truth
     return float(np.sqrt(np.mean((wrong_NT - wrong_NT.mean(0)) ** 2) / np.mean((truth - truth.mean(0)) ** 2)))
 
 
@@ -53,7 +53,7 @@ def test_a_law_recovers_its_own_surface(name: str, surface: type[Array]) -> None
 
 @pytest.mark.parametrize("name", list(LAWS))
 def test_laws_are_convex(name: str) -> None:
-    fit = smooth(LAWS[name].fit(make(power, noise=0.02)).full)
+    fit = smooth(LAWS[name].fit_once(make(power, noise=0.02), None))
     assert fit.convex(np.full(3, 1 / 3))
     assert not fit.convex(np.array([1.0, -0.5, 0.5]))
     a_ND, b_ND = np.random.default_rng(2).dirichlet(np.full(5, 0.3), (2, 50))
@@ -106,6 +106,6 @@ def test_regmix_published_runs(runs: int, least: float) -> None:
         table = Table(
             bare, scored, w_ND[some], loss_NT[some], np.zeros(runs, np.int64), tuple(map(str, some)), np.arange(runs)
         )
-        predicted_NT = PowerLaw().fit(table).mean(unseen_ND)
+        predicted_NT = PowerLaw().fit_once(table, None).loss(unseen_ND)
         found += [spearmanr(a, b).statistic for a, b in zip(predicted_NT.T, truth_NT.T, strict=True)]
     assert np.mean(found) > least

@@ -13,7 +13,7 @@ from cuvee.mixture.weights import Array
 from cuvee.predict.combine import PREDICTORS, block_error, block_spearman, named, predict_blocks
 from cuvee.predict.corrected import Corrected
 from cuvee.predict.loglinear import LogLinear, LogLinearFit
-from cuvee.predict.posterior import Predictor, groups, smooth
+from cuvee.predict.posterior import Member, groups, smooth
 from cuvee.predict.ridge import RidgeFit, RidgeLog
 from cuvee.predict.table import Table
 from tests.predict.tables import PUBLISHED, make, published
@@ -34,13 +34,13 @@ def logs(w_ND: Array) -> Array:
 
 def test_the_law_recovers_its_coefficients() -> None:
     """Exactly, without noise and nearly without penalty, under unknown offsets of the blocks."""
-    fit = LogLinear(penalty=1e-10).fit(make(law)).full
+    fit = LogLinear(penalty=1e-10).fit_once(make(law), None)
     assert isinstance(fit, LogLinearFit)
     np.testing.assert_allclose(fit.slopes_DT, SLOPES, atol=2e-3)
 
 
 def test_ridge_recovers_a_function_of_its_features() -> None:
-    fit = RidgeLog().fit(make(logs, runs=400)).full
+    fit = RidgeLog().fit_once(make(logs, runs=400), None)
     assert isinstance(fit, RidgeFit)
     np.testing.assert_allclose(fit.logarithmic_DT, -0.1 * np.abs(SLOPES), atol=0.02)
 
@@ -52,8 +52,8 @@ def test_the_correction_takes_up_what_the_law_misses() -> None:
     table, unseen_ND = make(bent, runs=80), np.random.default_rng(9).dirichlet(np.ones(5) * 2, 200)
     truth = bent(unseen_ND) - bent(unseen_ND).mean(0)
 
-    def error(predictor: Predictor) -> float:
-        predicted = predictor.fit(table).mean(unseen_ND)
+    def error(predictor: Member) -> float:
+        predicted = predictor.fit_once(table, None).loss(unseen_ND)
         return float(np.sqrt(np.mean((predicted - predicted.mean(0) - truth) ** 2)))
 
     assert error(Corrected()) < 0.5 * error(LogLinear())
@@ -71,15 +71,7 @@ def test_gradients_are_the_derivatives(name: str) -> None:
 @pytest.mark.parametrize("name", SMOOTH)
 def test_offsets_of_blocks_do_not_matter(name: str) -> None:
     table = make(law, noise=0.01)
-    moved = Table(
-        table.domains,
-        table.targets,
-        table.shares_ND,
-        table.loss_NT + table.block_N[:, None] * 7.0,
-        table.block_N,
-        table.ids,
-        table.mixture_N,
-    )
+    moved = replace(table, loss_NT=table.loss_NT + table.block_N[:, None] * 7.0)
     w_ND = np.random.default_rng(1).dirichlet(np.ones(5), 10)
     one, two = named(name).fit(table).mean(w_ND), named(name).fit(moved).mean(w_ND)
     np.testing.assert_allclose(one - one[0], two - two[0], atol=1e-3)
@@ -128,9 +120,10 @@ def test_units_and_repeats_do_not_matter(name: str) -> None:
 def test_convexity() -> None:
     a_T = np.array([0.5, 0.3, 0.2])
     table = make(logs, runs=400)
-    assert smooth(RidgeLog().fit(table).full).convex(a_T)
-    assert not smooth(RidgeLog().fit(table).full).convex(-a_T)
-    assert smooth(LogLinear().fit(table).full).convex(a_T)
+    ridge = RidgeLog().fit_once(table, None)
+    assert ridge.convex(a_T)
+    assert not ridge.convex(-a_T)
+    assert smooth(LogLinear().fit_once(table, None)).convex(a_T)
 
 
 @pytest.mark.parametrize("blocks", [1, 4])
@@ -173,7 +166,8 @@ def test_regmix_published_runs() -> None:
         np.arange(1, 129),
     )
     pile_cc = next(i for i, name in enumerate(targets) if "pile_cc" in name)
-    for predictor, single, composed in ((RidgeLog(), 0.96, 0.92), (LogLinear(), 0.94, 0.90)):
-        predicted_NT = predictor.fit(table).mean(unseen_ND)
+    cases: tuple[tuple[Member, float, float], ...] = ((RidgeLog(), 0.96, 0.92), (LogLinear(), 0.94, 0.90))
+    for predictor, single, composed in cases:
+        predicted_NT = predictor.fit_once(table, None).loss(unseen_ND)
         assert spearmanr(predicted_NT[:, pile_cc], truth_NT[:, pile_cc]).statistic > single
         assert spearmanr(predicted_NT.mean(1), truth_NT.mean(1)).statistic > composed

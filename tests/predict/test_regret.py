@@ -33,7 +33,7 @@ def gaussian_stakes(mean_M: Array, covariance_MM: Array, count: int = 4000, seed
 def exact_regret(mean_M: Array, covariance_MM: Array, picks: tuple[int, ...], noise: float, seed: int = 1) -> float:
     """The expected regret of the best choice after runs at `picks`, by simulating truths and results."""
     rng = np.random.default_rng(seed)
-    truth_SM = rng.multivariate_normal(mean_M, covariance_MM, 40_000)
+    truth_SM = rng.multivariate_normal(mean_M, covariance_MM, 20_000)
     index = list(picks)
     result_SK = truth_SM[:, index] + noise * rng.normal(size=(len(truth_SM), len(index)))
     gain_KM = np.linalg.solve(covariance_MM[np.ix_(index, index)] + noise**2 * np.eye(len(index)), covariance_MM[index])
@@ -46,11 +46,11 @@ def test_regret_of_two_candidates_is_the_closed_form() -> None:
     table = make(bowls, runs=16, domains=3, noise=0.05)
     posterior = Gaussian(noise=0.05).fit(table)
     pair_2D = np.array([[0.2, 0.5, 0.3], [0.5, 0.4, 0.1]])
-    moments_SNT = posterior.draws(pair_2D, 200_000, np.random.default_rng(1))
+    moments_SNT = posterior.draws(pair_2D, 50_000, np.random.default_rng(1))
     difference_S = (moments_SNT[:, 0] - moments_SNT[:, 1]) @ A_T
     mean, sd = difference_S.mean(), difference_S.std()
     expected = mean * norm.cdf(mean / sd) + sd * norm.pdf(mean / sd)
-    stakes = Stakes.of(Question(posterior, ANYTHING, pair_2D[0], A_T), pair_2D, np.random.default_rng(2), count=200_000)
+    stakes = Stakes.of(Question(posterior, ANYTHING, pair_2D[0], A_T), pair_2D, np.random.default_rng(2), count=50_000)
     assert stakes.regret(0) == pytest.approx(expected, rel=0.05)
 
 

@@ -38,17 +38,18 @@ def test_the_same_each_time_and_in_every_unit() -> None:
     table = make(steps, runs=80, noise=0.05)
     w_ND = np.random.default_rng(1).dirichlet(np.ones(5), 20)
     trees = Trees(trees=100)
-    once, again = trees.fit(table).mean(w_ND), trees.fit(table).mean(w_ND)
+    once, again = (trees.fit_once(table, None).loss(w_ND) for _ in range(2))
     np.testing.assert_array_equal(once, again)
     moved = replace(table, loss_NT=-100.0 * table.loss_NT)
-    np.testing.assert_allclose(trees.fit(moved).mean(w_ND), -100.0 * once, rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(trees.fit_once(moved, None).loss(w_ND), -100.0 * once, rtol=1e-4, atol=1e-2)
 
 
 @pytest.mark.usefixtures("lightgbm")
 @pytest.mark.parametrize("runs", [1, 5, 39])
 def test_few_runs_say_one_loss(runs: int) -> None:
     table = make(steps, runs=runs, blocks=1)
-    np.testing.assert_allclose(Trees().fit(table).mean(np.eye(5)), np.tile(table.loss_NT.mean(0), (5, 1)), atol=1e-6)
+    loss_NT = Trees().fit_once(table, None).loss(np.eye(5))
+    np.testing.assert_allclose(loss_NT, np.tile(table.loss_NT.mean(0), (5, 1)), atol=1e-6)
 
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,5 +81,5 @@ def test_regmix_published_figure() -> None:
         tuple(map(str, range(count))),
         np.arange(count),
     )
-    predicted_N = Trees().fit(table).mean(unseen_ND)[:, 0]
+    predicted_N = Trees().fit_once(table, None).loss(unseen_ND)[:, 0]
     assert spearmanr(predicted_N, truth_NT[:, t]).statistic == pytest.approx(0.989, abs=0.001)

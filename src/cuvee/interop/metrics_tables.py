@@ -25,7 +25,7 @@ from cuvee.interop.metrics import (
     warn,
     whole,
 )
-from cuvee.interop.tablefile import Table, as_number, read_table
+from cuvee.interop.tablefile import Table, read_table
 
 RUNS = ("run", "run_id", "run_uuid", "run_name", "run id", "run name")
 STEPS = ("trainer/global_step", "train/global_step", "global_step", "step", "iteration", "_step")
@@ -190,7 +190,7 @@ def _by_column(table: Table, named: dict[str, str]) -> Iterator[Measurement]:
     """The measurements in one column a metric, name -> column; `NAME_stderr` beside NAME is its standard error."""
     beside = {name: f"{column}_stderr" for name, column in named.items() if f"{column}_stderr" in table.columns}
     named = {name: column for name, column in named.items() if column not in beside.values()}
-    values = {name: table.numbers(column) for name, column in named.items() if _has_numbers(table, column)}
+    values = {name: table.numbers(column) for name, column in named.items() if table.has_numbers(column)}
     left_out = [column for name, column in named.items() if name not in values]
     if left_out:
         warn(f"{table.path.name}: columns without a number are left out: {listed(left_out)}")
@@ -203,10 +203,6 @@ def _by_column(table: Table, named: dict[str, str]) -> Iterator[Measurement]:
             if value is not None:
                 error = errors[name][row] if name in errors else None
                 yield Measurement(runs[row], name, Point(value, error, positions[row][1], positions[row][0]), higher)
-
-
-def _has_numbers(table: Table, column: str) -> bool:
-    return any(isinstance(as_number(cell), float) for cell in table.columns[column])
 
 
 _LAYOUTS: tuple[tuple[tuple[str, ...], Callable[[Table], bool], Callable[[Table], Iterator[Measurement]]], ...] = (

@@ -39,6 +39,10 @@ class Table:
         """A place for messages."""
         return f"{self.path.name} line {self.lines[row]}"
 
+    def has_numbers(self, column: str) -> bool:
+        """Whether any cell of a column is a number."""
+        return any(isinstance(as_number(cell), float) for cell in self.columns[column])
+
     def numbers(self, column: str) -> list[float | None]:
         """The cells of a column as numbers, None where one is empty.
 

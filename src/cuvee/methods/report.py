@@ -6,19 +6,18 @@ Letters: N runs, D domains, T targets.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 from scipy.special import stdtrit
-from scipy.stats import spearmanr
 
 from cuvee.methods import explain
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.choice import Check, Choice, Estimate, Range, Simplified, Unconstrained
 from cuvee.plan.problem import Guard
-from cuvee.predict.combine import predict_blocks
+from cuvee.predict.combine import correlation, predict_blocks
 from cuvee.predict.detect import paired_noise
 from cuvee.predict.diagnose import diagnose, unconstrained
 from cuvee.predict.optimise import How, near_optimal
@@ -78,7 +77,8 @@ def report(
     # where no mixture keeps the guards there is no set of good ones to give the extent of
     ranges = _ranges(problem, question, w_D, tolerance) if guarded else ()
     free = _unconstrained(problem, question, w_D)
-    checks, figures = _checks(question, table), _figures(question, table)
+    checks = _checks(question, table)
+    figures = _figures(checks, question, table)
     why = (
         explain.evidence(predictor, len(table.ids), len(table.blocks), table.left_out, figures, problem.unit),
         *explain.bounds(problem.epochs(mixture), question.feasible, w_D),
@@ -155,14 +155,12 @@ def _checks(question: Question, table: Table) -> tuple[Check, ...]:
     return tuple(Check(table.ids[i], float(predicted_N[i]), float(measured_N[i])) for i in np.flatnonzero(usable_N))
 
 
-def _figures(question: Question, table: Table) -> Mapping[str, float]:
+def _figures(checks: Sequence[Check], question: Question, table: Table) -> Mapping[str, float]:
     """Rank correlation and error of predicting unseen blocks, spread between blocks of the mixture they share."""
-    checks = _checks(question, table)
-    predicted, measured = [c.predicted for c in checks], [c.measured for c in checks]
-    varied = len(checks) > 2 and np.ptp(predicted) > 0 and np.ptp(measured) > 0
-    rank = float(spearmanr(predicted, measured).statistic) if varied else math.nan
-    error = float(np.sqrt(np.mean(np.subtract(predicted, measured) ** 2))) if checks else math.nan
-    return {"lobo_spearman": rank, "lobo_rmse": error, "paired_noise": paired_noise(table, question.a_T)}
+    predicted, measured = np.array([(c.predicted, c.measured) for c in checks]).reshape(-1, 2).T
+    error = float(np.sqrt(np.mean((predicted - measured) ** 2))) if checks else math.nan
+    noise = paired_noise(table, question.a_T)
+    return {"lobo_spearman": correlation(predicted, measured), "lobo_rmse": error, "paired_noise": noise}
 
 
 def _guards(

@@ -65,6 +65,11 @@ def block_error(posterior: Posterior, table: Table, a_T: Array) -> float:
 def block_spearman(posterior: Posterior, table: Table, a_T: Array) -> float:
     """Rank correlation of what is predicted of each group from the others; NaN where nothing varies."""
     predicted_N, measured_N = _centred(posterior, table, a_T)
+    return correlation(predicted_N, measured_N)
+
+
+def correlation(predicted_N: Array, measured_N: Array) -> float:
+    """Rank correlation; NaN for fewer than three values, or where nothing varies."""
     varied = len(measured_N) > 2 and np.ptp(predicted_N) > 0 and np.ptp(measured_N) > 0
     return float(spearmanr(predicted_N, measured_N).statistic) if varied else math.nan
 

@@ -6,27 +6,14 @@ Letters: N mixtures, D domains, T targets, K members, S draws.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from cuvee.mixture.weights import Array
 from cuvee.predict.posterior import Fit, smooth
+from cuvee.predict.process import ProcessFit
 
 JITTER = 1e-9
-
-
-class Belief(Protocol):
-    """A normal posterior of the losses, in bits/byte."""
-
-    def covariance(self, w_ND: Array) -> Array:
-        """Of the errors at all mixtures, shape T x N x N."""
-
-    def spread(self, w_D: Array, base_D: Array) -> Array:
-        """Variance of the error of loss(w) - loss(base), shape T."""
-
-    def spread_slope(self, w_D: Array, base_D: Array) -> Array:
-        """Its derivatives by the shares of `w_D`, shape T x D."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +26,7 @@ class Unseen:
         root_TT: A with A' A the correlation between targets.
     """
 
-    belief: Belief
+    belief: ProcessFit
     scale_T: Array
     root_TT: Array
 

@@ -14,7 +14,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 from scipy.optimize import nnls
@@ -22,7 +21,7 @@ from scipy.optimize import nnls
 from cuvee.base.errors import DataError
 from cuvee.mixture.weights import Array
 from cuvee.plan.trial import Likelihoods, Trial, Want
-from cuvee.predict.posterior import Fit, Member, Posterior, Smooth, jackknife, smooth
+from cuvee.predict.posterior import Fit, Member, Posterior, jackknife, smooth
 from cuvee.predict.process import Process
 from cuvee.predict.table import Integers, Table
 
@@ -30,14 +29,6 @@ EPS = 1e-6
 """Of every mixture this much is uniform, so that a domain left out costs much and not without limit."""
 RUNS = 3.0
 """Runs that the common slope of all targets counts as in each target's own."""
-
-
-class Surface(Smooth, Protocol):
-    """A prediction of some targets, by name."""
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """The columns of its losses."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +168,7 @@ class Level:
 class InformedFit:
     """loss = rest(w) + sum_s slope_s surface_s(w) of every target that the surfaces have."""
 
-    surfaces: tuple[Surface, ...]
+    surfaces: tuple[EnsembleSurface, ...]
     slopes_ST: Array
     rest: Fit
     targets: tuple[str, ...]
@@ -214,7 +205,7 @@ class Informed:
         then: The predictor of what is left: a Gaussian process without a law of its own was best.
     """
 
-    surfaces: tuple[Surface, ...]
+    surfaces: tuple[EnsembleSurface, ...]
     then: Member = field(default_factory=Process)
 
     def fit(self, table: Table) -> Posterior:
@@ -230,7 +221,7 @@ class Informed:
         return InformedFit(self.surfaces, slopes_ST, rest, table.targets)
 
 
-def _spread(surface: Surface, targets: Sequence[str], values_NT: Array) -> Array:
+def _spread(surface: EnsembleSurface, targets: Sequence[str], values_NT: Array) -> Array:
     """The surface's columns as those of `targets`, 0 for those it lacks."""
     out_NT = np.zeros((len(values_NT), len(targets)))
     for t, target in enumerate(targets):

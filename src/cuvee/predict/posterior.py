@@ -271,11 +271,6 @@ def groups(table: Table) -> Integers:
     return np.random.default_rng(0).permutation(count) % min(FOLDS, max(count, 1))
 
 
-def without_group(table: Table, group: int) -> Table:
-    """The rows of the other groups."""
-    return table.rows(np.asarray(groups(table) != group))
-
-
 def jackknife(table: Table, fit: Callable[[Table, Fit | None], Fit]) -> Posterior:
     """The posterior of `fit(table, start)`: to all rows, and from there to all rows but each group's."""
     full = fit(table, None)
@@ -284,8 +279,9 @@ def jackknife(table: Table, fit: Callable[[Table, Fit | None], Fit]) -> Posterio
 
 def replicate(table: Table, fit: Callable[[Table, F | None], F], full: F) -> dict[int, F]:
     """Group -> the fit to the rows of the other groups; empty where there is one group."""
-    found = np.unique(groups(table)).tolist()
-    return {group: fit(without_group(table, group), full) for group in found} if len(found) > 1 else {}
+    group_N = groups(table)
+    found = np.unique(group_N).tolist()
+    return {g: fit(table.rows(np.asarray(group_N != g)), full) for g in found} if len(found) > 1 else {}
 
 
 def unseen(replicates: Mapping[int, Fit], table: Table) -> Array:

@@ -10,7 +10,7 @@ Letters: N runs, D domains, T targets.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +58,7 @@ class Trees:
 
     def fit(self, table: Table) -> Posterior:
         """The posterior of the table: means and errors, no slopes."""
-        return jackknife(table, lambda rows, start: cast(Fit, self.fit_once(rows, start)))
+        return jackknife(table, self.fit_once)
 
     def fit_once(self, table: Table, start: Fit | None) -> TreesFit:
         """One fit to all rows; `start` does not matter.

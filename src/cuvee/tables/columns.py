@@ -12,7 +12,7 @@ from pathlib import Path
 from cuvee.base.codec import nearest
 from cuvee.base.errors import DataError, UsageError
 from cuvee.interop.metrics import listed
-from cuvee.interop.tablefile import Cell, Table, as_number, read_table
+from cuvee.interop.tablefile import Cell, Table, read_table
 
 Source = Path | str | Mapping[str, Sequence[object]] | Table
 """A table: a file, its columns by name, or one that was opened."""
@@ -193,8 +193,3 @@ def _data(table: Table, ids: Sequence[str], layout: Layout) -> Keyed:
 
 def _few(ids: Sequence[str]) -> str:
     return listed(sorted(set(ids))[:7]) if len(set(ids)) <= 6 else ", ".join(sorted(set(ids))[:3]) + ", ..."
-
-
-def has_numbers(cells: Sequence[Cell]) -> bool:
-    """Whether any cell is a number."""
-    return any(isinstance(as_number(cell), float) for cell in cells)

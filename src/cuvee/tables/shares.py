@@ -14,7 +14,7 @@ from cuvee.interop.metrics import is_token_counter, listed
 from cuvee.interop.metrics_tables import STEPS
 from cuvee.interop.tablefile import Table
 from cuvee.mixture.weights import Array
-from cuvee.tables.columns import BOOKKEEPING, Keyed, block_hint, has_numbers
+from cuvee.tables.columns import BOOKKEEPING, Keyed, block_hint
 
 NEAR = 0.02
 """Rows that sum to this near to 1 or 100 are scaled to sum to one; rounding makes such sums."""
@@ -40,7 +40,7 @@ def mixtures_of(
         DataError: a cell that is no number, a negative share, sums that are neither one nor the same, a run with two mixtures.
     """
     part, share = keyed.table.named(_PARTS), keyed.table.named(_SHARES)
-    long = part and share and not has_numbers(keyed.table.columns[part[0]])
+    long = part and share and not keyed.table.has_numbers(part[0])
     keyed = _widened(keyed, part[0], share[0]) if long else keyed
     columns = sorted(_domain_columns(keyed.table, notes))
     if len(columns) < 2:
@@ -79,7 +79,7 @@ def _widened(keyed: Keyed, part: str, share: str) -> Keyed:
 
 def _domain_columns(table: Table, notes: list[str]) -> list[str]:
     """Columns with numbers; text beside them describes runs."""
-    text = [c for c, cells in table.columns.items() if not has_numbers(cells)]
+    text = [c for c in table.columns if not table.has_numbers(c)]
     if text:
         notes.append(f"{table.path.name}: columns without a number are no domains: {listed(text)}")
     steps = [c for c in table.columns if c.strip().lower() in STEPS]

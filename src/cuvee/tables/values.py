@@ -10,7 +10,6 @@ from cuvee.base.errors import CuveeError, DataError, UsageError
 from cuvee.interop.mixturefile import read_mixture
 from cuvee.interop.tablefile import read_table
 from cuvee.interop.texts import json_mapping, yaml_mapping
-from cuvee.tables.columns import has_numbers
 from cuvee.tables.names import resolve
 
 Values = Mapping[str, float] | Path | str
@@ -89,7 +88,7 @@ def _file(path: Path) -> Mapping[str, object]:
         data = read(path.name, path.read_text(encoding="utf-8"), _WANTED)
         return read_mixture(path).phases[0].mixture.as_dict() if "phases" in data else data
     table = read_table(path)
-    texts = [c for c, cells in table.columns.items() if not has_numbers(cells)]
+    texts = [c for c in table.columns if not table.has_numbers(c)]
     numbers = [c for c in table.columns if c not in texts]
     if len(texts) != 1 or len(numbers) != 1:
         raise DataError(f"it has the columns {', '.join(table.columns)}", wanted="one of names and one of numbers")
