@@ -16,7 +16,7 @@ from cuvee.methods.auto import Auto
 from cuvee.methods.rounds import references
 from cuvee.mixture.weights import Mixture
 from cuvee.plan.problem import Guard, Limit, Target
-from cuvee.plan.trial import Trial
+from cuvee.plan.trial import Measure, Trial
 from cuvee.testing.worlds import Noise, Played, World, play, world
 
 QUICK = Auto(runs=48, predictor="ridge-log", tolerance=0.0)
@@ -153,6 +153,61 @@ def test_predict_agrees_with_the_choice() -> None:
         assert one.mean == pytest.approx(other.mean, abs=1e-6)
 
 
+INFORMED = Auto(runs=20, batch=4, tolerance=0.0, evidence="ngrams")
+
+
+@pytest.fixture(scope="module")
+def informed() -> tuple[World, Played]:
+    w = world("law", 2, domains=3)
+    return w, play(w, INFORMED)
+
+
+def test_ngrams_are_asked_for_once_and_do_not_count_as_runs(informed: tuple[World, Played]) -> None:
+    _, played = informed
+    assert played.rounds == (12 + 3, 4, 4)
+    ngrams = [t.plan for t in played.trials if t.plan.kind == "ngram"]
+    assert sorted(np.argmax(p.schedule.at(0).shares) for p in ngrams) == [0, 1, 2]
+    runs = [t.plan for t in played.trials if t.plan.kind == "train"]
+    assert set(Counter(p.block for p in runs).values()) == {5}, "n-gram models take no place in a block"
+
+
+def test_ngrams_move_the_prediction_and_the_choice_says_so(informed: tuple[World, Played]) -> None:
+    w, played = informed
+    trials, runs = played.trials, [t for t in played.trials if t.plan.kind == "train"]
+    assert any("n-gram model of every domain counts" in line for line in played.choice.why)
+    place = [Mixture.from_array(w.problem.domains, np.array([0.1, 0.2, 0.7]))]
+    (with_them,), (without,) = (INFORMED.predict(w.problem, some, place) for some in (trials, runs))
+    assert with_them[0].mean != without[0].mean
+    plain = replace(INFORMED, evidence="none").predict(w.problem, trials, place)
+    assert plain[0][0].mean == without[0].mean, "without evidence they are no part of anything"
+
+
+def test_a_failed_ngram_model_leaves_the_runs_alone(informed: tuple[World, Played]) -> None:
+    w, played = informed
+    one = next(t for t in played.trials if t.plan.kind == "ngram")
+    broken = [t if t is not one else replace(t, status="failed", curves=(), likelihoods=()) for t in played.trials]
+    choice = INFORMED.choose(w.problem, broken, generator(0, "x"))
+    assert any("from the runs alone" in line for line in choice.why)
+    assert INFORMED.propose(w.problem, broken, generator(0, "x")) == (), "it is not asked for again"
+    plain = replace(INFORMED, evidence="none").choose(w.problem, broken, generator(0, "x"))
+    assert choice.schedule == plain.schedule
+
+
+def test_a_study_that_turns_to_ngrams_makes_them_next() -> None:
+    w = world("law", 2, domains=3)
+    first = [w.run(p) for p in replace(INFORMED, evidence="none").propose(w.problem, (), generator(0, "x"))]
+    done = [replace(t, status="failed", curves=()) for t in first]
+    assert Counter(p.kind for p in INFORMED.propose(w.problem, done, generator(0, "x"))) == {"ngram": 3, "train": 4}
+
+
+def test_ngrams_refuse_an_outside_trainer() -> None:
+    problem = world("law", 2, domains=3).problem
+    measures = (Measure("score", "outside"),)
+    outside = replace(problem, trainer="outside", measures=measures, objective=(Target("score"),))
+    with pytest.raises(UsageError, match="outside trainer"):
+        INFORMED.propose(outside, (), generator(0, "x"))
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -163,6 +218,8 @@ def test_predict_agrees_with_the_choice() -> None:
         {"tolerance": -1.0},
         {"blocks": 0},
         {"predictor": "forest"},
+        {"evidence": "tea leaves"},
+        {"evidence": "ngrams", "predictor": "ridge-log"},
     ],
 )
 def test_bad_hyperparameters(arguments: dict[str, object]) -> None:

@@ -55,5 +55,10 @@ class TestAutoDefault(MethodSuite):
 
 
 @pytest.mark.slow
+class TestAutoWithNGrams(MethodSuite):
+    method = Auto(runs=12, blocks=2, batch=4, evidence="ngrams")
+
+
+@pytest.mark.slow
 class TestRegMixTrees(MethodSuite):
     method = RegMix(runs=12, blocks=2, simulated=2000)

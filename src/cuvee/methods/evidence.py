@@ -9,7 +9,10 @@ from cuvee.base.errors import DataError, UsageError
 from cuvee.plan.experts import ExpertKind, experts
 from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Plan, Trial, Want
-from cuvee.predict.evidence import EnsembleSurface, ensemble
+from cuvee.predict.evidence import EnsembleSurface, Informed, Level, Surface, ensemble
+from cuvee.predict.power import PowerLaw
+from cuvee.predict.process import Process
+from cuvee.predict.stack import Stack
 
 Experts = Literal["proxies", "ngrams"]
 Unit = Literal["tokens", "examples"]
@@ -31,17 +34,32 @@ def surface(problem: Problem, trials: Sequence[Trial], kind: Experts, unit: Unit
         return None
 
 
+def informed(surface: Surface) -> Stack:
+    """The stack of what runs say with a surface and without: its weights tell how much the surface is worth."""
+    with_it = (Informed((surface,), Process()), Informed((surface,), Level()))
+    return Stack((*with_it, PowerLaw()))
+
+
+def check_trainer(problem: Problem) -> None:
+    """Refuse an outside trainer, which reports metrics only.
+
+    Raises:
+        UsageError: an outside trainer makes the runs.
+    """
+    if problem.trainer == "outside":
+        raise UsageError(
+            "experts are proxies of this machine, and an outside trainer makes the runs",
+            fix="leave trainer: outside out, or evidence: ngrams",
+        )
+
+
 def check_likelihoods(problem: Problem) -> None:
     """Refuse a problem of which experts can say nothing.
 
     Raises:
         UsageError: an outside trainer, or a target that is no likelihood of a text.
     """
-    if problem.trainer == "outside":
-        raise UsageError(
-            "experts are proxies of this machine, and an outside trainer makes the runs",
-            fix="leave trainer: outside out",
-        )
+    check_trainer(problem)
     margins = {m.name for m in problem.measures if m.kind == "choice"}
     named = [t.name for mean in (problem.objective, *(g.targets for g in problem.guards)) for t in mean]
     if found := [name for name in dict.fromkeys(named) if name in margins]:

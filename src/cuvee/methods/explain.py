@@ -20,6 +20,8 @@ from cuvee.predict.simulate import BEST, DRAWS
 NEAR_BOUND, NEAR_SHARE = 1e-3, 0.02
 """A share is at its bound within this much, and within this part of the bound: a cap of 0.04 % is not met by nothing."""
 
+NO_NGRAMS = "Not every domain has an n-gram model that ended well: predicted from the runs alone."
+
 
 def percent(share: float) -> str:
     """A share as people read it."""
@@ -196,3 +198,9 @@ def stakes(unit: str, regret: Sequence[float], tolerance: float) -> tuple[str, .
     if regret[0] < tolerance:
         return (f"{line}, below the tolerance of {tolerance:.4f}.",)
     return (f"{line}; {len(regret) - 1} more runs would lower it to about {regret[-1]:.4f}.",)
+
+
+def ngrams(without: Sequence[str]) -> tuple[str, ...]:
+    """What n-gram models count for; `without` are targets of which they say nothing."""
+    line = "An n-gram model of every domain counts as evidence beside the runs, as far as it foretold runs that were left out"
+    return (f"{line}; of {listed(without)} it says nothing." if without else f"{line}.",)

@@ -29,6 +29,7 @@ from scipy.optimize import nnls
 from cuvee.mixture.weights import Array
 from cuvee.predict.corrected import Corrected
 from cuvee.predict.doubts import Rivals, Unseen
+from cuvee.predict.evidence import InformedFit
 from cuvee.predict.posterior import Fit, Member, Posterior, replicate, smooth, unseen
 from cuvee.predict.power import PowerLaw
 from cuvee.predict.process import Process, ProcessFit
@@ -140,7 +141,7 @@ class Stack:
 
     Args:
         members: Predictors that can be parts of others, the first of them the one for very few runs. What runs
-            leave open is told by the first process among them.
+            leave open is told by the first process among them, or in them.
     """
 
     members: tuple[Member, ...] = field(default_factory=_members)
@@ -158,10 +159,16 @@ class Stack:
             group: Blend(tuple(fits[group] for fits in without), weights_KT) for group in without[0]
         }
         posterior = Posterior.of(Blend(fulls, weights_KT), replicates, table)
-        process = next((fit for fit in fulls if isinstance(fit, ProcessFit)), None)
+        process = next((found for fit in fulls if (found := _process(fit)) is not None), None)
         return (
             posterior if process is None else _doubted(posterior, process, Blend(fulls, weights_KT), unseen_KNT, table)
         )
+
+
+def _process(fit: Fit) -> ProcessFit | None:
+    """The process that a member is, or that fits what evidence leaves; None for other members."""
+    own = fit.rest if isinstance(fit, InformedFit) else fit
+    return own if isinstance(own, ProcessFit) else None
 
 
 def _doubted(posterior: Posterior, process: ProcessFit, blend: Blend, unseen_KNT: Array, table: Table) -> Posterior:

@@ -169,6 +169,8 @@ def _weights(problem: Problem, choice: Choice) -> tuple[WeightRow, ...]:
 
 
 def _role(problem: Problem, trial: Trial) -> Role:
+    if trial.plan.kind != "train":
+        return "expert"
     return "natural" if is_natural(problem, trial) else "proposed"
 
 

@@ -64,7 +64,7 @@ class Evidence:
 
 Level = Literal["gain", "guard", "scale", "none", "worse", "unverified", "missing"]
 GuardState = Literal["holds", "not confirmed", "does not hold", "unknown"]
-Role = Literal["natural", "proposed"]
+Role = Literal["natural", "proposed", "expert"]
 
 
 @dataclass(frozen=True)
