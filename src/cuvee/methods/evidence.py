@@ -9,7 +9,7 @@ from cuvee.base.errors import DataError, UsageError
 from cuvee.plan.experts import ExpertKind, experts
 from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Plan, Trial, Want
-from cuvee.predict.evidence import EnsembleSurface, Informed, Level, Surface, ensemble
+from cuvee.predict.evidence import EnsembleSurface, Informed, Level, ensemble
 from cuvee.predict.power import PowerLaw
 from cuvee.predict.process import Process
 from cuvee.predict.stack import Stack
@@ -34,10 +34,11 @@ def surface(problem: Problem, trials: Sequence[Trial], kind: Experts, unit: Unit
         return None
 
 
-def informed(surface: Surface) -> Stack:
+def informed(surface: EnsembleSurface) -> Stack:
     """The stack of what runs say with a surface and without: its weights tell how much the surface is worth."""
     with_it = (Informed((surface,), Process()), Informed((surface,), Level()))
-    return Stack((*with_it, PowerLaw()))
+    # the process without it tells what runs leave open
+    return Stack((*with_it, PowerLaw(), Process()))
 
 
 def check_trainer(problem: Problem) -> None:

@@ -158,6 +158,10 @@ class LevelFit:
 class Level:
     """Nothing but the mean of the blocks' levels."""
 
+    def fit(self, table: Table) -> Posterior:
+        """The posterior of the table."""
+        return jackknife(table, self.fit_once)
+
     def fit_once(self, table: Table, start: Fit | None) -> LevelFit:
         """The level of every target."""
         level_T = np.mean([table.loss_NT[table.block_N == b].mean(0) for b in table.blocks], axis=0)
