@@ -18,6 +18,7 @@ from cuvee.methods.report import TOLERANCE
 from cuvee.methods.rounds import check_size, everywhere, first_round, references, spread
 from cuvee.mixture.weights import Mixture
 from cuvee.plan.choice import Choice, Estimate
+from cuvee.plan.experts import mixtures as of_mixtures
 from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Plan, Trial
 from cuvee.predict.combine import named
@@ -83,6 +84,7 @@ class Auto:
 
     def propose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> tuple[Plan, ...]:
         """The first round, then batches; nothing once the regret is low enough or all runs are used."""
+        trials = of_mixtures(trials)
         opening = min(max(round(self.first * self.runs), 3 * self.blocks), self.runs)
         if len(trials) < opening:
             n = opening - len(trials)
