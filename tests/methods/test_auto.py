@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from dataclasses import replace
 
@@ -13,10 +14,17 @@ from cuvee.base.codec import from_json, to_json
 from cuvee.base.errors import UsageError
 from cuvee.base.rng import generator
 from cuvee.methods.auto import Auto
+from cuvee.methods.climb import Climb
+from cuvee.methods.looking import Look
+from cuvee.methods.mixmin import MixMin
+from cuvee.methods.random import Random
+from cuvee.methods.regmix import RegMix
+from cuvee.methods.regression import Regression
 from cuvee.methods.rounds import references
 from cuvee.mixture.weights import Mixture
 from cuvee.plan.problem import Guard, Limit, Target
 from cuvee.plan.trial import Measure, Trial
+from cuvee.predict.table import Table
 from cuvee.testing.worlds import Noise, Played, World, play, world
 
 QUICK = Auto(runs=48, predictor="ridge-log", tolerance=0.0)
@@ -225,3 +233,30 @@ def test_ngrams_refuse_an_outside_trainer() -> None:
 def test_bad_hyperparameters(arguments: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         Auto(**arguments)  # type: ignore[arg-type]
+
+
+def test_experts_of_an_earlier_method_are_no_runs_of_mixtures() -> None:
+    w = world("power", 2, domains=5)
+    experts = tuple(w.run(plan) for plan in MixMin().propose(w.problem, (), generator(0, "x")))
+    for method in (Auto(), Random(), Regression(), RegMix(predictor="ridge-log"), Climb(predictor="ridge-log")):
+        alone = method.propose(w.problem, (), generator(0, "x"))
+        assert method.propose(w.problem, experts, generator(0, "x")) == alone
+
+
+def test_no_regret_is_known_where_no_mixture_keeps_the_guards() -> None:
+    w = world("law", 1, domains=4)
+    plans = QUICK.propose(w.problem, (), generator(0, "x"))
+    trials = tuple(w.run(plan) for plan in plans)
+    look = Look.of(w.problem, trials, Table.from_trials(w.problem, trials), "ridge-log", 0.0, generator(0, "y"))
+    assert 0 <= look.regret < math.inf
+    assert replace(look, optimum=replace(look.optimum, guarded=False)).regret == math.inf
+    centre = references(w.problem)[1]
+    assert look.sure_regret(4, ()) < math.inf
+    at = look.mixtures.index(centre)
+    broken_M = np.where(np.arange(len(look.mixtures)) == at, 0.0, look.stakes.sure_M)
+    unsure = replace(look, stakes=replace(look.stakes, sure_M=broken_M))
+    assert unsure.sure_regret(4, (w.problem.natural,)) == math.inf
+    failed = tuple(replace(t, status="failed", curves=()) if t.plan.schedule.at(0) == centre else t for t in trials)
+    again = Look.of(w.problem, failed, Table.from_trials(w.problem, failed), "ridge-log", 0.0, generator(0, "y"))
+    assert len(again.tasted[centre]) == 4
+    assert again.sure_regret(4, (w.problem.natural,)) == math.inf

@@ -347,3 +347,24 @@ def test_the_published_runs_of_regmix() -> None:
     assert found.holdout is not None
     assert found.holdout.runs == 256
     assert found.holdout.spearman["pile_cc"] > 0.97, "ridge on logarithms has 0.979"
+
+
+def test_natural_of_several_blocks_is_natural() -> None:
+    mixtures, metrics = runs(12)
+    ids = ["natural", *mixtures["run"][1:]]
+    both = {
+        "run": ids * 3,
+        "seed": [s for s in range(3) for _ in ids],
+        **{k: v * 3 for k, v in metrics.items() if k != "run"},
+    }
+    for natural in (None, "natural"):
+        found = cuvee.fit({**mixtures, "run": ids}, both, block="seed", natural=natural, predictor="ridge-log")
+        assert found.natural_from == "run natural"
+        assert found.natural.as_dict() == pytest.approx({d: mixtures[d][0] for d in found.natural.domains}, abs=1e-6)
+
+
+def test_blocks_of_one_run_tell_nothing() -> None:
+    mixtures, metrics = runs(12)
+    alone = {**metrics, "seed": list(range(12))}
+    with pytest.raises(DataError, match="12 runs in 12 blocks: only 0 can be compared"):
+        cuvee.fit(mixtures, alone, block="seed")

@@ -295,3 +295,26 @@ def test_the_layout_of_olmix() -> None:
     assert tuple(found.metrics) == ("arc_challenge:rc::olmes", "mt_mbpp_v2fix:bash")
     topics = {("run" if d == "run" else f"dclm:{d}"): cells for d, cells in mixtures.items()}
     assert tuple(read(topics, metrics).domains) == tuple(sorted(DOMAINS))
+
+
+def test_shares_beside_metrics_are_no_metrics_in_any_order_of_rows() -> None:
+    mixtures, metrics = runs()
+    beside = {**metrics, **{d: mixtures[d] for d in DOMAINS}}
+    turned = {name: list(reversed(cells)) for name, cells in beside.items()}
+    for table in (beside, turned):
+        assert list(read_runs(mixtures, table, Layout(keep_names=True)).metrics) == sorted(f"loss_{d}" for d in DOMAINS)
+
+
+@pytest.mark.parametrize(("name", "cells"), [("lr", (0.001, 0.003)), ("seed", (0, 0))])
+def test_a_small_number_beside_shares_is_no_domain(name: str, cells: tuple[float, float]) -> None:
+    mixtures, metrics = runs()
+    found = read_runs({**mixtures, name: list(cells) * (len(mixtures["run"]) // 2)}, metrics, Layout())
+    assert list(found.domains) == sorted(DOMAINS)
+    assert np.array_equal(found.shares_ND, read_runs(mixtures, metrics, Layout()).shares_ND)
+
+
+def test_a_small_domain_that_is_called_like_bookkeeping_is_a_domain() -> None:
+    mixtures, metrics = runs()
+    part = [0.004 * (n % 3) for n in range(len(mixtures["run"]))]
+    scaled = {d: [(1 - p) * w for p, w in zip(part, mixtures[d], strict=True)] for d in DOMAINS}
+    assert "time" in read_runs({"run": mixtures["run"], **scaled, "time": part}, metrics, Layout()).domains

@@ -19,6 +19,7 @@ from cuvee.methods.rounds import anywhere, check_size, missing, regmix_round, sp
 from cuvee.mixture.designs import dirichlet
 from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.choice import Choice, Estimate
+from cuvee.plan.experts import mixtures as of_mixtures
 from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Plan, Trial
 from cuvee.predict.combine import named
@@ -71,6 +72,7 @@ class Climb:
 
     def propose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> tuple[Plan, ...]:
         """The next of three rounds; its size follows from the number of trials so far."""
+        trials = of_mixtures(trials)
         goals = [round(float(goal)) for goal in self.runs * np.cumsum(PROPORTIONS)]
         wanted = missing(goals, trials)
         table = Table.from_trials(problem, trials)

@@ -15,6 +15,7 @@ import numpy as np
 from cuvee.methods.deciding import ask, fitted, replicate_optima, starts
 from cuvee.mixture.designs import cloud
 from cuvee.mixture.weights import Array, Mixture
+from cuvee.plan.experts import mixtures as of_mixtures
 from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Trial
 from cuvee.predict.detect import paired_noise
@@ -37,7 +38,7 @@ class Look:
         question: Its posterior, with the problem's objective, bounds and guards.
         optimum: The best mixture.
         mixtures: Candidates, of which the first is the optimum.
-        tasted: Candidate -> the blocks in which it ended.
+        tasted, done: Candidate -> the blocks in which it ended, and those in which it ended well.
         stakes: Joint draws at the candidates.
         noise: Paired noise between blocks, bits/byte; NaN where no mixture was tasted in two.
     """
@@ -47,6 +48,7 @@ class Look:
     optimum: Optimum
     mixtures: tuple[Mixture, ...]
     tasted: dict[Mixture, frozenset[int]]
+    done: dict[Mixture, frozenset[int]]
     stakes: Stakes
     noise: float
 
@@ -65,22 +67,27 @@ class Look:
         question = replace(ask(problem, posterior, table), aversion=aversion)
         optimum = minimise(question, starts(problem, table))
         tasted: dict[Mixture, frozenset[int]] = {}
-        for trial in sorted(trials, key=lambda trial: trial.id):
+        done: dict[Mixture, frozenset[int]] = {}
+        known_ids = set(table.ids)
+        for trial in sorted(of_mixtures(trials), key=lambda trial: trial.id):
             mixture = trial.plan.schedule.at(0)
-            tasted[mixture] = tasted.get(mixture, frozenset()) | {trial.plan.block}
+            for blocks in (tasted, done) if trial.id in known_ids else (tasted,):
+                blocks[mixture] = blocks.get(mixture, frozenset()) | {trial.plan.block}
         known = [m for m in tasted if question.feasible.contains(m.shares, 1e-9)]
         mixtures = tuple(dict.fromkeys(_candidates(problem, question, optimum.w_D, known, rng)))
         stakes = Stakes.of(question, np.array([m.shares for m in mixtures]), rng)
-        return cls(label, question, optimum, mixtures, tasted, stakes, paired_noise(table, question.a_T))
+        return cls(label, question, optimum, mixtures, tasted, done, stakes, paired_noise(table, question.a_T))
 
     @property
     def regret(self) -> float:
-        """The expected regret of the optimum."""
-        return self.stakes.regret(0)
+        """The expected regret of the optimum; infinite where no mixture was found that keeps the guards."""
+        return self.stakes.regret(0) if self.optimum.guarded else math.inf
 
     def sure_regret(self, blocks: int, but: Sequence[Mixture]) -> float:
-        """The least expected regret of a mixture that was tasted in every block; infinite without one."""
-        everywhere = [i for i, m in enumerate(self.mixtures) if len(self.tasted.get(m, ())) >= blocks and m not in but]
+        """The least expected regret of a mixture that was tasted in every block with success and is likelier than not to keep the
+        guards; infinite without one."""
+        ended = [i for i, m in enumerate(self.mixtures) if len(self.done.get(m, ())) >= blocks and m not in but]
+        everywhere = [i for i in ended if self.stakes.sure_M[i] >= 0.5]
         return min((self.stakes.regret(i) for i in everywhere), default=math.inf)
 
     def ahead(self, count: int, most: int, rng: np.random.Generator) -> Batch:

@@ -11,6 +11,7 @@ import numpy as np
 from cuvee.methods.rounds import check_size, regmix_round
 from cuvee.mixture.schedule import Schedule
 from cuvee.plan.choice import Choice
+from cuvee.plan.experts import mixtures
 from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Plan, Trial
 from cuvee.predict.table import Table, mean_weights
@@ -40,7 +41,7 @@ class Random:
 
     def propose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> tuple[Plan, ...]:
         """One round of all runs."""
-        return () if trials else regmix_round(problem, self.runs, self.blocks, rng)
+        return () if mixtures(trials) else regmix_round(problem, self.runs, self.blocks, rng)
 
     def choose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> Choice:
         """The mixture with the best objective against natural in its block; natural, projected, without any."""

@@ -18,6 +18,7 @@ from cuvee.methods.report import report
 from cuvee.methods.rounds import check_size, regmix_round
 from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.choice import Choice, Estimate
+from cuvee.plan.experts import mixtures as of_mixtures
 from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Plan, Trial
 from cuvee.predict.combine import named
@@ -70,7 +71,7 @@ class RegMix:
 
     def propose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> tuple[Plan, ...]:
         """One round of all runs."""
-        return () if trials else regmix_round(problem, self.runs, self.blocks, rng)
+        return () if of_mixtures(trials) else regmix_round(problem, self.runs, self.blocks, rng)
 
     def choose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> Choice:
         """The mean of the best simulated mixtures, projected; natural, projected, when too few runs are done."""

@@ -21,6 +21,7 @@ from cuvee.methods.rounds import Wish, anywhere, check_aversion, check_size, eve
 from cuvee.mixture.designs import dirichlet
 from cuvee.mixture.weights import Mixture
 from cuvee.plan.choice import Choice, Estimate
+from cuvee.plan.experts import mixtures as of_mixtures
 from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Plan, Trial
 from cuvee.predict.combine import named
@@ -78,6 +79,7 @@ class Regression:
 
     def propose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> tuple[Plan, ...]:
         """The next round; its size follows from the number of trials so far."""
+        trials = of_mixtures(trials)
         wanted = missing(self._goals(), trials)
         if not wanted:
             return ()

@@ -228,18 +228,25 @@ def _unit(runs: Runs, objective: Sequence[Target], maximised: Sequence[str]) -> 
 
 def _natural(runs: Runs, given: Values | None, notes: list[str]) -> tuple[Array, str]:
     """What to compare with, and where it is from."""
-    if given is None and "natural" not in runs.ids:
+    run = "natural" if given is None else str(given) if not isinstance(given, Mapping) else ""
+    own_N = _rows_of(run, runs)
+    if given is None and not own_N:
         notes.append("no natural mixture was given: gains are against the mean of the runs' mixtures (--natural)")
         return np.asarray(runs.shares_ND.mean(0), np.float64), "the mean of the runs' mixtures"
-    run = "natural" if given is None else str(given) if not isinstance(given, Mapping) else ""
-    if run in runs.ids:
-        return runs.shares_ND[runs.ids.index(run)], f"run {run}"
+    if own_N:
+        return np.asarray(runs.shares_ND[own_N].mean(0), np.float64), f"run {run}"
     assert given is not None
     shares = by_name(given, runs.domains, "--natural")
     if min(shares.values()) < 0 or not 0 < sum(shares.values()) < np.inf:
         raise UsageError(f"natural: got {shares}", wanted="shares or tokens, none negative, not all zero")
     natural_D = np.array([shares.get(d, 0.0) for d in runs.domains])
     return np.asarray(natural_D / natural_D.sum(), np.float64), "as given"
+
+
+def _rows_of(run: str, runs: Runs) -> list[int]:
+    """The rows of a run, which is called `ID/BLOCK` where it was run in several blocks."""
+    names = {run, *(f"{run}/{block}" for block in runs.blocks)}
+    return [i for i, name in enumerate(runs.ids) if run and name in names]
 
 
 def _epochs(runs: Runs, wishes: Wishes) -> Array | None:
@@ -310,6 +317,13 @@ def _check_enough(table: Table, runs: Runs, at: Sequence[int], notes: list[str])
         )
     if different < 2:
         raise DataError(f"all {runs_there} runs have the same mixture", wanted="mixtures that differ")
+    inside = sum(len(np.unique(table.mixture_N[table.block_N == b])) - 1 for b in table.blocks)
+    if inside < FEWEST - 1:
+        raise DataError(
+            f"{runs_there} runs in {len(table.blocks)} blocks: only {inside} can be compared with another mixture of their block",
+            wanted=f"at least {FEWEST} mixtures in a block, or as many comparisons over several",
+            fix="leave --block out, if no seed or batch is common to several runs",
+        )
     size = len(table.domains)
     if different <= size:
         notes.append(

@@ -20,7 +20,7 @@ import numpy as np
 from cuvee.base.errors import DataError
 from cuvee.interop.metrics import MetricsWarning, RunMetrics, gather, listed
 from cuvee.interop.metrics_tables import STEPS, table_measurements
-from cuvee.interop.tablefile import Table
+from cuvee.interop.tablefile import Table, as_number
 from cuvee.mixture.weights import Array
 from cuvee.predict.table import Integers
 from cuvee.tables.columns import BOOKKEEPING, Keyed, Layout, Source, block_hint, keyed
@@ -99,7 +99,7 @@ def _metric_names(
     """
     names = sorted({name for metric in values.values() for name in metric})
     books = [name for name in names if name.rpartition("/")[2].strip().lower() in BOOKKEEPING]
-    there = [c for c in domains if c in right.table.columns and left.table.columns.get(c) == right.table.columns[c]]
+    there = [c for c in domains if _shares_again(left, right, c)]
     left_out = {*books, *there}
     if left_out:
         notes.append(f"{right.table.path.name}: taken for no metrics: {listed(sorted(left_out))}")
@@ -107,6 +107,17 @@ def _metric_names(
     if not found:
         raise DataError(f"{right.table.path} has no metrics", wanted="columns of numbers that are not shares")
     return found
+
+
+def _shares_again(left: Keyed, right: Keyed, column: str) -> bool:
+    """Whether a domain's column stands in the table of metrics too, with the same shares run by run, in any order of rows."""
+    if column not in left.table.columns or column not in right.table.columns:
+        return False
+    own: dict[str, set[object]] = {}
+    for run, cell in zip(left.ids, left.table.columns[column], strict=True):
+        own.setdefault(run, set()).add(as_number(cell))
+    theirs = zip(right.ids, right.table.columns[column], strict=True)
+    return all(as_number(cell) in own[run] for run, cell in theirs if run in own)
 
 
 @dataclass(frozen=True)

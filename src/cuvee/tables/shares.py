@@ -93,17 +93,25 @@ def _numbers(keyed: Keyed, columns: list[str]) -> Array:
 
 
 def _that_sum(cells_ND: Array, columns: list[str], others: Collection[str], notes: list[str]) -> list[int]:
-    """The columns that are shares: all, unless rows sum alike only without bookkeeping, or without metrics beside it."""
+    """The columns that are shares: all, unless rows sum as well without bookkeeping, or only without metrics beside it."""
     every = list(range(len(columns)))
     books = {c for c in columns if c.strip().lower() in BOOKKEEPING or is_token_counter(c)}
-    for without in (set[str](), books, books | set(others)):
-        rest = [i for i in every if columns[i] not in without]
-        if len(rest) > 1 and _common_total(cells_ND[:, rest]):
+    for withouts in ((books, set[str]()), (books | set(others),)):
+        rests = [[i for i in every if columns[i] not in without] for without in withouts]
+        found = [rest for rest in rests if len(rest) > 1 and _common_total(cells_ND[:, rest])]
+        if found:
+            # a small number beside shares, such as a learning rate, hardly changes a sum: what sums better counts
+            rest = min(found, key=lambda rest: round(_away(cells_ND[:, rest]), 9))
             if len(rest) < len(every):
                 taken = [columns[i] for i in every if i not in rest]
-                notes.append(f"taken for no domains, as rows sum alike only without: {listed(taken)}")
+                notes.append(f"taken for no domains, as rows sum alike without: {listed(taken)}")
             return rest
     return every
+
+
+def _away(cells_ND: Array) -> float:
+    """How far the sum of any row is from what all rows sum to, as a part of it."""
+    return float(np.max(np.abs(np.nansum(cells_ND, axis=1) / _common_total(cells_ND) - 1)))
 
 
 def _common_total(cells_ND: Array) -> float:
@@ -133,7 +141,7 @@ def _scaled(keyed: Keyed, columns: list[str], cells_ND: Array, notes: list[str])
             f"{table.path.name}: empty cells of {listed([keyed.ids[n] for n in np.flatnonzero(empty_N).tolist()])} count as 0, as the "
             "other shares sum to one"
         )
-    away = float(np.max(np.abs(sum_N / total - 1)))
+    away = _away(cells_ND)
     if total != 1:
         notes.append(f"{table.path.name}: rows sum to {total:g} and are scaled to 1")
     if away > ROUNDING:
