@@ -11,11 +11,12 @@ import pytest
 from cuvee.base.errors import UsageError
 from cuvee.base.rng import generator
 from cuvee.methods.deciding import ask
-from cuvee.methods.explain import bounds, degenerate, percent
+from cuvee.methods.explain import bounds, degenerate, guard, percent
 from cuvee.methods.random import Random
 from cuvee.methods.regression import Regression
 from cuvee.methods.report import estimates
 from cuvee.mixture.weights import Mixture
+from cuvee.plan.choice import Estimate
 from cuvee.plan.problem import Guard, Limit, Target
 from cuvee.plan.sizes import size
 from cuvee.plan.trial import Start
@@ -264,3 +265,8 @@ def test_aversion_is_a_hyperparameter() -> None:
     )
     assert wary.high - wary.low < bold.high - bold.low
     assert wary.mean >= bold.mean - 1e-4
+
+
+def test_a_guard_is_said_so_that_it_holds_for_scores_too() -> None:
+    line = guard(Guard("acc", (Target("acc"),), 0.05), Estimate("guard:acc", 0.03, 0.01, 0.05, 0.95), False, True)
+    assert "acc gets worse by +3.00 %" in line

@@ -73,7 +73,7 @@ def _near(bound: float) -> float:
 def guard(rule: Guard, estimate: Estimate, binds: bool, met: bool) -> str:
     """How sure it is that a guard holds."""
     whose = "natural's" if rule.against == "natural" else "the checkpoint's"
-    rise = f"{rule.name} changes by {100 * estimate.mean:+.2f} % of {whose} loss, {100 * rule.tolerance:g} % allowed"
+    rise = f"{rule.name} gets worse by {100 * estimate.mean:+.2f} % of {whose} loss, {100 * rule.tolerance:g} % allowed"
     if math.isnan(estimate.p_better):
         return f"Guard: {rise}; there is no probability that it holds."
     sure = f"it holds with probability {estimate.p_better:.2f}, {rule.probability:g} wanted"
