@@ -8,6 +8,8 @@ import pytest
 
 from cuvee.base.codec import to_json
 from cuvee.base.errors import InfeasibleError, UsageError
+from cuvee.methods.auto import Auto
+from cuvee.methods.mixmin import MixMin
 from cuvee.plan.problem import Proxy
 from cuvee.plan.sizes import size
 from cuvee.shards.corpus import Corpus
@@ -43,6 +45,22 @@ def test_epochs_match_at_both_scales(folder: Path, corpus: Corpus) -> None:
         assert row.most == pytest.approx(min(4.0, 40_000 / n))
     smallest = min(zip(question.pools, question.domains, strict=True))
     assert found.smallest_pool == (smallest[1], smallest[0] // 16)
+
+
+def test_ngram_models_are_no_trainings(folder: Path, corpus: Corpus) -> None:
+    question = problem(corpus)
+    study = Study.open(folder, question, corpus, Auto(runs=16, blocks=4, evidence="ngrams"))
+    found = study.cost(verify_seeds=0, speed="assumed")
+    assert (found.runs, found.finished) == (16, 0)
+    assert max(row.designed[1] / row.most for row in found.epochs) <= 1 + 1e-6, "an expert is no mixture of the design"
+    assert replace(found, runs=0) == replace(
+        Study.open(folder.parent / "plain", question, corpus, Auto(runs=16, blocks=4)).cost(
+            verify_seeds=0, speed="assumed"
+        ),
+        runs=0,
+    )
+    mixmin = Study.open(folder.parent / "mixmin", question, corpus, MixMin(experts="ngrams"))
+    assert mixmin.cost(verify_seeds=0, speed="assumed").runs == 0
 
 
 def test_more_workers_take_less_time(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -178,7 +178,7 @@ def estimate(
     """The cost of `plans`, a verification with `verify_seeds` fresh blocks, and larger runs.
 
     Args:
-        plans: Runs of the search that are known, finished or not.
+        plans: Trainings of the search that are known, finished or not.
         finished: How many of them have ended.
         budget: Runs in total that the method means to make, where it says so (a field `runs`); otherwise 0.
         speed: `measured` trains for seconds to learn it; `assumed` takes a FLOP rate for granted.
@@ -312,7 +312,7 @@ def scored_tokens(plan: Plan) -> int:
 
 def _epochs(problem: Problem, plans: Sequence[Plan]) -> tuple[DomainEpochs, ...]:
     uniform = Mixture.from_array(problem.domains, closed_form.uniform(problem.tokens))
-    mixtures = [p.schedule.mean(p.tokens) for p in plans] or [problem.natural]
+    mixtures = [p.schedule.mean(p.tokens) for p in plans if p.kind == "train"] or [problem.natural]
     at_target = [problem.epochs(m) for m in mixtures]
     natural, flat, caps = problem.epochs(problem.natural), problem.epochs(uniform), problem.feasible().high
     rows = []

@@ -334,6 +334,8 @@ class Study:
         done, left = self._store.ended_and_left(p for r in rounds for p in r.plans)
         if not left and self._method is not None:
             left = list(self._propose(len(rounds)))
+        # n-gram models are counted in seconds, which is no training's price
+        done, left = ([p for p in some if p.kind != "ngram"] for some in (done, left))
         return cost.estimate(
             self.problem,
             self._corpus_in_hand(),
