@@ -13,7 +13,7 @@ from cuvee.mixture.weights import Array
 from cuvee.predict.autoscale import AutoScale
 from cuvee.predict.bimix import BiMix
 from cuvee.predict.hierarchy import Group, Prior
-from cuvee.predict.posterior import Predictor
+from cuvee.predict.posterior import Predictor, smooth
 from cuvee.predict.power import PowerLaw
 from cuvee.predict.table import Table
 from tests.predict.tables import PUBLISHED, make, published
@@ -53,7 +53,7 @@ def test_a_law_recovers_its_own_surface(name: str, surface: type[Array]) -> None
 
 @pytest.mark.parametrize("name", list(LAWS))
 def test_laws_are_convex(name: str) -> None:
-    fit = LAWS[name].fit(make(power, noise=0.02)).full
+    fit = smooth(LAWS[name].fit(make(power, noise=0.02)).full)
     assert fit.convex(np.full(3, 1 / 3))
     assert not fit.convex(np.array([1.0, -0.5, 0.5]))
     a_ND, b_ND = np.random.default_rng(2).dirichlet(np.full(5, 0.3), (2, 50))

@@ -13,7 +13,7 @@ from cuvee.predict.loglinear import LogLinear
 from cuvee.predict.ridge import RidgeLog
 from cuvee.predict.stack import Blend, Stack, weigh
 from cuvee.predict.table import Table
-from tests.predict.tables import make
+from tests.predict.tables import PUBLISHED, make, published
 from tests.predict.test_predictors import law, logs
 
 UNSEEN_ND = np.random.default_rng(9).dirichlet(np.ones(5) * 2, 200)
@@ -74,3 +74,27 @@ def test_the_stack_foretells_both_kinds_of_worlds(function) -> None:  # type: ig
 def test_few_runs_still_give_a_fit(runs: int) -> None:
     posterior = Stack().fit(make(law, runs=runs, blocks=1, noise=0.01))
     assert np.isfinite(posterior.mean(np.eye(5))).all()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="RegMix's released runs are not beside the checkout")
+def test_published_runs_are_ranked_and_covered() -> None:
+    """64 runs of RegMix (Liu et al. 2024): mean rank correlation of 13 targets on 256 unseen mixtures, and intervals of runs."""
+    domains, targets, w_ND, loss_NT = published("train")
+    _, _, unseen_ND, truth_NT = published("test")
+    domains = tuple(name.removeprefix("train_the_pile_") for name in domains)
+    targets = tuple(name.removeprefix("metric/the_pile_").removesuffix("_val_loss") for name in targets)
+    some = np.random.default_rng(0).permutation(len(w_ND))[:64]
+    ids = tuple(map(str, some))
+    table = Table(domains, targets, w_ND[some], loss_NT[some], np.zeros(64, np.int64), ids, np.arange(1, 65))
+    posterior = Stack().fit(table)
+    predicted_NT = posterior.mean(unseen_ND)
+    ranks = [spearmanr(predicted_NT[:, t], truth_NT[:, t]).statistic for t in range(13)]
+    assert np.mean(ranks) > 0.983
+    centre_D = w_ND[some].mean(0)
+    assert posterior.noise_T is not None
+    held = []
+    for w_D, off_T in zip(unseen_ND[::8], (truth_NT - predicted_NT)[::8], strict=True):
+        errors = [posterior.error(w_D, centre_D, unit_T) for unit_T in np.eye(13)]
+        held += (np.abs(off_T) < 1.645 * np.hypot(errors, posterior.noise_T)).tolist()
+    assert 0.85 < np.mean(held) < 0.97

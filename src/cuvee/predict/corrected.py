@@ -11,8 +11,10 @@ Letters: N runs or mixtures, M new mixtures, D domains, T targets.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
+from scipy.linalg import solve_triangular
 
 from cuvee.mixture.weights import Array
 from cuvee.predict.loglinear import LogLinear
@@ -30,12 +32,13 @@ EPS = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class CorrectedFit:
-    """loss = law(w) + kernel(w, runs) @ weights."""
+    """loss = law(w) + kernel(w, runs) @ weights; the hyperparameters that were learned."""
 
     law: Smooth
     roots_ND: Array
     weights_NT: Array
     length: float
+    signal: float
 
     def loss(self, w_ND: Array) -> Array:
         """Losses in bits/byte, shape M x T."""
@@ -76,23 +79,24 @@ class Corrected:
         residual_NT = table.loss_NT - law.loss(table.shares_ND)
         offset_NN = OFFSET * (table.block_N[:, None] == table.block_N)
         square_NN = _squares(roots_ND, roots_ND)
+        # a replicate keeps what the fit to all runs learned
+        known = ((start.length, start.signal),) if isinstance(start, CorrectedFit) else product(LENGTHS, SIGNALS)
         found = []
-        for length in (start.length,) if isinstance(start, CorrectedFit) else LENGTHS:
-            for signal in SIGNALS:
-                evidence, weights_NT = _process(signal * _kernel(square_NN, length), offset_NN, residual_NT)
-                found.append((evidence, length, signal * weights_NT))
-        _, length, weights_NT = max(found, key=lambda triple: triple[0])
-        return CorrectedFit(law, roots_ND, weights_NT, length)
+        for length, signal in known:
+            evidence, weights_NT = _process(signal * _kernel(square_NN, length), offset_NN, residual_NT)
+            found.append((evidence, length, signal, signal * weights_NT))
+        _, length, signal, weights_NT = max(found, key=lambda each: each[0])
+        return CorrectedFit(law, roots_ND, weights_NT, length, signal)
 
 
 def _process(signal_NN: Array, offset_NN: Array, residual_NT: Array) -> tuple[float, Array]:
     """Log marginal likelihood with the noise's variance profiled out, summed over targets, and the weights, N x T."""
     count = len(residual_NT)
     factor_NN = np.linalg.cholesky(signal_NN + offset_NN + np.eye(count))
-    half_NT = np.linalg.solve(factor_NN, residual_NT)
+    half_NT = solve_triangular(factor_NN, residual_NT, lower=True)
     square_T = np.maximum(np.sum(half_NT**2, axis=0), 1e-30)
     evidence = -0.5 * count * np.sum(np.log(square_T)) - len(square_T) * np.sum(np.log(np.diag(factor_NN)))
-    return float(evidence), np.linalg.solve(factor_NN.T, half_NT)
+    return float(evidence), solve_triangular(factor_NN, half_NT, lower=True, trans=1)
 
 
 def _kernel(square: Array, length: float) -> Array:

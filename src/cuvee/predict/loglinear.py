@@ -61,7 +61,7 @@ class LogLinear:
         """The posterior of the table."""
         return jackknife(table, self.fit_once)
 
-    def fit_once(self, table: Table, start: Fit | None) -> Fit:
+    def fit_once(self, table: Table, start: Fit | None) -> LogLinearFit:
         """One fit to all rows; from `start` alone when given."""
         y_NT = table.centred(table.loss_NT)
         scale_T = np.maximum(np.sqrt(np.mean(y_NT**2, axis=0)), 1e-9)

@@ -21,7 +21,7 @@ import numpy as np
 from cuvee.base.errors import UsageError
 from cuvee.mixture.weights import Array
 from cuvee.predict.kernel import EPS, Kernel, Prior, Seen, Warp, most_likely, solved, warped
-from cuvee.predict.posterior import Fit, Posterior, jackknife
+from cuvee.predict.posterior import Fit, Posterior, Smooth, jackknife
 from cuvee.predict.surface import Link, Surface
 from cuvee.predict.table import Table
 from cuvee.predict.together import Together
@@ -47,7 +47,7 @@ START_NOISE = -2.5
 class Law(Protocol):
     """A predictor that can be fitted once, without replicates."""
 
-    def fit_once(self, table: Table, start: Fit | None) -> Fit:
+    def fit_once(self, table: Table, start: Fit | None) -> Smooth:
         """One fit to all rows, from `start` when given."""
 
 
@@ -63,7 +63,7 @@ class ProcessFit:
 
     surfaces: tuple[Surface, ...]
     warp: Warp
-    law: Fit | None = None
+    law: Smooth | None = None
 
     def loss(self, w_ND: Array) -> Array:
         """Losses in bits/byte, shape N x T."""

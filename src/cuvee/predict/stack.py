@@ -35,6 +35,8 @@ from cuvee.predict.process import Process, ProcessFit
 from cuvee.predict.table import Table
 
 LOOSE = 0.1
+FEWEST = 8
+"""With fewer runs the first member stands alone: left-out runs tell nothing, and on published runs the law's prior is best."""
 COUNTED = 0.5
 """Of the variance that models tell, beside the jackknife's."""
 BEST = 0.25
@@ -137,15 +139,17 @@ class Stack:
     """Members blended per target by how well they foretell left-out runs.
 
     Args:
-        members: Predictors that can be parts of others. What runs leave open is told by the first process among them.
+        members: Predictors that can be parts of others, the first of them the one for very few runs. What runs
+            leave open is told by the first process among them.
     """
 
     members: tuple[Member, ...] = field(default_factory=_members)
 
     def fit(self, table: Table) -> Posterior:
         """The posterior of the table."""
-        fulls = tuple(member.fit_once(table, None) for member in self.members)
-        without = [replicate(table, m.fit_once, full) for m, full in zip(self.members, fulls, strict=True)]
+        members = self.members if len(table.ids) >= FEWEST else self.members[:1]
+        fulls = tuple(member.fit_once(table, None) for member in members)
+        without = [replicate(table, member.fit_once, full) for member, full in zip(members, fulls, strict=True)]
         if not without[0]:
             return Posterior.of(Blend.equal(fulls, len(table.targets)), {}, table)
         unseen_KNT = np.array([unseen(fits, table) for fits in without])
@@ -170,9 +174,10 @@ def _doubted(posterior: Posterior, process: ProcessFit, blend: Blend, unseen_KNT
     spread_T = np.einsum("kt,knt->t", blend.weights_KT, (parted_KNT - missed_NT) ** 2) / len(missed_NT)
     _, error_NT = process.left_out()
     # a run that is alone in its block has no error of its own
-    expected_T = np.nan_to_num(np.mean(error_NT**2, axis=0, where=np.isfinite(error_NT))) + spread_T
+    expected_T = np.nansum(error_NT**2, axis=0) / np.maximum(np.sum(np.isfinite(error_NT), axis=0), 1) + spread_T
     square_T = np.mean(missed_NT**2, axis=0)
-    factor_T = np.sqrt(square_T / np.maximum(expected_T, 1e-18))
+    # a few runs may be expected to miss by nothing, which tells nothing
+    factor_T = np.sqrt(square_T / np.maximum(expected_T, np.maximum(0.01 * square_T, 1e-18)))
     scale_T = np.sqrt(COUNTED) * factor_T
     doubts = (Unseen(process, scale_T, _together(missed_NT)), Rivals(blend.fits, blend.weights_KT, scale_T))
     noise_T = factor_T * np.array([surface.noise for surface in process.surfaces])
