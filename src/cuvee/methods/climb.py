@@ -16,7 +16,7 @@ from cuvee.methods.contract import Method
 from cuvee.methods.deciding import FEWEST, ask, fitted, foreseen, too_few
 from cuvee.methods.report import report
 from cuvee.methods.rounds import anywhere, check_size, missing, regmix_round, spread
-from cuvee.mixture.designs import dirichlet
+from cuvee.mixture.designs import cloud
 from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.choice import Choice, Estimate
 from cuvee.plan.experts import mixtures as of_mixtures
@@ -31,6 +31,8 @@ PROPORTIONS = np.array([64, 32, 16]) / 112
 """Of the runs, over three rounds."""
 TOP = 4
 """A later round is drawn from the best TOP times as many mixtures as it has runs."""
+GUARDED = 512
+"""Of the mixtures ranked best so many are held against guards, one by one."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Climb:
     )
     runs: int = 48
     blocks: int = 4
-    sampled: int = 2_000
+    sampled: int = 10_000
     predictor: str | Predictor = "lightgbm"
 
     def __post_init__(self) -> None:
@@ -100,12 +102,11 @@ class Climb:
 
     def _ranked(self, problem: Problem, question: Question, rng: np.random.Generator) -> Array:
         """Sampled mixtures, the best first by prediction; those that break a guard last."""
-        drawn_MD = dirichlet(problem.around, question.feasible, self.sampled, rng)
-        value_M = question.posterior.mean(drawn_MD) @ question.a_T
-        broken_M = (
-            np.array([not question.holds(w_D) for w_D in drawn_MD]) if question.guards else np.zeros(len(value_M))
-        )
-        return drawn_MD[np.lexsort((value_M, broken_M))]
+        drawn_MD = cloud(problem.around, question.feasible, self.sampled, rng)
+        order_M = np.argsort(question.posterior.mean(drawn_MD) @ question.a_T, kind="stable")
+        if question.guards:
+            order_M = np.array(sorted(order_M[:GUARDED], key=lambda i: not question.holds(drawn_MD[i])), np.int64)
+        return drawn_MD[order_M]
 
 
 _contract: type[Method] = Climb
