@@ -37,8 +37,7 @@ def surface(problem: Problem, trials: Sequence[Trial], kind: Experts, unit: Unit
 def informed(surface: EnsembleSurface) -> Stack:
     """The stack of what runs say with a surface and without: its weights tell how much the surface is worth."""
     with_it = (Informed((surface,), Process()), Informed((surface,), Level()))
-    # the process without it tells what runs leave open
-    return Stack((*with_it, PowerLaw(), Process()))
+    return Stack((*with_it, PowerLaw()))
 
 
 def check_trainer(problem: Problem) -> None:
