@@ -171,3 +171,13 @@ def test_intervals_cover_at_a_mixture_fixed_beforehand() -> None:
         d = posterior.difference(uniform_D, w.problem.natural.shares, a_T)
         covered += d.low <= w.value(uniform_D) <= d.high
     assert 12 <= covered <= 16
+
+
+def test_runs_of_one_mixture_are_left_out_together() -> None:
+    table = make(lambda w_ND: w_ND[:, :2], runs=24, blocks=1)
+    thrice = replace(table, mixture_N=np.repeat(np.arange(8, dtype=np.int64), 3))
+    parts = groups(thrice).reshape(8, 3)
+    assert (parts == parts[:, :1]).all()
+    assert len(np.unique(parts)) == 8
+    moved = replace(table, mixture_N=table.mixture_N[::-1] + 5)  # numbers do not matter where every mixture ran once
+    np.testing.assert_array_equal(groups(table), groups(moved))

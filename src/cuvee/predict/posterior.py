@@ -263,12 +263,14 @@ class Posterior:
 def groups(table: Table) -> Integers:
     """The group of every row that a jackknife leaves out together: its block; with one block one of `FOLDS` parts. Shape N.
 
-    Parts are drawn with a fixed seed by position, so that tables sorted by shares or losses have parts of all kinds.
+    Parts are drawn with a fixed seed by position, so that tables sorted by shares or losses have parts of all kinds. Runs of one
+    mixture are in one part: a mixture whose other run was fitted is not foretold.
     """
     if len(table.blocks) > 1:
         return table.block_N
-    count = len(table.ids)
-    return np.random.default_rng(0).permutation(count) % min(FOLDS, max(count, 1))
+    _, first_M, mixture_N = np.unique(table.mixture_N, return_index=True, return_inverse=True)
+    part_M = np.random.default_rng(0).permutation(len(first_M)) % min(FOLDS, max(len(first_M), 1))
+    return np.asarray(part_M[np.argsort(np.argsort(first_M))][mixture_N], np.int64)
 
 
 def jackknife(table: Table, fit: Callable[[Table, Fit | None], Fit]) -> Posterior:
