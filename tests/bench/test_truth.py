@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cuvee.base.errors import DataError
-from cuvee.bench import truth
+from cuvee.bench import domains, truth
 from cuvee.bench.domains import GUARDED
 from cuvee.bench.truth import Outcome, figures
 from cuvee.plan.choice import Estimate
@@ -52,7 +52,7 @@ def write(folder: Path) -> None:
 @pytest.mark.slow
 def test_in_miniature_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path)
-    monkeypatch.setattr(truth, "PROBLEMS", 60)
+    monkeypatch.setattr(domains, "PROBLEMS", 60)
     monkeypatch.setattr(truth, "PROXY", Proxy(tokens=4096, size="0.1M", seq_len=32, batch=8, eval_points=1))
     monkeypatch.setattr(truth, "LARGE", Proxy(tokens=8192, size="0.1M", seq_len=32, batch=8, eval_points=1))
     monkeypatch.setattr(truth, "CHEAP", Proxy(tokens=2048, size="0.1M", seq_len=32, batch=8, eval_points=1))
