@@ -46,7 +46,7 @@ class Auto:
     0.0013; nominal 90 % intervals of the gain held the truth in 10 of 12.
 
     With `evidence: ngrams` the first round also counts an n-gram model of every domain, seconds each. What their mixtures say of
-    the targets is the mean function of a part of the stack; on real runs 8 runs with it ranked mixtures better than 32 without
+    the targets is the mean function of a part of the stack; on real runs 8 runs with it ranked mixtures better per target than 32 without
     (docs/cheap-evidence.md). In the worlds of `cuvee bench worlds` there are no texts, and what n-grams say is made up.
 
     Args:
