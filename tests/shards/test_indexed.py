@@ -133,7 +133,19 @@ def test_a_damaged_index_is_refused(tmp_path: Path, at: int, new: bytes, message
     index = tmp_path / "x.idx"
     index.write_bytes(corrupt(index.read_bytes(), at, new))
     with pytest.raises(DataError, match=message):
-        IndexedDataset(tmp_path / "x")
+        _ = IndexedDataset(tmp_path / "x").lengths
+
+
+def test_opening_reads_the_ends_of_the_index_and_a_document_is_checked_when_it_is_read(tmp_path: Path) -> None:
+    write(tmp_path / "x", [[1, 2, 3], [4], [5, 6]])
+    index = tmp_path / "x.idx"
+    index.write_bytes(corrupt(index.read_bytes(), 54, struct.pack("<q", 4000)))  # the offset of document 1
+    shard = IndexedDataset(tmp_path / "x")
+    assert (shard.tokens, shard.documents, shard.document(2).tolist()) == (6, 3, [5, 6])
+    with pytest.raises(DataError, match="puts document 1 at tokens 2,000"):
+        shard.document(1)
+    with pytest.raises(DataError, match="end to end"):
+        _ = shard.ends
 
 
 def test_every_truncated_index_is_refused(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from cuvee.base.errors import DataError
 from cuvee.base.files import explained, replace
+from cuvee.shards.blobs import Blob, LocalBlob
 
 Tokens = NDArray[Any]
 """Token ids in the dtype of their shard."""
@@ -148,7 +149,11 @@ class IndexedWriter:
 
 
 class IndexedDataset:
-    """One shard, its tokens memory-mapped. Arrays it returns are read-only views of the file.
+    """One shard. Opening reads the ends of the index, whatever the number of documents; the whole index is read and
+    checked when `lengths` or `ends` are first asked for. Arrays it returns are read-only views of the file.
+
+    Args:
+        prefix: Path without `.bin` and `.idx`.
 
     Raises:
         DataError: a file is missing, is no such index, or index and data do not fit each other.
@@ -156,13 +161,91 @@ class IndexedDataset:
 
     def __init__(self, prefix: Path) -> None:
         self.prefix = prefix
-        self.dtype, self.lengths = _read_index(prefix)
-        self.documents = int(self.lengths.size)
-        self.tokens = int(self.lengths.sum(dtype=np.int64))
-        self._tokens = _map_data(data_path(prefix), self.dtype, self.tokens)
+        self._open(LocalBlob(index_path(prefix), "shard index"), LocalBlob(data_path(prefix), "shard"))
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
-        return type(self), (self.prefix,)  # a worker process maps the file anew instead of receiving its tokens
+    @classmethod
+    def of(cls, index: Blob, data: Blob) -> Self:
+        """The shard whose index and data are these bytes, wherever they lie."""
+        shard = cls.__new__(cls)
+        shard.prefix = Path(data.name.removesuffix(".bin"))
+        shard._open(index, data)
+        return shard
+
+    def __reduce__(self) -> tuple[Any, tuple[Blob, Blob]]:
+        return type(self).of, (self._index, self._data)  # a worker process maps the file anew
+
+    def _open(self, index: Blob, data: Blob) -> None:
+        self._index, self._data, self.name = index, data, data.name
+        self.dtype, self._sequences, firsts = _read_header(index)
+        self._stored = self.dtype.newbyteorder("<")
+        self.documents = firsts - 1
+        self.tokens = data.size // self.dtype.itemsize
+        self._check_ends()
+
+    def _lengths_at(self, start: int, stop: int) -> NDArray[np.int32]:
+        return self._index.read(HEADER.size + 4 * start, HEADER.size + 4 * stop).view("<i4")
+
+    def _offsets_at(self, start: int, stop: int) -> NDArray[np.int64]:
+        base = HEADER.size + 4 * self._sequences
+        return self._index.read(base + 8 * start, base + 8 * stop).view("<i8")
+
+    def _firsts_at(self, start: int, stop: int) -> NDArray[np.int64]:
+        base = HEADER.size + 12 * self._sequences
+        return self._index.read(base + 8 * start, base + 8 * stop).view("<i8")
+
+    def _check_ends(self) -> None:
+        """What shows without reading all of the index: where its first and last entries lead."""
+        count = self._sequences
+        bounds = (int(self._firsts_at(0, 1)[0]), int(self._firsts_at(self.documents, self.documents + 1)[0]))
+        if bounds != (0, count):
+            raise DataError(
+                f"{self._index.name} has documents that do not cover its sequences: {bounds[0]:,} to {bounds[1]:,}",
+                wanted=f"starts that rise from 0 to {count:,}",
+                fix="restore or remake the index",
+            )
+        first = int(self._offsets_at(0, 1)[0]) if count else 0
+        end = int(self._offsets_at(count - 1, count)[0]) if count else 0
+        end += int(self._lengths_at(count - 1, count)[0]) * self.dtype.itemsize if count else 0
+        if first != 0:
+            raise DataError(
+                f"{self._index.name} does not describe documents laid end to end", wanted="a first offset of 0"
+            )
+        if end != self._data.size:
+            raise DataError(
+                f"{self._data.name} has {self._data.size:,} bytes",
+                wanted=f"{end:,} bytes, as its index says ({end // self.dtype.itemsize:,} tokens of {self.dtype})",
+                fix="restore the shard, or run `cuvee prepare` again",
+            )
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int32]:
+        """Tokens of each document, shape N.
+
+        Raises:
+            DataError: an index that is damaged inside.
+        """
+        lengths, count = self._lengths_at(0, self._sequences), self._sequences
+        starts = self._firsts_at(0, self.documents + 1)
+        ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+        if count and (
+            lengths.min() < 0 or not np.array_equal(self._offsets_at(0, count), ends[:-1] * self.dtype.itemsize)
+        ):
+            raise DataError(
+                f"{self._index.name} does not describe documents laid end to end",
+                wanted="offsets that follow from the lengths",
+                fix="restore or remake the index",
+            )
+        if np.any(np.diff(starts) < 0):
+            raise DataError(
+                f"{self._index.name} has documents that do not cover its sequences", wanted="starts that rise"
+            )
+        documents = np.diff(ends[starts])
+        if documents.size and documents.max() > np.iinfo(np.int32).max:
+            raise DataError(
+                f"{self._index.name} has a document of {documents.max():,} tokens",
+                wanted="at most 2^31 - 1 tokens a document",
+            )
+        return documents.astype(np.int32)
 
     @cached_property
     def ends(self) -> NDArray[np.int64]:
@@ -170,63 +253,55 @@ class IndexedDataset:
         return np.cumsum(self.lengths, dtype=np.int64)
 
     def document(self, i: int) -> Tokens:
-        """Tokens of document `i`."""
-        end = int(self.ends[i])
-        return self._tokens[end - int(self.lengths[i]) : end]
+        """Tokens of document `i`.
+
+        Raises:
+            DataError: its place in the index is not one in the data.
+        """
+        if not 0 <= i < self.documents:
+            raise IndexError(f"document {i} of {self.documents}")
+        start, stop = (self._position(int(first)) for first in self._firsts_at(i, i + 2))
+        if not 0 <= start <= stop <= self.tokens:
+            raise DataError(
+                f"{self._index.name} puts document {i:,} at tokens {start:,} to {stop:,}",
+                wanted=f"a place among the {self.tokens:,} tokens of {self._data.name}",
+                fix="restore or remake the index",
+            )
+        return self.flat(start, stop)
+
+    def _position(self, sequence: int) -> int:
+        """The token at which a sequence begins; -1 for one that the index does not have."""
+        if sequence == self._sequences:
+            return self.tokens
+        return (
+            int(self._offsets_at(sequence, sequence + 1)[0]) // self.dtype.itemsize
+            if 0 <= sequence < self._sequences
+            else -1
+        )
 
     def flat(self, start: int, stop: int) -> Tokens:
-        """Tokens `start` to `stop` of the documents laid end to end."""
-        return self._tokens[start:stop]
+        """Tokens `start` to `stop` of the documents laid end to end; those beyond the end are left out."""
+        size = self.dtype.itemsize
+        return self._data.read(start * size, min(stop, self.tokens) * size).view(self._stored)
 
 
-def _read_index(prefix: Path) -> tuple[np.dtype[Any], NDArray[np.int32]]:
-    path = index_path(prefix)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"no such shard index: {path}", fix="restore it, or run `cuvee prepare` again") from None
-    if len(data) < HEADER.size or not data.startswith(MAGIC):
-        raise DataError(f"{path} is no Megatron index", wanted="a file that begins with MMIDIDX")
-    _, version, code, sequences, firsts = HEADER.unpack_from(data)
+def _read_header(index: Blob) -> tuple[np.dtype[Any], int, int]:
+    """The tokens' dtype, the number of sequences and of document starts."""
+    head = index.read(0, min(HEADER.size, index.size)).tobytes()
+    if len(head) < HEADER.size or not head.startswith(MAGIC):
+        raise DataError(
+            f"{index.name} is no Megatron index: it begins with {head[:9]!r}", wanted="a file that begins with MMIDIDX"
+        )
+    _, version, code, sequences, firsts = HEADER.unpack(head)
     if version != 1 or code not in CODES:
         raise DataError(
-            f"{path} has version {version} and dtype code {code}", wanted=f"version 1, a code in {sorted(CODES)}"
+            f"{index.name} has version {version} and dtype code {code}", wanted=f"version 1, a code in {sorted(CODES)}"
         )
-    if firsts < 1 or len(data) < HEADER.size + 12 * sequences + 8 * firsts:
+    need = HEADER.size + 12 * sequences + 8 * firsts
+    if firsts < 1 or index.size < need:
         raise DataError(
-            f"{path} is cut short: {len(data):,} bytes for {sequences:,} sequences", fix="restore or remake it"
+            f"{index.name} is cut short: {index.size:,} bytes for {sequences:,} sequences",
+            wanted=f"{need:,} bytes",
+            fix="restore or remake it",
         )
-    lengths = np.frombuffer(data, "<i4", sequences, HEADER.size)
-    offsets = np.frombuffer(data, "<i8", sequences, HEADER.size + 4 * sequences)
-    starts = np.frombuffer(data, "<i8", firsts, HEADER.size + 12 * sequences)
-    ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
-    if lengths.size and (lengths.min() < 0 or not np.array_equal(offsets, ends[:-1] * CODES[code].itemsize)):
-        raise DataError(
-            f"{path} does not describe documents laid end to end", wanted="offsets that follow from the lengths"
-        )
-    if starts[0] != 0 or starts[-1] != sequences or np.any(np.diff(starts) < 0):
-        raise DataError(
-            f"{path} has documents that do not cover its sequences", wanted="starts that rise from 0 to the last"
-        )
-    documents = np.diff(ends[starts])
-    if documents.size and documents.max() > np.iinfo(np.int32).max:
-        raise DataError(
-            f"{path} has a document of {documents.max():,} tokens", wanted="at most 2^31 - 1 tokens a document"
-        )
-    return CODES[code], documents.astype(np.int32)
-
-
-def _map_data(path: Path, dtype: np.dtype[Any], tokens: int) -> Tokens:
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError:
-        raise DataError(f"no such shard: {path}", fix="restore it, or run `cuvee prepare` again") from None
-    if size != tokens * dtype.itemsize:
-        raise DataError(
-            f"{path} has {size:,} bytes",
-            wanted=f"{tokens * dtype.itemsize:,} bytes, as its index says ({tokens:,} tokens of {dtype})",
-            fix="restore the shard, or run `cuvee prepare` again",
-        )
-    if tokens == 0:
-        return np.empty(0, dtype)  # an empty file cannot be mapped
-    return np.asarray(np.memmap(path, dtype.newbyteorder("<"), "r"))
+    return CODES[code], sequences, firsts

@@ -1,0 +1,73 @@
+"""Bytes that tokens are read from: a file here, mapped on first use, or anything else that gives ranges of bytes."""
+
+from __future__ import annotations
+
+import mmap
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cuvee.base.errors import DataError
+
+
+class Blob(Protocol):
+    """A run of bytes of known size. Can be pickled; a worker process opens it anew."""
+
+    @property
+    def name(self) -> str:
+        """What errors call it: a path or an address."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Bytes `start` to `stop`, to be read only.
+
+        Raises:
+            DataError: they cannot be had.
+        """
+
+
+class LocalBlob:
+    """A file. Opening costs one `stat`: a thousand of them hold no memory maps before they are read.
+
+    Raises:
+        DataError: no such file.
+    """
+
+    def __init__(self, path: Path, what: str = "file") -> None:
+        self.path, self.what, self.name = path, what, str(path)
+        try:
+            self.size = path.stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            raise DataError(
+                f"no such {what}: {path}", wanted="a file there", fix="restore it, or check the path"
+            ) from None
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Path, str]]:
+        return type(self), (self.path, self.what)
+
+    @cached_property
+    def _bytes(self) -> NDArray[np.uint8]:
+        if not self.size:
+            return np.empty(0, np.uint8)  # an empty file cannot be mapped
+        try:
+            with open(self.path, "rb") as file:
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:
+            raise DataError(f"cannot read {self.path}: {error}", wanted=f"a readable {self.what}") from error
+        if len(mapped) != self.size:
+            raise DataError(
+                f"{self.path} has {len(mapped):,} bytes now",
+                wanted=f"{self.size:,} bytes, as when it was opened",
+                fix="do not write to data that is being read; open it again",
+            )
+        return np.frombuffer(mapped, np.uint8)
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Bytes `start` to `stop`, a view of the file."""
+        return self._bytes[start:stop]
