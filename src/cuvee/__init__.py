@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cuvee.corpus.opening import open_sources
     from cuvee.corpus.prepare import prepare
     from cuvee.interop.card import card
     from cuvee.interop.export import export
@@ -45,6 +46,7 @@ _WHERE = {
     "fit": "cuvee.tables.fit",
     "import_mix": "cuvee.interop.importmix",
     "materialise": "cuvee.interop.materialise",
+    "open_sources": "cuvee.corpus.opening",
     "prepare": "cuvee.corpus.prepare",
     "write_report": "cuvee.report.write",
 }
@@ -61,6 +63,7 @@ __all__ = [
     "fit",
     "import_mix",
     "materialise",
+    "open_sources",
     "prepare",
     "write_report",
 ]

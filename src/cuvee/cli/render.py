@@ -16,6 +16,7 @@ from cuvee.methods.registry import METHODS, citation
 from cuvee.methods.registry import load as load_method
 from cuvee.plan.problem import TRANSFER_FLOOR
 from cuvee.shards.corpus import Corpus
+from cuvee.shards.feed import Sources
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -71,6 +72,38 @@ def corpus_value(corpus: Corpus, out: Path) -> dict[str, Any]:
         "inventory": to_json(corpus.inventory),
         "decontamination": to_json(report.decontamination),
     }
+
+
+def sources_value(sources: Sources) -> dict[str, Any]:
+    """What `sources --json` says."""
+    rows = [
+        {
+            "domain": name,
+            "format": sources.facts[name].format,
+            "dtype": str(source.dtype),
+            "shards": len(source.shards),
+            "tokens": source.tokens,
+            "largest id seen": sources.samples[name].most,
+            "documents end with": sources.samples[name].ending,
+            "read as": sources.facts[name].evidence,
+        }
+        for name, source in sources.items()
+    ]
+    return {
+        "fingerprint": sources.fingerprint,
+        "vocab_size": sources.vocab_size,
+        "eos": sources.eos,
+        "tokens": sum(sources.train_tokens.values()),
+        "domains": rows,
+    }
+
+
+def sources_text(value: Mapping[str, Any]) -> str:
+    """The same as a table."""
+    known = f"vocabulary: {_cell(value['vocab_size'])}, end of text: {_cell(value['eos'])}"
+    return "\n".join(
+        [table(value["domains"]), "", f"{value['tokens']:,} tokens; {known}", f"fingerprint: {value['fingerprint']}"]
+    )
 
 
 def problem_text(question: Question) -> str:

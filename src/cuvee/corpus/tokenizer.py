@@ -74,23 +74,35 @@ def make(
     Raises:
         DataError: a given tokenizer that cannot be read, or that has no end-of-text token.
     """
+    if wish.kind != "bpe":
+        return use(wish, folder)
+    return _describe("bpe", _train(wish.vocab, _sample(documents, train_N, seed)), folder, FILE)
+
+
+def use(wish: TokenizerWish, folder: Path) -> TokenizerInfo:
+    """The same for a tokenizer that is not to be trained: `bytes` or `file`.
+
+    Raises:
+        DataError: it cannot be read, or has no end-of-text token.
+    """
     if wish.kind == "bytes":
         return _BYTES
-    if wish.kind == "file":
-        assert wish.path is not None
-        tokenizer = _load(unpacked(Path(wish.path)), wish.path)
-    else:
-        tokenizer = _train(wish.vocab, _sample(documents, train_N, seed))
+    assert wish.path is not None
+    return _describe("file", _load(unpacked(Path(wish.path)), wish.path), folder, wish.path)
+
+
+def _describe(kind: Literal["bpe", "file"], tokenizer: Any, folder: Path, name: str) -> TokenizerInfo:
+    """Write `tokenizer.json` into `folder` and say what it is."""
     replace(folder / FILE, tokenizer.to_str(pretty=False).encode("utf-8"))
     vocabulary: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
     end = next((vocabulary[name] for name in _ENDS if name in vocabulary), None)
     if end is None:
         raise DataError(
-            f"{wish.path} has no token that ends a text",
+            f"{name} has no token that ends a text",
             wanted=f"one of {', '.join(_ENDS)}",
             fix="add one to its added_tokens",
         )
-    return TokenizerInfo(wish.kind, max(vocabulary.values()) + 1, end, hash_file(folder / FILE), FILE)
+    return TokenizerInfo(kind, max(vocabulary.values()) + 1, end, hash_file(folder / FILE), FILE)
 
 
 def encoder(info: TokenizerInfo, folder: Path) -> Encode:

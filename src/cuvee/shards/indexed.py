@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from cuvee.base.errors import DataError
 from cuvee.base.files import explained, replace
-from cuvee.shards.blobs import Blob, LocalBlob
+from cuvee.shards.blobs import Blob, LocalBlob, sampled
 
 Tokens = NDArray[Any]
 """Token ids in the dtype of their shard."""
@@ -159,6 +159,8 @@ class IndexedDataset:
         DataError: a file is missing, is no such index, or index and data do not fit each other.
     """
 
+    indexed = True
+
     def __init__(self, prefix: Path) -> None:
         self.prefix = prefix
         self._open(LocalBlob(index_path(prefix), "shard index"), LocalBlob(data_path(prefix), "shard"))
@@ -216,6 +218,11 @@ class IndexedDataset:
                 wanted=f"{end:,} bytes, as its index says ({end // self.dtype.itemsize:,} tokens of {self.dtype})",
                 fix="restore the shard, or run `cuvee prepare` again",
             )
+
+    def stamp(self) -> bytes:
+        """Number of documents, and samples of the index."""
+        stop = HEADER.size + 12 * self._sequences + 8 * (self.documents + 1)
+        return f"{self.documents};".encode() + sampled(self._index, HEADER.size, stop)
 
     @cached_property
     def lengths(self) -> NDArray[np.int32]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cuvee.base.codec import nearest
 from cuvee.base.errors import DataError
-from cuvee.shards.blobs import Blob
+from cuvee.shards.blobs import Blob, sampled
 from cuvee.shards.indexed import Tokens
 
 COLUMNS = ("tokens", "input_ids")
@@ -88,6 +88,8 @@ class MdsShard:
     Raises:
         DataError: no such column, not tokens, or the file is not what the index says.
     """
+
+    indexed = True
 
     def __init__(self, blob: Blob, info: MdsShardInfo, column: str | None = None, dtype: np.dtype[Any] | None = None):
         self.blob, self.info, self.documents, self.name = blob, info, info.samples, blob.name
@@ -171,6 +173,10 @@ class MdsShard:
                 fix="check dtype: and column:, or restore the shard",
             )
         return low_N, count_N
+
+    def stamp(self) -> bytes:
+        """Number of samples, and samples of the table of offsets."""
+        return f"{self.documents};".encode() + sampled(self.blob, _U4, _U4 * (self.documents + 2))
 
     @cached_property
     def ends(self) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cuvee.base.errors import DataError
-from cuvee.shards.blobs import Blob
+from cuvee.shards.blobs import Blob, sampled
 from cuvee.shards.indexed import Tokens
 
 _SCAN = 1 << 22
@@ -58,6 +58,19 @@ class RawShard:
                     wanted=f"{self.tokens:,}, the tokens of {dtype} in {blob.name}",
                     fix="check the dtype, or restore the pair",
                 )
+
+    @property
+    def indexed(self) -> bool:
+        """Whether a file says where documents end."""
+        return self._ends_blob is not None
+
+    def stamp(self) -> bytes:
+        """The id that ends documents, or samples of the file of ends."""
+        return (
+            sampled(self._ends_blob, 0, self._ends_blob.size)
+            if self._ends_blob is not None
+            else f"eos {self.eos}".encode()
+        )
 
     @property
     def name(self) -> str:

@@ -48,6 +48,13 @@ class Shard(Source, Protocol):
     def dtype(self) -> np.dtype[Any]:
         """Of its tokens."""
 
+    @property
+    def indexed(self) -> bool:
+        """Whether a document can be found without reading the tokens before it."""
+
+    def stamp(self) -> bytes:
+        """What says where its documents end, sampled: part of the identity of the content."""
+
 
 class TokenSource:
     """Shards of one dtype, one after the other.

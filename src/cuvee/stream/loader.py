@@ -9,7 +9,7 @@ from cuvee.base.errors import DataError, UsageError
 from cuvee.base.files import FORMAT
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
-from cuvee.shards.corpus import Corpus
+from cuvee.shards.feed import Feed
 from cuvee.stream.mixer import Batch, Mixer, MixerState, refuse_difference
 
 
@@ -28,7 +28,7 @@ class Loader:
     Rank r of W gets rows r B/W to (r+1) B/W of each batch of B sequences: ranks together get the same batches at any W.
 
     Args:
-        corpus: Read from its train split.
+        corpus: A `Corpus`, read from its train split, or the `Sources` of `cuvee.open_sources`.
         schedule: Over domains of the corpus.
         seq_len: Tokens of a sequence; `Batch.tokens` has one more, for the targets.
         batch: Sequences of a global batch.
@@ -40,7 +40,7 @@ class Loader:
 
     def __init__(
         self,
-        corpus: Corpus,
+        corpus: Feed,
         schedule: Schedule,
         *,
         seq_len: int,

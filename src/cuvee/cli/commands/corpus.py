@@ -1,4 +1,4 @@
-"""Commands about corpora: demo, prepare."""
+"""Commands about corpora: demo, prepare, sources."""
 
 from __future__ import annotations
 
@@ -77,3 +77,23 @@ def prepare(
             progress=bar,
         )
     show(corpus_text(corpus, out), corpus_value(corpus, out), as_json)
+
+
+@app.command()
+def sources(
+    file: Annotated[
+        Path, typer.Argument(help="The sources file: domains and where their shards lie.", metavar="SOURCES.yaml")
+    ],
+    full: Annotated[bool, typer.Option("--full", help="Read every token and every index, not samples.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look at tokenised shards before training on them: formats, tokens, documents' ends, ids, fingerprint."""
+    from cuvee.cli.render import sources_text, sources_value
+    from cuvee.corpus.opening import open_sources
+
+    with Bar("sources", 1) as bar:
+        opened = open_sources(file, progress=bar)
+        if full:
+            opened.check()
+    value = sources_value(opened)
+    show(sources_text(value), value, as_json)

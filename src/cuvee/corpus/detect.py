@@ -1,0 +1,182 @@
+"""What lies in the files of a domain: the format, and the dtype of raw tokens, each with the evidence for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from cuvee.base.errors import DataError
+from cuvee.corpus.places import Places
+from cuvee.shards.blobs import Blob, even
+
+Format = Literal["megatron", "raw", "mds", "parquet", "arrow", "text"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+_RAW = (".npy", ".bin", ".ds", ".u16", ".u32", ".tokens")
+_TEXT = (".jsonl", ".ndjson", ".json", ".txt", ".md", ".text", ".rst")
+_BESIDE = (".ds.index", ".ds.metadata", ".md", ".txt", ".json", ".yaml", ".yml", ".csv.gz", ".loss")
+"""What may lie beside token files without being data."""
+LARGEST_VOCABULARY = 1 << 20
+"""Ids from here on are taken as a sign of a wrong dtype; no published tokenizer comes near."""
+_LOOK = 4096
+
+
+@dataclass(frozen=True)
+class Found:
+    """The files of a domain that hold its tokens: for Megatron the `.bin`, for MDS the `index.json`."""
+
+    format: Format
+    files: tuple[str, ...]
+    evidence: str
+
+
+def detect(domain: str, files: Sequence[str], places: Places, asked: Format | None) -> Found:
+    """The format of a domain's files.
+
+    Raises:
+        DataError: none that is known, or several; says what was found of each.
+    """
+    kinds = _kinds(files, places)
+    if asked is not None:
+        if asked == "raw" and "raw" not in kinds and "megatron" not in kinds:
+            kinds = {"raw": [f for f in files if not f.endswith(_BESIDE)]}  # whatever the ending
+        if not kinds.get(asked):
+            raise DataError(
+                f"domain {domain!r}: format {asked} was given, but there is {_named(kinds) or _some(files)}",
+                wanted=f"files of the format {asked}",
+                fix="leave format: out to have it detected, or check path:",
+            )
+        return Found(asked, tuple(kinds[asked]), "given")
+    if len(kinds) > 1:
+        raise DataError(
+            f"domain {domain!r} holds several formats: {_named(kinds)}",
+            wanted="one",
+            fix=f"give format: {' or '.join(sorted(kinds))}, or a path with * that matches only one",
+        )
+    if not kinds:
+        raise DataError(
+            f"domain {domain!r}: no known format in {_some(files)}",
+            wanted="Megatron .bin/.idx, raw .npy or .bin, MDS with index.json, .parquet, .arrow, or text (.jsonl, .txt)",
+            fix="give format: raw and dtype: if the files are plain token arrays",
+        )
+    ((kind, chosen),) = kinds.items()
+    return Found(kind, tuple(chosen), _named(kinds))
+
+
+def _kinds(files: Sequence[str], places: Places) -> dict[Format, list[str]]:
+    """Format -> its files."""
+    known, kinds = set(files), dict[Format, list[str]]()
+    indexes = [f for f in files if _name(f) == "index.json" and _is_mds(f, places)]
+    if indexes:
+        return {"mds": indexes}
+    for file in files:
+        stem = file.removesuffix(".bin").removesuffix(".idx")
+        if file.endswith(".idx") or (
+            file.endswith(".bin") and (stem + ".idx" in known or (len(known) == 1 and places.exists(stem + ".idx")))
+        ):
+            pairs = kinds.setdefault("megatron", [])
+            if stem + ".bin" not in pairs:
+                pairs.append(stem + ".bin")
+        elif file.endswith(_RAW):
+            kinds.setdefault("raw", []).append(file)
+        elif file.endswith((".parquet", ".arrow")):
+            kinds.setdefault("parquet" if file.endswith(".parquet") else "arrow", []).append(file)
+        elif file.removesuffix(".gz").removesuffix(".zst").endswith(_TEXT) and not _name(file).startswith("dataset_"):
+            kinds.setdefault("text", []).append(file)
+    if len(kinds) > 1 and all(f.endswith(_BESIDE) for f in kinds.get("text", [])):
+        kinds.pop("text", None)  # a README or a state.json beside tokens is not data
+    return kinds
+
+
+def _is_mds(file: str, places: Places) -> bool:
+    blob = places.blob(file)
+    try:
+        index = json.loads(blob.read(0, blob.size).tobytes())
+    except ValueError:
+        raise DataError(f"{file} is not JSON", wanted="the index.json of MDS shards", fix="restore it") from None
+    if isinstance(index, dict) and "chunks" in index:
+        raise DataError(
+            f"{file} is the index of litdata chunks, which are not read",
+            wanted="Megatron, raw arrays, MDS, Parquet, Arrow or text",
+            fix="convert them, for example with `litdata`'s reader into .npy token arrays",
+        )
+    return isinstance(index, dict) and "shards" in index
+
+
+def _name(file: str) -> str:
+    return file.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def _named(kinds: dict[Format, list[str]]) -> str:
+    return ", ".join(
+        f"{len(f)} of format {kind} ({_name(f[0])}{', ...' if len(f) > 1 else ''})" for kind, f in kinds.items()
+    )
+
+
+def _some(files: Sequence[str]) -> str:
+    return f"{len(files)} file(s): {', '.join(map(_name, files[:5]))}{', ...' if len(files) > 5 else ''}"
+
+
+def raw_layout(blob: Blob, dtype: np.dtype[Any] | None, vocab_size: int | None) -> tuple[np.dtype[Any], int, str]:
+    """Dtype, bytes of header and evidence of a token array: a real .npy says it, else the ids themselves must.
+
+    Raises:
+        DataError: a .npy of something else than a row of whole numbers, or a dtype that the ids leave open.
+    """
+    head = blob.read(0, min(blob.size, 128)).tobytes()
+    if head.startswith(b"\x93NUMPY"):
+        return _npy(blob, dtype)
+    if dtype is not None:
+        return dtype, 0, f"{dtype} as given"
+    fits = [d for d in ("int64", "uint32", "uint16") if _plausible(blob, np.dtype(d), vocab_size or LARGEST_VOCABULARY)]
+    # read too narrow, zeros stand between the ids; read too wide, ids are beyond any vocabulary: so the widest that fits
+    if not fits or not blob.size or not any(_look(blob, np.dtype(fits[0]))):
+        raise DataError(
+            f"{blob.name} ({blob.size:,} bytes) does not show the dtype of its tokens",
+            wanted="ids that fit one of uint16, uint32, int64, not all of them 0",
+            fix="give dtype: uint16 or uint32",
+        )
+    limit = f"below {vocab_size or LARGEST_VOCABULARY:,}"
+    return np.dtype(fits[0]), 0, f"{fits[0]}: the widest type whose sampled ids are all {limit}"
+
+
+def _look(blob: Blob, dtype: np.dtype[Any]) -> list[int]:
+    values: list[int] = []
+    for start in even(max(blob.size // _LOOK, 1), 8):
+        stop = min((start + 1) * _LOOK, blob.size)
+        data = blob.read(start * _LOOK, stop - (stop - start * _LOOK) % dtype.itemsize)
+        values += data.view(dtype.newbyteorder("<")).tolist()
+    return values
+
+
+def _plausible(blob: Blob, dtype: np.dtype[Any], limit: int) -> bool:
+    values = _look(blob, dtype) if blob.size % dtype.itemsize == 0 else []
+    return bool(values) and min(values) >= 0 and max(values) < limit
+
+
+def _npy(blob: Blob, dtype: np.dtype[Any] | None) -> tuple[np.dtype[Any], int, str]:
+    import io
+
+    head = io.BytesIO(blob.read(0, min(blob.size, 1 << 16)).tobytes())
+    try:
+        version = np.lib.format.read_magic(head)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, found = read(head)
+    except ValueError as error:
+        raise DataError(f"{blob.name} has a broken .npy header: {error}", fix="restore it") from error
+    if len(shape) != 1 or found.kind not in "iu" or (found.byteorder == ">" and found.itemsize > 1):
+        raise DataError(
+            f"{blob.name} is a .npy of shape {shape} and type {found}", wanted="one row of little-endian whole numbers"
+        )
+    if dtype is not None and dtype != found:
+        raise DataError(f"{blob.name} is a .npy of {found}", wanted=f"{dtype}, as given", fix="leave dtype: out")
+    if blob.size != head.tell() + shape[0] * found.itemsize:
+        raise DataError(
+            f"{blob.name} has {blob.size:,} bytes",
+            wanted=f"{head.tell() + shape[0] * found.itemsize:,}, as its header says ({shape[0]:,} of {found})",
+            fix="the file was cut short: restore it",
+        )
+    return found, head.tell(), f"{found}, as the .npy header says"
