@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ from cuvee.base.progress import Progress, Silent
 from cuvee.base.yamlfile import load_yaml
 from cuvee.corpus.detect import Format, Found, detect, raw_layout
 from cuvee.corpus.packed import BytesBlob, UnpackedBlob
-from cuvee.corpus.places import Places
+from cuvee.corpus.places import Places, is_remote
 from cuvee.corpus.remote import Access
 from cuvee.corpus.tokenizer import TokenizerWish, use
 from cuvee.corpus.unpack import Texts, TokenLists, column_of, local_copy, unpack
@@ -29,6 +30,8 @@ from cuvee.shards.inventory import TokenizerInfo
 from cuvee.shards.mds import MdsShard, MdsShardInfo
 from cuvee.shards.raw import RawShard
 from cuvee.shards.sources import Shard, TokenSource
+
+_THREADS = 16
 
 
 @dataclass(frozen=True)
@@ -134,10 +137,14 @@ class _Opening:
     progress: Progress
 
     def run(self) -> Sources:
-        sources, facts = {}, {}
-        for name, entry in self.spec.domains.items():
-            sources[name], facts[name] = self._domain(name, entry)
-        return Sources(sources, facts, vocab_size=self.vocab_size, eos=self.eos)
+        spec = self.spec.domains
+        far = any(is_remote(path) for entry in spec.values() for path in entry.path)
+        threads = _THREADS if far else 1  # a store answers many questions at once, each after a while
+        _ = self.tokenizer  # opened here and not in every thread
+        with ThreadPoolExecutor(threads) as pool:
+            opened = dict(zip(spec, (pool.map if far else map)(self._domain, spec, spec.values()), strict=True))
+        sources, facts = ({name: found[i] for name, found in opened.items()} for i in (0, 1))
+        return Sources(sources, facts, vocab_size=self.vocab_size, eos=self.eos, threads=threads)
 
     @cached_property
     def cache(self) -> Path:

@@ -127,6 +127,7 @@ class BlockCache:
     _mapped: OrderedDict[str, NDArray[np.uint8]] = field(default_factory=OrderedDict, repr=False)
     _held: int = 0
     _added: int | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def get(self, key: str, size: int, make: Callable[[], bytes]) -> NDArray[np.uint8]:
         """The `size` bytes of `key`, from the cache or as `make` makes them.
@@ -134,9 +135,10 @@ class BlockCache:
         Raises:
             PartialError: the disk is full.
         """
-        if (found := self._mapped.get(key)) is not None:
-            self._mapped.move_to_end(key)
-            return found
+        with self._lock:
+            if (found := self._mapped.get(key)) is not None:
+                self._mapped.move_to_end(key)
+                return found
         path = self.folder / key[:2] / key
         found = _map(path, size)
         if found is None:
@@ -144,13 +146,14 @@ class BlockCache:
             found = _map(path, size)
         if found is None:  # swept away at once by another process: the budget is too small for all
             found = np.frombuffer(make(), np.uint8)
-        self._remember(key, found)
+        with self._lock:
+            self._remember(key, found)
         return found
 
     def _remember(self, key: str, found: NDArray[np.uint8]) -> None:
         # a mapped file that was swept away still takes its place on the disk
+        self._held += found.size - (self._mapped[key].size if key in self._mapped else 0)
         self._mapped[key] = found
-        self._held += found.size
         while len(self._mapped) > 1 and (self._held > self.budget // 8 or len(self._mapped) > _MAPS):
             self._held -= self._mapped.popitem(last=False)[1].size
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 from functools import cached_property
 from pathlib import Path
@@ -52,13 +53,16 @@ class LocalBlob:
         return type(self), (self.path, self.what)
 
     @cached_property
-    def _bytes(self) -> NDArray[np.uint8]:
+    def _bytes(self) -> NDArray[np.uint8] | None:
+        """The mapped file; None where the process has as many maps as it may (65,530 on Linux)."""
         if not self.size:
             return np.empty(0, np.uint8)  # an empty file cannot be mapped
         try:
             with open(self.path, "rb") as file:
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+                return None
             raise DataError(f"cannot read {self.path}: {error}", wanted=f"a readable {self.what}") from error
         if len(mapped) != self.size:
             raise DataError(
@@ -70,12 +74,17 @@ class LocalBlob:
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Bytes `start` to `stop`, a view of the file."""
-        return self._bytes[start:stop]
+        data = self._bytes
+        if data is not None:
+            return data[start:stop]
+        with open(self.path, "rb") as file:
+            file.seek(start)
+            return np.frombuffer(file.read(max(stop - start, 0)), np.uint8)
 
 
 def even(count: int, most: int) -> list[int]:
     """At most `most` different numbers below `count` at even distances, the first and the last among them."""
-    return list(range(count)) if count <= most else [i * (count - 1) // (most - 1) for i in range(most)]
+    return list(range(count)) if count <= most else [i * (count - 1) // max(most - 1, 1) for i in range(most)]
 
 
 def sampled(blob: Blob, start: int, stop: int, piece: int = 512, most: int = 8) -> bytes:

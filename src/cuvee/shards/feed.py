@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -21,11 +22,11 @@ from cuvee.shards.blobs import even
 from cuvee.shards.sources import Source, TokenSource
 from cuvee.shards.splits import Split
 
-BLOCKS, BLOCK = 8, 2048
+BLOCKS, BLOCK = 8, 1024
 """Blocks of tokens that are sampled of a domain, and tokens of each."""
 STAMPS = 16
 """Shards of a domain whose document boundaries are sampled."""
-ENDINGS = 16
+ENDINGS = 8
 """Documents whose last tokens are compared."""
 _SCAN = 1 << 22
 
@@ -87,6 +88,7 @@ class Sources(Mapping[str, TokenSource]):
     Args:
         vocab_size: Entries of the tokenizer's vocabulary, if known: ids at or above it are refused.
         eos: Id that ends documents in every domain, if known.
+        threads: Domains looked at side by side; more than one where they lie far away.
 
     Raises:
         DataError: no domains, an empty one, ids outside the vocabulary, or documents that end with different ids.
@@ -99,6 +101,7 @@ class Sources(Mapping[str, TokenSource]):
         *,
         vocab_size: int | None = None,
         eos: int | None = None,
+        threads: int = 1,
     ) -> None:
         if not domains:
             raise DataError("there are no domains", wanted="at least one", fix="name one: domains: {web: PATH}")
@@ -111,7 +114,9 @@ class Sources(Mapping[str, TokenSource]):
                     wanted="data",
                     fix="leave it out, or restore its files",
                 )
-        self.samples = {name: sample(source) for name, source in self._domains.items()}
+        with ThreadPoolExecutor(threads) as pool:
+            looks = pool.map(sample, self._domains.values()) if threads > 1 else map(sample, self._domains.values())
+            self.samples = dict(zip(self._domains, looks, strict=True))
         for name, found in self.samples.items():
             check_ids(name, found.least, found.most, found.most_at, vocab_size)
         self._check_endings()
@@ -214,7 +219,7 @@ def sample(source: TokenSource) -> Sample:
     digest, least, most, most_at = hashlib.blake2b(digest_size=16), 0, 0, 0
     for i, start in enumerate(even(max(source.tokens - BLOCK, 0) + 1, BLOCKS)):
         tokens = source.flat(start, min(start + BLOCK, source.tokens)).astype(np.int64)
-        digest.update(tokens.astype("<i8").data)
+        digest.update(tokens.astype("<u4").data)
         low, at = int(tokens.min()) if tokens.size else 0, int(tokens.argmax()) if tokens.size else 0
         if tokens.size and (i == 0 or tokens[at] > most):
             most, most_at = int(tokens[at]), start + at
