@@ -14,7 +14,9 @@ from cuvee.shards.sources import TokenSource
 from cuvee.stream.loader import Loader
 
 
-def domain(folder: Path, name: str, *, end: int | None = 99, count: int = 40, low: int = 0, cut: int = 1) -> TokenSource:
+def domain(
+    folder: Path, name: str, *, end: int | None = 99, count: int = 40, low: int = 0, cut: int = 1
+) -> TokenSource:
     """Documents of random ids below 90, in `cut` shards; the same tokens whatever the cut."""
     rng = np.random.default_rng(low)
     rows = [rng.integers(low, 90, 30) for _ in range(count)]
@@ -27,7 +29,9 @@ def domain(folder: Path, name: str, *, end: int | None = 99, count: int = 40, lo
     return TokenSource(shards, np.dtype(np.uint16))
 
 
-def feed(domains: dict[str, TokenSource], vocab: int | None = None, eos: int | None = None, stated: str = "") -> Sources:
+def feed(
+    domains: dict[str, TokenSource], vocab: int | None = None, eos: int | None = None, stated: str = ""
+) -> Sources:
     facts = {name: DomainFacts("megatron", stated=name == stated) for name in domains}
     return Sources(domains, facts, vocab_size=vocab, eos=eos)
 

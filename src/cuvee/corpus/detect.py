@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from cuvee.base.errors import DataError
-from cuvee.corpus.places import Places
+from cuvee.corpus.places import Places, is_remote
 from cuvee.shards.blobs import Blob, even
 
 Format = Literal["megatron", "raw", "mds", "parquet", "arrow", "text"]
@@ -22,6 +22,8 @@ _BESIDE = (".ds.index", ".ds.metadata", ".md", ".txt", ".json", ".yaml", ".yml",
 LARGEST_VOCABULARY = 1 << 20
 """Ids from here on are taken as a sign of a wrong dtype; no published tokenizer comes near."""
 _LOOK = 4096
+_ASKED = 32
+"""Files named one by one for which a store is asked whether an .idx lies beside them; a listing shows it anyway."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,10 @@ def _kinds(files: Sequence[str], places: Places) -> dict[Format, list[str]]:
         return {"mds": indexes}
     for file in files:
         stem = file.removesuffix(".bin").removesuffix(".idx")
-        if file.endswith(".idx") or (
-            file.endswith(".bin") and (stem + ".idx" in known or (len(known) == 1 and places.exists(stem + ".idx")))
-        ):
+        paired = stem + ".idx" in known or (
+            file.endswith(".bin") and (len(known) <= _ASKED or not is_remote(file)) and places.exists(stem + ".idx")
+        )
+        if file.endswith(".idx") or (file.endswith(".bin") and paired):
             pairs = kinds.setdefault("megatron", [])
             if stem + ".bin" not in pairs:
                 pairs.append(stem + ".bin")

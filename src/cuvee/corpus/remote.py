@@ -317,12 +317,15 @@ def find(address: str, access: Access) -> dict[str, dict[str, Any]]:
     store = filesystem(address)
 
     def listing() -> dict[str, dict[str, Any]]:
-        if any(c in address for c in "*?["):
-            found = store.glob(address, detail=True)
-        elif store.isfile(address):
-            found = {address: store.info(address)}
-        else:
-            found = store.find(address, detail=True)
+        try:
+            if any(c in address for c in "*?["):
+                found = store.glob(address, detail=True)
+            elif store.isfile(address):
+                found = {address: store.info(address)}
+            else:
+                found = store.find(address, detail=True)
+        except (FileNotFoundError, NotImplementedError):  # a plain web server has no listings
+            found = {}
         return {str(path): info for path, info in found.items() if info.get("type", "file") == "file"}
 
     protocol = address.partition("://")[0]

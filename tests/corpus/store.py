@@ -1,0 +1,118 @@
+"""A real HTTP server on this machine that misbehaves on demand, and the fsspec file systems that read from it."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.spec import AbstractFileSystem
+
+
+class Store(ThreadingHTTPServer):
+    """Serves a folder with ranges. `trouble` are the ways in which the next requests for data go wrong, in order."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.folder = folder
+        self.trouble: list[str] = []
+        self.always = ""
+        self.requests: list[str] = []
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Connections that the other side gave up are part of the tests."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Store
+    protocol_version = "HTTP/1.0"
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def _answer(self, *, body: bool) -> None:
+        path = self.server.folder / self.path.lstrip("/")
+        if not path.is_file():
+            self.send_error(404)
+            return
+        data, span = path.read_bytes(), self.headers.get("Range")
+        trouble = ""
+        if body and span:
+            self.server.requests.append(f"{self.path} {span}")
+            trouble = self.server.trouble.pop(0) if self.server.trouble else self.server.always
+        if trouble in ("500", "403"):
+            self.send_error(int(trouble))
+            return
+        whole = len(data)
+        if span and trouble != "whole":
+            first, last = (int(x) for x in span.removeprefix("bytes=").split("-"))
+            data = data[first : last + 1]
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {first}-{first + len(data) - 1}/{whole}")
+        else:
+            self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Accept-Ranges", "bytes")
+        self.end_headers()
+        if body:
+            self.wfile.write(data[: len(data) // 2] if trouble in ("cut", "stall") else data)
+            self.wfile.flush()
+            if trouble == "stall":
+                time.sleep(30)
+
+
+class Plain(AbstractFileSystem):  # type: ignore[misc]
+    """HTTP by the standard library, for machines without aiohttp."""
+
+    protocol = "plain"
+
+    def _get(self, path: str, method: str, span: str = "") -> tuple[bytes, int]:
+        url = "http://" + path.removeprefix("plain://")
+        request = urllib.request.Request(url, method=method, headers={"Range": span} if span else {})
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return answer.read(), int(answer.headers["Content-Length"])
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code == 404:
+                raise FileNotFoundError(path) from None
+            refused = OSError(f"HTTP {error.code}")
+            refused.status = error.code  # type: ignore[attr-defined]
+            raise refused from None
+
+    def info(self, path: str, **_: object) -> dict[str, Any]:
+        return {"name": path, "size": self._get(path, "HEAD")[1], "type": "file"}
+
+    def cat_file(self, path: str, start: int = 0, end: int = 0, **_: object) -> bytes:
+        return self._get(path, "GET", f"bytes={start}-{end - 1}")[0]
+
+
+fsspec.register_implementation("plain", Plain, clobber=True)
+PROTOCOLS = ["plain", *(["http"] if importlib.util.find_spec("aiohttp") else [])]
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Store]:
+    store = Store(folder)
+    threading.Thread(target=store.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    try:
+        yield store
+    finally:
+        store.shutdown()
+        store.server_close()
