@@ -79,7 +79,7 @@ def test_a_full_check_finds_what_samples_miss(tmp_path: Path) -> None:
             writer.add(np.full(1000, 7 if k != 77 else 5000))
     source = TokenSource([IndexedDataset(tmp_path / "big")], np.dtype(np.uint16))
     sources = feed({"a": source}, vocab=100)
-    with pytest.raises(DataError, match="token id 5,000 .at token 77,000"):
+    with pytest.raises(DataError, match=r"token id 5,000 .at token 77,000"):
         sources.check()
 
 
