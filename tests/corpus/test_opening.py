@@ -241,6 +241,9 @@ def test_missing_cut_and_empty_files_are_refused(tmp_path: Path) -> None:
     refused(tmp_path / "z", "nothing lies at")
     (tmp_path / "z" / "photo.jpg").write_bytes(b"x")
     refused(tmp_path / "z", "no known format")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "inventory.json").write_text("{}")
+    refused(tmp_path / "c", "held-out splits")
     (tmp_path / "z" / "index.json").write_text(json.dumps({"chunks": []}))
     refused(tmp_path / "z", "litdata")
 

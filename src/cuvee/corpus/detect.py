@@ -41,6 +41,13 @@ def detect(domain: str, files: Sequence[str], places: Places, asked: Format | No
     Raises:
         DataError: none that is known, or several; says what was found of each.
     """
+    for file in files:
+        if _name(file) == "inventory.json":
+            raise DataError(
+                f"domain {domain!r}: {file} belongs to a corpus of `cuvee prepare`, which has held-out splits",
+                wanted="shards that are all for training",
+                fix="open it with cuvee.Corpus.open, or name its train shards: shards/NAME/train-*",
+            )
     kinds = _kinds(files, places)
     if asked is not None:
         if asked == "raw" and "raw" not in kinds and "megatron" not in kinds:

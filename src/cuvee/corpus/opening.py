@@ -143,7 +143,8 @@ class _Opening:
         _ = self.tokenizer  # opened here and not in every thread
         with ThreadPoolExecutor(threads) as pool:
             opened = dict(zip(spec, (pool.map if far else map)(self._domain, spec, spec.values()), strict=True))
-        sources, facts = ({name: found[i] for name, found in opened.items()} for i in (0, 1))
+        sources = {name: source for name, (source, _) in opened.items()}
+        facts = {name: told for name, (_, told) in opened.items()}
         return Sources(sources, facts, vocab_size=self.vocab_size, eos=self.eos, threads=threads)
 
     @cached_property
