@@ -94,6 +94,7 @@ class Order:
         assert len(carried) == len(units), deficits
         assert sum(carried) == 0, deficits
         self.units = units
+        self._waiting: list[tuple[int, int, int]] | None
         self._start(carried)
         self._settle()
 
@@ -131,8 +132,9 @@ class Order:
         if ahead is not None:
             return ahead
         if self._waiting is None:
-            self._waiting = [self._job(i, self._served[i]) for i in self._active]
-            heapify(self._waiting)
+            waiting = [self._job(i, self._served[i]) for i in self._active]
+            heapify(waiting)
+            self._waiting = waiting
         return np.fromiter(islice(iter(self._serve, -1), n), np.int64, n)
 
     def _start(self, deficits: tuple[int, ...]) -> None:
@@ -144,7 +146,7 @@ class Order:
         # Times are in slots from here on. The job of domain i after c slots served is released at the first t with
         # deficit + u t - 2^32 c >= 2^32 / s, and due at the first t where that is above 2^32 (1 - 1/s), s = 2D - 2.
         self._scale = max(2 * len(self._active) - 2, 1)
-        self._waiting: list[tuple[int, int, int]] | None = None  # made when a slot is served singly
+        self._waiting = None  # made when a slot is served singly
         self._ready: list[tuple[int, int]] = []
 
     def _settle(self) -> None:
@@ -186,7 +188,8 @@ class Order:
         released = np.searchsorted(release_J[by_release], np.arange(1, n + 1), side="right").tolist()
         taken = np.array(_earliest_deadline_first(jobs, released), np.int64)
         deadline_n, place_n = np.divmod(taken, active_A.size)
-        if np.any(deadline_n <= np.arange(1, n + 1)):
+        in_time = np.count_nonzero(job_J < (n + 1) * active_A.size) == np.count_nonzero(deadline_n <= n)
+        if not in_time or np.any(deadline_n < np.arange(1, n + 1)):
             return None
         slots = active_A[place_n]
         served = np.bincount(slots, minlength=len(deficits)).tolist()
@@ -220,7 +223,9 @@ class Order:
 
 def _earliest_deadline_first(jobs: list[int], released: list[int]) -> list[int]:
     """At slot t the least of the first `released[t]` jobs that has not been taken."""
-    taken, ready, at = [], [], 0
+    taken: list[int] = []
+    ready: list[int] = []
+    at = 0
     for end in released:
         while at < end:
             heappush(ready, jobs[at])
