@@ -14,6 +14,7 @@ from cuvee.mixture.weights import Mixture
 from cuvee.shards.pools import Pool, draw
 from cuvee.stream.mixer import Batch, Mixer, MixerState
 from cuvee.stream.order import bound
+from cuvee.stream.packing import Concat
 from cuvee.testing.corpora import synthetic
 
 SHARES = {"a": 0.5, "b": 0.3, "c": 0.2}
@@ -145,9 +146,9 @@ def test_mixtures_of_one_block_read_the_same_items_in_the_same_order() -> None:
             place = {d: mixed.realised[d] // L for d in "abc"}
             batch = next(mixed)
             rows = sorted(batch.tokens[batch.domains == 2, 0].tolist())
-            start = mixed._sequences[2].start
-            assert rows == sorted(start(place["c"] + k) + 3000 for k in range(len(rows)))
-            found += [start(place["c"] + k) for k in range(len(rows))]
+            wanted = Concat().items("c", POOLS["c"], L, 0, block).starts(place["c"] + np.arange(len(rows))).tolist()
+            assert rows == sorted(start + 3000 for start in wanted)
+            found += wanted
         return found[:40]
 
     assert items(SHARES) == items({"a": 0.05, "b": 0.05, "c": 0.9})

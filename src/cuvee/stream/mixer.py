@@ -21,7 +21,7 @@ from cuvee.mixture.schedule import Phase, Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.shards.sources import Source
 from cuvee.stream.order import Order
-from cuvee.stream.packing import Sequences
+from cuvee.stream.packing import CONCAT, Items, Packing
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class Batch:
     Args:
         tokens: int64, shape (B, L + 1).
         domains: Index of each sequence's domain in the schedule, shape B.
-        documents: int32, shape (B, L + 1): the document of its domain that each token belongs to.
+        documents: int32, shape (B, L + 1): the document of its domain that each token belongs to; -1 where padding.
     """
 
     tokens: NDArray[np.int64]
@@ -86,6 +86,7 @@ class Mixer:
         seed: int,
         batch: int,
         block: int = 0,
+        packing: Packing = CONCAT,
     ) -> None:
         if seq_len < 1 or batch < 1:
             raise UsageError(f"got seq_len {seq_len} and batch {batch}", wanted="both at least 1")
@@ -98,7 +99,8 @@ class Mixer:
         self._sources = {d: sources[d] for d in schedule.domains}
         self.seq_len, self.seed, self.batch, self.block = seq_len, seed, batch, block
         self._planned, self.schedule, self._events = schedule, schedule, ()
-        self._sequences: dict[int, Sequences] = {}
+        self._packing = packing
+        self._items: dict[int, Items] = {}
         self.batches, self._counts = 0, [0] * len(schedule.domains)
         for phase in schedule.phases:
             self._open(phase.mixture)
@@ -108,8 +110,8 @@ class Mixer:
 
     def _open(self, mixture: Mixture) -> None:
         for i, (domain, units) in enumerate(zip(mixture.domains, mixture.units, strict=True)):
-            if units and i not in self._sequences:
-                self._sequences[i] = Sequences(domain, self._sources[domain], self.seq_len, self.seed, self.block)
+            if units and i not in self._items:
+                self._items[i] = self._packing.items(domain, self._sources[domain], self.seq_len, self.seed, self.block)
 
     @property
     def tokens(self) -> int:
@@ -125,7 +127,7 @@ class Mixer:
     def epochs(self) -> dict[str, float]:
         """Domain -> passes over its sequences so far."""
         counts = enumerate(zip(self.schedule.domains, self._counts, strict=True))
-        return {d: c / self._sequences[i].count if i in self._sequences else 0.0 for i, (d, c) in counts}
+        return {d: c / self._items[i].count if i in self._items else 0.0 for i, (d, c) in counts}
 
     def reweight(self, mixture: Mixture) -> None:
         """Change to `mixture` from the next batch on, until the next planned phase; kept in `schedule` and the state.
@@ -161,8 +163,12 @@ class Mixer:
         domains, items = domains_B[rows], items_B[rows]
         tokens = np.empty((domains.size, self.seq_len + 1), np.int64)
         documents = np.empty((domains.size, self.seq_len + 1), np.int32)
-        for row, (i, k) in enumerate(zip(domains.tolist(), items.tolist(), strict=True)):
-            tokens[row], documents[row] = self._sequences[i].item(k)
+        for i in set(domains.tolist()):
+            rows_N = np.flatnonzero(domains == i)
+            tokens_NL1, documents_NL1 = tokens[rows_N], documents[rows_N]
+            self._items[i].read(items[rows_N], tokens_NL1)
+            self._items[i].documents(items[rows_N], documents_NL1)
+            tokens[rows_N], documents[rows_N] = tokens_NL1, documents_NL1
         return Batch(tokens, domains, documents)
 
     def _next_slots(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
