@@ -146,7 +146,7 @@ def test_mixtures_of_one_block_read_the_same_items_in_the_same_order() -> None:
             place = {d: mixed.realised[d] // L for d in "abc"}
             batch = next(mixed)
             rows = sorted(batch.tokens[batch.domains == 2, 0].tolist())
-            wanted = Concat().items("c", POOLS["c"], L, 0, block).starts(place["c"] + np.arange(len(rows))).tolist()
+            wanted = Concat().items("c", POOLS["c"], L, 0, block).places(place["c"] + np.arange(len(rows))).tolist()
             assert rows == sorted(start + 3000 for start in wanted)
             found += wanted
         return found[:40]

@@ -163,12 +163,10 @@ class Mixer:
         domains, items = domains_B[rows], items_B[rows]
         tokens = np.empty((domains.size, self.seq_len + 1), np.int64)
         documents = np.empty((domains.size, self.seq_len + 1), np.int32)
-        for i in set(domains.tolist()):
-            rows_N = np.flatnonzero(domains == i)
-            tokens_NL1, documents_NL1 = tokens[rows_N], documents[rows_N]
-            self._items[i].read(items[rows_N], tokens_NL1)
-            self._items[i].documents(items[rows_N], documents_NL1)
-            tokens[rows_N], documents[rows_N] = tokens_NL1, documents_NL1
+        for row, (i, k) in enumerate(zip(domains.tolist(), items.tolist(), strict=True)):
+            place = int(self._items[i].places(np.array([k]))[0])
+            self._items[i].read(place, tokens[row])
+            self._items[i].documents(place, documents[row])
         return Batch(tokens, domains, documents)
 
     def _next_slots(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,7 +1,7 @@
 """Packing: how the documents of one domain become sequences of L + 1 tokens, in an order of its own for every pass.
 
 `Concat` lays documents end to end and cuts: sequence j of a source is its flat tokens j L to j L + L + 1, L inputs and,
-one further on, L targets. `bestfit.BestFit` keeps documents whole.
+one further on, L targets.
 Letters: N items asked for, L sequence length.
 """
 
@@ -18,8 +18,6 @@ from cuvee.base.permutation import permute
 from cuvee.base.rng import key64
 from cuvee.shards.sources import Source
 
-_CHUNK = 256
-
 
 class Items(Protocol):
     """The endless items of one domain: item k is in pass k // count, and every pass is permuted anew.
@@ -35,15 +33,18 @@ class Items(Protocol):
     def fill(self) -> float:
         """Mean share of an item's L targets that are tokens to learn; the others are padding."""
 
-    def read(self, items_N: NDArray[np.int64], tokens_NL1: NDArray[np.int64]) -> None:
-        """Write the tokens of the items `items_N` into the rows of `tokens_NL1`, of L + 1 tokens each."""
+    def places(self, items_N: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where each of the items is, for `read` and `documents`; shape N. Called for many at once."""
 
-    def documents(self, items_N: NDArray[np.int64], documents_NL1: NDArray[np.int32]) -> None:
-        """Write the document of the domain that each token belongs to; -1 where padding."""
+    def read(self, place: int, row_L1: NDArray[np.int64]) -> None:
+        """Write the L + 1 tokens of the item at `place`."""
+
+    def documents(self, place: int, row_L1: NDArray[np.int32]) -> None:
+        """Write the document of the domain that each of its tokens belongs to; -1 where padding."""
 
 
 class Packing(Protocol):
-    """A way of making items of documents: a frozen dataclass of its settings."""
+    """A way of making items of documents: a frozen dataclass of its settings, which its `repr` tells whole."""
 
     def items(self, name: str, source: Source, seq_len: int, seed: int, block: int) -> Items:
         """The items of the domain `name`; (seed, name, block) name their order.
@@ -57,7 +58,7 @@ class Packing(Protocol):
 class Concat:
     """Documents laid end to end and cut every L tokens: no padding, and cuts wherever they fall. The default."""
 
-    def items(self, name: str, source: Source, seq_len: int, seed: int, block: int) -> Sequences:
+    def items(self, name: str, source: Source, seq_len: int, seed: int, block: int) -> Items:
         """The sequences of the domain.
 
         Raises:
@@ -69,8 +70,8 @@ class Concat:
 CONCAT = Concat()
 
 
-def places(key: str, count: int, seed: int, block: int, items_N: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where in its pass each of the items stands: item k is at a keyed permutation, pass k // count, of k % count. Shape N.
+def permuted(key: str, count: int, seed: int, block: int, items_N: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Which of the items of a pass each is: item k is the one at a keyed permutation, of pass k // count, of k % count.
 
     A stored format: the order of a run follows from it.
     """
@@ -99,38 +100,18 @@ class Sequences:
             )
         self.name, self.source, self.seq_len, self.seed, self.block = name, source, seq_len, seed, block
         self.count = (source.tokens - 1) // seq_len
-        self._chunks: dict[int, NDArray[np.int64]] = {}
 
-    def starts(self, items_N: NDArray[np.int64]) -> NDArray[np.int64]:
+    def places(self, items_N: NDArray[np.int64]) -> NDArray[np.int64]:
         """The flat position at which each item begins, shape N."""
-        chunks_N, place_N = np.divmod(items_N, _CHUNK)
-        starts_N = np.empty_like(place_N)
-        for chunk in set(chunks_N.tolist()):
-            mine_N = chunks_N == chunk
-            starts_N[mine_N] = self._chunk(chunk)[place_N[mine_N]]
-        return starts_N
+        return permuted(f"epoch/{self.name}", self.count, self.seed, self.block, items_N) * self.seq_len
 
-    def _chunk(self, chunk: int) -> NDArray[np.int64]:
-        """Where the items of a chunk begin; two chunks are kept, since items are mostly asked for in order."""
-        if chunk not in self._chunks:
-            if len(self._chunks) > 1:
-                self._chunks.pop(next(iter(self._chunks)))
-            items = np.arange(chunk * _CHUNK, (chunk + 1) * _CHUNK)
-            self._chunks[chunk] = places(f"epoch/{self.name}", self.count, self.seed, self.block, items) * self.seq_len
-        return self._chunks[chunk]
+    def read(self, place: int, row_L1: NDArray[np.int64]) -> None:
+        """Write the tokens of the item that begins at `place`."""
+        row_L1[:] = self.source.flat(place, place + self.seq_len + 1)
 
-    def read(self, items_N: NDArray[np.int64], tokens_NL1: NDArray[np.int64]) -> None:
-        """Write the tokens of the items into the rows of `tokens_NL1`."""
-        flat, length = self.source.flat, self.seq_len + 1
-        for row, start in enumerate(self.starts(items_N).tolist()):
-            tokens_NL1[row] = flat(start, start + length)
-
-    def documents(self, items_N: NDArray[np.int64], documents_NL1: NDArray[np.int32]) -> None:
-        """Write the document of each token into the rows of `documents_NL1`."""
-        ends, length, starts_N = self.source.ends, self.seq_len + 1, self.starts(items_N)
-        first_N, last_N = np.searchsorted(ends, [starts_N, starts_N + self.seq_len], side="right")
-        for row, (start, first, last) in enumerate(
-            zip(starts_N.tolist(), first_N.tolist(), last_N.tolist(), strict=True)
-        ):
-            sizes = np.diff(ends[first:last] - start, prepend=0, append=length)
-            documents_NL1[row] = np.repeat(np.arange(first, last + 1), sizes)
+    def documents(self, place: int, row_L1: NDArray[np.int32]) -> None:
+        """Write the document of each of its tokens."""
+        ends, stop = self.source.ends, place + self.seq_len + 1
+        first, last = np.searchsorted(ends, [place, stop - 1], side="right").tolist()
+        sizes = np.diff(ends[first:last] - place, prepend=0, append=stop - place)
+        row_L1[:] = np.repeat(np.arange(first, last + 1), sizes)
