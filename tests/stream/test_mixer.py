@@ -14,9 +14,10 @@ from cuvee.mixture.weights import Mixture
 from cuvee.shards.pools import Pool, draw
 from cuvee.stream.batch import Batch
 from cuvee.stream.mixer import Mixer
+from cuvee.stream.order import bound
+from cuvee.stream.packing import Concat
 from cuvee.stream.repetition import Repetition
 from cuvee.stream.state import MixerState, OrderKind
-from cuvee.stream.order import bound
 from cuvee.testing.corpora import synthetic
 
 SHARES = {"a": 0.5, "b": 0.3, "c": 0.2}
@@ -158,7 +159,7 @@ def test_mixtures_of_one_block_read_the_same_items_in_the_same_order() -> None:
             place = {d: mixed.realised[d] // L for d in "abc"}
             batch = next(mixed)
             rows = sorted(batch.tokens[batch.domains == 2, 0].tolist())
-            starts = mixed._items[2].places(place["c"] + np.arange(len(rows))).tolist()
+            starts = Concat().items("c", POOLS["c"], L, 0, block).places(place["c"] + np.arange(len(rows))).tolist()
             assert rows == sorted(start + 3000 for start in starts)
             found += starts
         return found[:40]

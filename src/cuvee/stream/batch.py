@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from cuvee.stream import segments
 from cuvee.stream.packing import Items
 
 
@@ -41,21 +42,14 @@ class Batch:
     @cached_property
     def positions(self) -> NDArray[np.int32]:
         """Place of each token in its document within the row, from 0; int32, shape (B, L + 1)."""
-        index = np.broadcast_to(np.arange(self.tokens.shape[1], dtype=np.int32), self.tokens.shape)
-        return index - np.maximum.accumulate(np.where(self._begins, index, 0), axis=1)
+        return segments.positions(self.documents)
 
     @cached_property
     def cu_seqlens(self) -> NDArray[np.int32]:
-        """Where documents begin in the B * L inputs laid end to end, and B * L; int32, from 0.
+        """Where documents begin in the B * L inputs laid end to end, from 0 to B * L; int32 (`segments.cu_seqlens`)."""
+        return segments.cu_seqlens(self.documents[:, :-1])
 
-        As variable-length attention kernels take them: no document reaches over a row's end, padding is one of its own.
-        """
-        inputs = self._begins[:, :-1]
-        return np.append(np.flatnonzero(inputs), inputs.size).astype(np.int32)
-
-    @property
-    def _begins(self) -> NDArray[np.bool_]:
-        """Whether a token is the first of its document within its row, shape (B, L + 1)."""
-        begins = np.ones(self.tokens.shape, bool)
-        np.not_equal(self.documents[:, 1:], self.documents[:, :-1], out=begins[:, 1:])
-        return begins
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """The targets, -100 where padding; int64, shape (B, L)."""
+        return segments.labels(self.tokens, self.documents)
