@@ -238,7 +238,7 @@ def test_an_adversary_keeps_a_thousand_domains_within_the_live_bound(domains: in
     generator = np.random.default_rng(domains)
     order, quota, counts = Order(units([1] * domains)), np.zeros(domains, np.int64), np.zeros(domains, np.int64)
     starved, lowest, highest = np.ones(domains, bool), 0.0, 0.0
-    for step in range(60_000 // domains):
+    for step in range(100 + 60_000 // domains):
         if starved.sum() < 2 or step == 0:
             starved[:] = generator.random(domains) < generator.choice([0.1, 0.5, 1.0])
             starved[:2] = True
