@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from cuvee.base.rng import key64
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import UNIT, Mixture, apportion
 from cuvee.shards.sources import Source
+from cuvee.stream.ahead import Ahead, Mark, Rows, Slots
 from cuvee.stream.batch import Batch
 from cuvee.stream.order import Assigns, Order, RandomOrder, advanced
 from cuvee.stream.packing import CONCAT, Items, Packing
@@ -39,52 +39,8 @@ from cuvee.stream.state import (
     weights,
 )
 
-Slots = NDArray[np.int64]
 _AHEAD = 4096
 """Slots that are assigned ahead, at most, where a batch is smaller."""
-
-
-class _Mark(NamedTuple):
-    """From the batch of this number on the order has these weights, and before its first slot these deficits."""
-
-    batch: int
-    units: tuple[int, ...]
-    deficits: tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class _Ahead:
-    """Batches whose slots have been assigned.
-
-    Args:
-        slots_NB: Domains in the order they were dealt.
-        counts_D: Items of each domain served before the first of them.
-        before: The order as the batches before it left it; its batch is the first here.
-        marks: Where weights changed, the first at the first batch.
-    """
-
-    slots_NB: Slots
-    counts_D: Slots
-    before: _Mark
-    marks: tuple[_Mark, ...]
-
-    @property
-    def first(self) -> int:
-        """The number of the first batch."""
-        return self.before.batch
-
-    @property
-    def end(self) -> int:
-        """The number of the first batch after these."""
-        return self.first + len(self.slots_NB)
-
-
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """The rows wanted of the batches ahead, in their permuted order; shape (N, rows) both."""
-
-    domains_NR: Slots
-    places_NR: Slots
 
 
 class Mixer:
@@ -141,8 +97,8 @@ class Mixer:
         self._exhausted: tuple[Exhausted, ...] = ()
         self._items: dict[int, Items] = {}
         self.batches, self._counts = 0, np.zeros(len(schedule.domains), np.int64)
-        self._ahead: _Ahead | None = None
-        self._ahead_rows: _Rows | None = None
+        self._ahead: Ahead | None = None
+        self._ahead_rows: Rows | None = None
         for phase in schedule.phases:
             self._open(phase.mixture)
         self._order = self._make_order(self._slot_units(0, ()), (0,) * len(schedule.domains), 0)
@@ -297,12 +253,12 @@ class Mixer:
             self._pass(ahead, passed)
             batches -= passed
 
-    def _pass(self, ahead: _Ahead, batches: int) -> None:
+    def _pass(self, ahead: Ahead, batches: int) -> None:
         n = self.batches - ahead.first
         self._counts += np.bincount(ahead.slots_NB[n : n + batches].ravel(), minlength=self._counts.size)
         self.batches += batches
 
-    def _look_ahead(self, batches: int = 1) -> _Ahead:
+    def _look_ahead(self, batches: int = 1) -> Ahead:
         """The batches that have been assigned, the next one among them; twice as many as before when they are used up."""
         ahead = self._ahead
         if ahead is None or self.batches == ahead.end:
@@ -311,21 +267,18 @@ class Mixer:
             self._ahead, self._ahead_rows = ahead, None
         return ahead
 
-    def _now(self) -> _Mark:
+    def _now(self) -> Mark:
         """The order as the batches served so far left it."""
         ahead = self._ahead
         if ahead is None or self.batches == ahead.end:
-            return _Mark(self.batches, self._order.units, self._order.deficits)
-        if self.batches == ahead.first:
-            return ahead.before
-        mark = [m for m in ahead.marks if m.batch < self.batches][-1]
-        slots = ahead.slots_NB[mark.batch - ahead.first : self.batches - ahead.first].ravel()
+            return Mark(self.batches, self._order.units, self._order.deficits)
+        mark, slots = ahead.since(self.batches)
         return mark._replace(batch=self.batches, deficits=self._carried(mark, slots))
 
-    def _carried(self, mark: _Mark, slots: Slots) -> tuple[int, ...]:
+    def _carried(self, mark: Mark, slots: Slots) -> tuple[int, ...]:
         return advanced(mark.units, mark.deficits, slots) if self.order == "exact" else mark.deficits
 
-    def _locate(self, ahead: _Ahead) -> _Rows:
+    def _locate(self, ahead: Ahead) -> Rows:
         """Domain and place of the rows wanted, in the batches' permuted order."""
         n, slots = len(ahead.slots_NB), ahead.slots_NB.ravel()
         by_domain = np.argsort(slots, kind="stable")
@@ -342,15 +295,15 @@ class Mixer:
         for i in np.flatnonzero(served_D).tolist():
             mine = domains_NR == i
             places_NR[mine] = self._items[i].places(items_NR[mine])
-        return _Rows(domains_NR, places_NR)
+        return Rows(domains_NR, places_NR)
 
     # weights and caps
 
-    def _deal(self, batches: int) -> _Ahead:
+    def _deal(self, batches: int) -> Ahead:
         """Assign the slots of the next batches: as many of them as no domain runs out in, or the one in which one does."""
         before, at, counts_D = self._now(), self.batches, self._counts.copy()
         limits_D = self._limits(self._exhausted)
-        marks: list[_Mark] = []
+        marks: list[Mark] = []
         parts: list[Slots] = []
         reached = None
         while at < self.batches + batches and reached is None:
@@ -362,7 +315,7 @@ class Mixer:
                 break
             if units != self._order.units:
                 self._order.change(units)
-            mark = _Mark(at, units, self._order.deficits)
+            mark = Mark(at, units, self._order.deficits)
             slots = self._order.assign(min(self.batches + batches - at, self._steady(at)) * self.batch)
             reached = first_reached(slots, counts_D, limits_D)
             if reached is not None:
@@ -374,19 +327,19 @@ class Mixer:
             at += slots.size // self.batch
         if at == self.batches:
             return self._deal_and_run_out(before)
-        return _Ahead(np.concatenate(parts).reshape(-1, self.batch), self._counts.copy(), before, tuple(marks))
+        return Ahead(np.concatenate(parts).reshape(-1, self.batch), self._counts.copy(), before, tuple(marks))
 
     def _steady(self, batch: int) -> int:
         """Batches from the number `batch` on that begin at the same weights, as far as the schedule goes."""
         until = self.schedule.steady(batch * self._size)
         return -(-until // self._size) - batch if until is not None else UNBOUNDED
 
-    def _deal_and_run_out(self, before: _Mark) -> _Ahead:
+    def _deal_and_run_out(self, before: Mark) -> Ahead:
         """Assign the slots of one batch, taking domains out at the slot where they reach their caps."""
         exhausted, counts_D, first = self._exhausted, self._counts.copy(), self.batches * self.batch
         order, parts, done = copy.deepcopy(self._order), list[Slots](), 0
         while done < self.batch:
-            mark = _Mark(self.batches, order.units, order.deficits)
+            mark = Mark(self.batches, order.units, order.deficits)
             slots = order.assign(self.batch - done)
             reached = first_reached(slots, counts_D, self._limits(exhausted))
             if reached is not None:
@@ -401,7 +354,7 @@ class Mixer:
                 if done < self.batch:  # at the batch's end the next batch sees to it
                     order.change(self._slot_units(self.tokens, exhausted))
         self._order, self._exhausted = order, exhausted
-        return _Ahead(np.concatenate(parts)[None, :], self._counts.copy(), before, ())
+        return Ahead(np.concatenate(parts)[None, :], self._counts.copy(), before, ())
 
     def _stop_if_that_is_the_policy(self, i: int) -> None:
         if self.repetition is not None and self.repetition.then == "error":
