@@ -20,7 +20,7 @@ from cuvee.stream.packing import permuted
 
 Ints = NDArray[np.int64]
 _BLOCK = 256
-_CHUNK = 64
+_CHUNK = 128
 _AT_ONCE = _BLOCK << 10
 """Documents whose lengths are looked at together when pieces are counted."""
 
