@@ -46,8 +46,10 @@ class Batch:
 
     @cached_property
     def cu_seqlens(self) -> NDArray[np.int32]:
-        """Where documents begin in the B * L inputs laid end to end, and B * L; int32, from 0.
-
-        As variable-length attention kernels take them: no document reaches over a row's end, padding is one of its own.
-        """
+        """Where documents begin in the B * L inputs laid end to end, from 0 to B * L; int32 (`segments.cu_seqlens`)."""
         return segments.cu_seqlens(self.documents[:, :-1])
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """The targets, -100 where padding; int64, shape (B, L)."""
+        return segments.labels(self.tokens, self.documents)

@@ -11,8 +11,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 from cuvee.base.errors import UsageError
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
-from cuvee.stream.loader import Loader, LoaderState
 from cuvee.stream.batch import Batch
+from cuvee.stream.loader import Loader, LoaderState
 
 Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
