@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cuvee.base.errors import DataError
+from cuvee.mixture.schedule import Schedule
+from cuvee.mixture.weights import Mixture
 from cuvee.shards.pools import Pool
 from cuvee.stream.bestfit import BestFit, Packed, best_fit
+from cuvee.stream.mixer import Mixer
 from tests.pools import made
 
 LENGTHS = st.lists(st.integers(0, 50), min_size=1, max_size=60)
@@ -129,6 +132,19 @@ def test_any_item_can_be_asked_for_at_any_time() -> None:
     back = [int(two.places(np.array([k]))[0]) for k in reversed(range(5 * one.count))][::-1]
     assert there == back
     assert [one.pieces(p) for p in there] == [two.pieces(p) for p in there[::-1]][::-1]
+
+
+def test_token_shares_are_kept_where_domains_fill_their_rows_differently() -> None:
+    sources = {"half": made([9] * 90), "full": made([16] * 70)}
+    mixture = Mixture.from_shares({"half": 0.5, "full": 0.5})
+    mixer = Mixer(sources, Schedule.constant(mixture), seq_len=16, seed=0, batch=8, packing=BestFit())
+    tokens = np.zeros(2)
+    for _ in range(100):
+        batch = next(mixer)
+        for domain, documents in zip(batch.domains.tolist(), batch.documents, strict=True):
+            tokens[domain] += (documents[1:] >= 0).sum()
+        assert abs(tokens[0] - tokens[1]) <= 16
+    assert list(mixer.realised.values()) == tokens.tolist()
 
 
 def test_a_domain_that_would_not_fill_a_sequence_is_refused() -> None:

@@ -85,7 +85,7 @@ class DecompositionLoader:
         corpus: Feed,
         schedule: Schedule,
         *,
-        shortest: int = 256,
+        shortest: int = 64,
         longest: int = 8192,
         batch_tokens: int,
         seed: int,

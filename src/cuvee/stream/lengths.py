@@ -20,6 +20,7 @@ from cuvee.stream.packing import permuted
 
 Ints = NDArray[np.int64]
 _BLOCK = 256
+_CHUNK = 128
 _AT_ONCE = _BLOCK << 10
 """Documents whose lengths are looked at together when pieces are counted."""
 
@@ -81,27 +82,28 @@ class Decomposed:
         held = (self.counts << np.arange(self.low, self.high + 1)).astype(np.float64)
         return held / self.tokens
 
-    def find(self, bucket: int, piece: int) -> tuple[int, int, bool]:
-        """(document, where in the source the piece begins, whether it goes on with its document) of a piece of a bucket."""
+    def starts(self, bucket: int, pieces_N: Ints) -> Ints:
+        """Where in the source each of the pieces of a bucket begins, shape N."""
         before_M, power, ends = self.before_KM[bucket], self.low + bucket, self.source.ends
-        block = int(np.searchsorted(before_M, piece, side="right")) - 1
-        first = block * _BLOCK
-        stops = ends[first : first + _BLOCK]
-        begin = int(ends[first - 1]) if first else 0
-        lengths = np.diff(stops, prepend=begin)
-        held = np.cumsum(self.pieces(lengths, bucket))
-        place = piece - int(before_M[block])
-        within = int(np.searchsorted(held, place, side="right"))
-        start = int(stops[within - 1]) if within else begin
+        block_N = np.searchsorted(before_M, pieces_N, side="right") - 1
+        place_N = pieces_N - before_M[block_N]
+        document = np.minimum(block_N[:, None] * _BLOCK + np.arange(-1, _BLOCK), ends.size - 1)
+        ends_NB = np.where(document < 0, 0, ends[document])
+        lengths_NB = np.diff(ends_NB)
+        held_NB = np.cumsum(self.pieces(lengths_NB, bucket), axis=1)
+        within_N = (held_NB <= place_N[:, None]).sum(1)
+        row_N = np.arange(pieces_N.size)
         if power == self.high:
-            at = (place - (int(held[within - 1]) if within else 0)) << power
+            earlier_N = np.where(within_N > 0, held_NB[row_N, within_N - 1], 0)
+            inside_N = (place_N - earlier_N) << power
         else:
-            at = int(lengths[within]) >> (power + 1) << (power + 1)
-        return first + within, start + at, at > 0
+            inside_N = lengths_NB[row_N, within_N] >> (power + 1) << (power + 1)
+        starts_N: Ints = ends_NB[row_N, within_N] + inside_N
+        return starts_N
 
 
 class Bucket:
-    """The endless items of one domain and length: `packing.Items` of single pieces."""
+    """The endless items of one domain and length: `packing.Items` of single pieces. A place is where its piece begins."""
 
     fill = 1.0
 
@@ -109,23 +111,43 @@ class Bucket:
         self.decomposed, self.bucket, self.seed = decomposed, bucket, seed
         self.size = 1 << (decomposed.low + bucket)
         self.count = int(decomposed.counts[bucket])
+        self._chunks: dict[int, Ints] = {}
 
     def places(self, items_N: Ints) -> Ints:
-        """Which piece of the bucket each item is, shape N."""
-        return permuted(f"length/{self.size}/{self.decomposed.name}", self.count, self.seed, 0, items_N)
+        """Where in the source each item begins, shape N."""
+        if items_N.size >= _CHUNK // 2:
+            return self._starts(items_N)
+        chunk_N, place_N = np.divmod(items_N, _CHUNK)
+        found_N = np.empty_like(place_N)
+        for chunk in set(chunk_N.tolist()):
+            found_N[chunk_N == chunk] = self._chunk(chunk)[place_N[chunk_N == chunk]]
+        return found_N
+
+    def _chunk(self, chunk: int) -> Ints:
+        """The items of a chunk; two chunks are kept, since items are asked for a few at a time and in order."""
+        if chunk not in self._chunks:
+            if len(self._chunks) > 1:
+                self._chunks.pop(next(iter(self._chunks)))
+            self._chunks[chunk] = self._starts(np.arange(chunk * _CHUNK, (chunk + 1) * _CHUNK))
+        return self._chunks[chunk]
+
+    def _starts(self, items_N: Ints) -> Ints:
+        key = f"length/{self.size}/{self.decomposed.name}"
+        return self.decomposed.starts(self.bucket, permuted(key, self.count, self.seed, 0, items_N))
 
     def read(self, place: int, row_S1: Ints) -> None:
         """Write the tokens of the piece after the one that precedes them; before the source's first comes its last."""
-        source, (_, start, _) = self.decomposed.source, self.decomposed.find(self.bucket, place)
-        if start:
-            row_S1[:] = source.flat(start - 1, start + self.size)
+        source = self.decomposed.source
+        if place:
+            row_S1[:] = source.flat(place - 1, place + self.size)
         else:
             row_S1[:1] = source.flat(source.tokens - 1, source.tokens)
             row_S1[1:] = source.flat(0, self.size)
 
     def documents(self, place: int, row_S1: NDArray[np.int32]) -> None:
         """Write the piece's document; -1 for context of another one."""
-        document, _, goes_on = self.decomposed.find(self.bucket, place)
+        ends = self.decomposed.source.ends
+        document = int(np.searchsorted(ends, place, side="right"))
         row_S1[:] = document
-        if not goes_on:
+        if place == (int(ends[document - 1]) if document else 0):
             row_S1[0] = -1

@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cuvee.base.codec import from_json, to_json
+from cuvee.base.errors import DataError, InfeasibleError, UsageError
+from cuvee.mixture.schedule import Phase, Schedule
+from cuvee.mixture.weights import Mixture
+from cuvee.shards.corpus import Corpus
+from cuvee.shards.indexed import IndexedWriter
+from cuvee.shards.inventory import DomainInfo, Inventory, Shard, SplitInfo, TokenizerInfo
+from cuvee.stream.batch import Batch
+from cuvee.stream.curricula import Curriculum, Natural, Odds, Shares, grow_p2
+from cuvee.stream.decomposition import DecompositionLoader, DecompositionState
+from cuvee.stream.joint import ahead_bound
+
+FIRST = Mixture.from_shares({"a": 0.5, "b": 0.3, "c": 0.2})
+SECOND = Mixture.from_shares({"a": 0.1, "b": 0.2, "c": 0.7})
+SCHEDULE = Schedule((Phase(0, FIRST), Phase(2000, SECOND), Phase(5000, FIRST, 1500)))
+GROW = Odds((8.0, 4.0, 2.0, 1.0), 12_000, 2, 5)
+LENGTHS = (4, 8, 16, 32)
+T = 192
+
+
+def corpus_of(folder: Path, lengths: dict[str, list[int]]) -> Corpus:
+    """Token t of domain number d is 4000 d + t."""
+    infos = []
+    for d, (name, sizes) in enumerate(lengths.items()):
+        with IndexedWriter(folder / name, np.uint16) as writer:
+            for size, end in zip(sizes, np.cumsum(sizes).tolist(), strict=True):
+                writer.add(4000 * d + np.arange(end - size, end))
+        shard = Shard(name, writer.documents, writer.tokens, writer.tokens, writer.hash)
+        infos.append(DomainInfo(name, name, SplitInfo((shard,)), SplitInfo(), SplitInfo()))
+    Inventory(tuple(infos), TokenizerInfo("external", 16_000, 0, "")).save(folder)
+    return Corpus.open(folder)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    draw = np.random.default_rng(0).integers
+    lengths = {"a": draw(1, 90, 60).tolist(), "b": draw(1, 16, 200).tolist(), "c": draw(30, 140, 30).tolist()}
+    return corpus_of(tmp_path_factory.mktemp("corpus"), lengths)
+
+
+def loader(
+    corpus: Corpus,
+    rank: int = 0,
+    world_size: int = 1,
+    *,
+    schedule: Schedule = SCHEDULE,
+    curriculum: Curriculum = GROW,
+    seed: int = 0,
+) -> DecompositionLoader:
+    return DecompositionLoader(
+        corpus,
+        schedule,
+        shortest=4,
+        longest=32,
+        batch_tokens=T,
+        seed=seed,
+        curriculum=curriculum,
+        rank=rank,
+        world_size=world_size,
+    )
+
+
+def digest(batches: list[Batch]) -> str:
+    hashed = hashlib.blake2b(digest_size=8)
+    for batch in batches:
+        for array in (batch.tokens, batch.domains, batch.documents):
+            hashed.update(np.ascontiguousarray(array, "<i8").tobytes())
+    return hashed.hexdigest()
+
+
+def test_the_global_order_is_pinned(corpus: Corpus) -> None:
+    stream = loader(corpus)
+    assert digest([next(stream) for _ in range(40)]) == "2f18728dd41dfe99"
+
+
+def test_rows_are_one_document_of_their_domain_at_constant_tokens(corpus: Corpus) -> None:
+    stream, seen = loader(corpus), set()
+    for _ in range(60):
+        batch = next(stream)
+        size = batch.tokens.shape[1] - 1
+        assert batch.tokens.shape[0] * size == T
+        assert np.array_equal(batch.tokens[:, 1:] // 4000, np.repeat(batch.domains[:, None], size, 1))
+        assert np.array_equal(batch.documents[:, 1:], np.repeat(batch.documents[:, 1:2], size, 1))
+        assert (np.diff(batch.tokens[:, 1:]) == 1).all()
+        for row, domain in enumerate(batch.domains.tolist()):
+            source = corpus.source("abc"[domain], "train")
+            text = source.document(int(batch.documents[row, 1])).tolist()
+            assert batch.tokens[row, 1] in text
+            assert batch.tokens[row, -1] in text
+        seen.add(size)
+    assert seen == set(LENGTHS)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_world_sizes_give_one_global_order_and_resume_anywhere(corpus: Corpus, world_size: int) -> None:
+    whole, states, batches = loader(corpus), [], []
+    for _ in range(50):
+        states.append(whole.state())
+        batches.append(next(whole))
+    ranks = [loader(corpus, rank, world_size) for rank in range(world_size)]
+    for position, state in enumerate(states):
+        saved = from_json(DecompositionState, json.loads(json.dumps(to_json(state))))
+        assert saved == state
+        for rank in ranks:
+            rank.restore(saved)
+            assert rank.state() == state
+        for batch in batches[position : position + 2]:
+            parts = [next(rank) for rank in ranks]
+            assert np.array_equal(np.concatenate([p.tokens for p in parts]), batch.tokens)
+            assert np.array_equal(np.concatenate([p.documents for p in parts]), batch.documents)
+
+
+def test_skipping_reads_nothing_and_copies_stand_alone(corpus: Corpus) -> None:
+    one, two = loader(corpus), loader(corpus)
+    batches = [next(one) for _ in range(30)]
+    two.skip(12)
+    other = two.copy()
+    assert digest([next(two) for _ in range(18)]) == digest(batches[12:])
+    assert digest([next(other) for _ in range(18)]) == digest(batches[12:])
+
+
+@pytest.mark.parametrize(
+    "curriculum", [Natural(), GROW, grow_p2(4, 9000), Shares(((0, (4, 3, 2, 1)), (3000, (9, 4, 2, 2))))]
+)
+def test_domains_and_lengths_hold_together_through_phases_ramps_and_live_changes(
+    corpus: Corpus, curriculum: Curriculum
+) -> None:
+    stream = loader(corpus, curriculum=curriculum)
+    quota_D, worst = np.zeros(3), 0.0
+    for n in range(120):
+        if n == 50:
+            stream.change(
+                stream.tokens + 500, Mixture.from_shares({"a": 0.2, "b": 0.5, "c": 0.3}), "more of b", ramp=1000
+            )
+        quota_D += T * stream.schedule.at(stream.tokens).shares
+        stream.skip()
+        served_D = np.array([sum(stream.realised[d].values()) for d in "abc"])
+        worst = max(worst, float(np.abs(served_D - quota_D).max()))
+    assert sum(served_D) == stream.tokens == 120 * T
+    assert worst <= 2.2 * T < ahead_bound(3, (2, 3, 4, 5), T)
+    assert [e.cause for e in stream.events] == ["more of b"]
+
+
+def test_stated_shares_of_lengths_are_kept_within_a_batch(corpus: Corpus) -> None:
+    stream = loader(corpus, curriculum=Shares(((0, (4, 3, 2, 1)),)), schedule=Schedule.constant(FIRST))
+    for n in range(1, 100):
+        stream.skip()
+        served_K = np.array([[row[length] for length in LENGTHS] for row in stream.realised.values()]).sum(0)
+        assert np.abs(served_K - n * T * np.array([0.4, 0.3, 0.2, 0.1])).max() < T
+
+
+def test_natural_repeats_all_lengths_of_a_domain_alike(corpus: Corpus) -> None:
+    stream = loader(corpus, curriculum=GROW, schedule=Schedule.constant(FIRST))
+    stream.skip(2 * 12_000 // T)
+    for domain, epochs in stream.epochs.items():
+        pieces = {length: stream.realised[domain][length] / (length * passes) for length, passes in epochs.items()}
+        mean = sum(stream.realised[domain].values()) / sum(length * count for length, count in pieces.items())
+        assert epochs.keys() <= set(LENGTHS)
+        for length, passes in epochs.items():
+            assert abs(passes - mean) * pieces[length] * length <= 2.2 * T
+
+
+def test_live_changes_replay_from_their_log(corpus: Corpus) -> None:
+    live, batches = loader(corpus), []
+    for n in range(25):
+        if n in (4, 9):
+            live.change(live.tokens, Mixture.from_shares({"a": n / 10, "b": 0.5, "c": 0.0}), f"step {n}")
+        batches.append(next(live))
+        if n == 8:
+            live.change(live.tokens + 3 * T, FIRST, "ahead of time", ramp=300)
+            state = live.state()
+    again = loader(corpus, schedule=live.schedule)
+    assert digest([next(again) for _ in range(25)]) == digest(batches)
+    resumed = loader(corpus, 0, 1)
+    resumed.restore(state)
+    resumed.change(resumed.tokens, Mixture.from_shares({"a": 0.9, "b": 0.5, "c": 0.0}), "step 9")
+    assert digest([next(resumed) for _ in range(16)]) == digest(batches[9:])
+
+
+def test_ends_too_short_for_a_row_are_told(corpus: Corpus) -> None:
+    lengths = np.diff(corpus.source("b", "train").ends, prepend=0)
+    assert loader(corpus).dropped["b"] == pytest.approx((lengths % 4).sum() / lengths.sum())
+
+
+def test_a_state_is_small(tmp_path: Path) -> None:
+    names = {f"domain{c}": np.random.default_rng(3).integers(1, 90, 20).tolist() for c in "abcdefgh"}
+    eight = corpus_of(tmp_path, names)
+    mixture = Mixture.from_array(tuple(names), np.arange(1, 9) / 36)
+    stream = loader(eight, schedule=Schedule.constant(mixture))
+    stream.skip(200)
+    assert len(json.dumps(to_json(stream.state())).encode()) < 1300
+
+
+def test_another_run_is_refused_with_the_difference(corpus: Corpus, tmp_path: Path) -> None:
+    state = loader(corpus).state()
+    other = corpus_of(tmp_path, {"a": [64] * 9, "b": [64] * 9, "c": [64] * 9})
+    with pytest.raises(DataError, match=corpus.fingerprint):
+        loader(other).restore(state)
+    with pytest.raises(UsageError, match="another seed: 0"):
+        loader(corpus, seed=1).restore(state)
+    with pytest.raises(UsageError, match="another curriculum: Odds"):
+        loader(corpus, curriculum=Natural()).restore(state)
+    with pytest.raises(UsageError, match="another phases"):
+        loader(corpus, schedule=Schedule.constant(FIRST)).restore(state)
+
+
+def test_bad_calls_are_refused(corpus: Corpus, tmp_path: Path) -> None:
+    def make(
+        shortest: int = 4, longest: int = 32, tokens: int = T, rank: int = 0, world_size: int = 1
+    ) -> DecompositionLoader:
+        return DecompositionLoader(
+            corpus,
+            SCHEDULE,
+            shortest=shortest,
+            longest=longest,
+            batch_tokens=tokens,
+            seed=0,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    with pytest.raises(UsageError, match=r"a length of 24 tokens"):
+        make(longest=24)
+    with pytest.raises(UsageError, match="a length of 0 tokens"):
+        make(shortest=0)
+    with pytest.raises(UsageError, match="shortest <= longest"):
+        make(shortest=64)
+    with pytest.raises(UsageError, match=r"192 tokens for rows of 32 on 4 ranks[\s\S]*batch_tokens=256"):
+        make(world_size=4)
+    with pytest.raises(UsageError, match=r"0 tokens[\s\S]*batch_tokens=32"):
+        make(tokens=0)
+    with pytest.raises(UsageError, match="rank 1 of world size 1"):
+        make(rank=1)
+    with pytest.raises(DataError, match="domain 'b' has no document of 64 tokens"):
+        make(shortest=64, longest=64, tokens=64)
+    with pytest.raises(UsageError, match="got odds of 4 lengths"):
+        DecompositionLoader(corpus, SCHEDULE, shortest=8, longest=32, batch_tokens=T, seed=0, curriculum=GROW)
+    with pytest.raises(UsageError, match="lacks: d"):
+        loader(corpus, schedule=Schedule.constant(Mixture.from_shares({"a": 1, "d": 1})))
+    with pytest.raises(InfeasibleError, match="shares of lengths"):
+        loader(corpus, curriculum=Shares(((0, (1, 1, 1, 1)), (9000, (0, 0, 0, 1)))))
+    short = corpus_of(tmp_path, {"a": [3, 2, 1], "b": [64] * 9})
+    with pytest.raises(DataError, match="domain 'a' has no document"):
+        loader(short, schedule=Schedule.constant(Mixture.from_shares({"a": 1, "b": 1})))
+
+
+def test_bad_changes_are_refused_and_leave_the_run_as_it_was(corpus: Corpus) -> None:
+    stream = loader(corpus)
+    stream.skip(3)
+    before = stream.state()
+    with pytest.raises(UsageError, match=rf"a change at 5 tokens[\s\S]*{3 * T}"):
+        stream.change(5, FIRST, "late")
+    with pytest.raises(UsageError, match="got a mixture of a, b"):
+        stream.change(stream.tokens, Mixture.from_shares({"a": 1, "b": 1}), "other domains")
+    stated = loader(corpus, curriculum=Shares(((0, (1, 1, 2, 2)),)), schedule=Schedule.constant(SECOND))
+    with pytest.raises(InfeasibleError):
+        stated.change(0, Mixture.from_shares({"a": 0, "b": 1, "c": 0}), "only short documents")
+    assert stream.state() == before
+    assert stated.schedule == Schedule.constant(SECOND)

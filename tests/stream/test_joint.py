@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cuvee.mixture.weights import UNIT
+from cuvee.stream.curricula import Array
+from cuvee.stream.joint import JointOrder, Table, ahead_bound, domain_bound, settled
+from cuvee.stream.order import bound
+
+D, POWERS, TOKENS = 4, (1, 2, 3), 32
+CELLS = st.lists(st.integers(1, 10**6), min_size=D * 3, max_size=D * 3)
+SPARSE = st.lists(st.integers(0, 3), min_size=D * 3, max_size=D * 3).filter(any)
+
+
+def table(cells: list[int]) -> Table:
+    q_DK = np.array(cells, np.float64).reshape(D, 3)
+    return Table.of(q_DK / q_DK.sum())
+
+
+class Books:
+    """Quotas and tokens served of every cell, counted apart from the order; in 2^-64 batches."""
+
+    def __init__(self) -> None:
+        self.owed = np.zeros((3, D), object)
+
+    def serve(self, order: JointOrder) -> None:
+        length, domains = order.assign()
+        size = 1 << POWERS[length]
+        assert domains.size * size == TOKENS
+        self.owed = self.owed + np.array(order.table.cells, object) * TOKENS
+        self.owed[length] -= np.bincount(domains, minlength=D).astype(object) * size * UNIT**2
+
+    @property
+    def tokens(self) -> Array:
+        """[length][domain]."""
+        return (self.owed / UNIT**2).astype(np.float64)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.one_of(CELLS, SPARSE))
+def test_constant_tables_keep_cells_lengths_and_domains_within_their_bounds(cells: list[int]) -> None:
+    order, books = JointOrder(table(cells), POWERS, TOKENS), Books()
+    lengths = sum(u > 0 for u in order.table.lengths)
+    within = domain_bound(order.table, POWERS, TOKENS)
+    for _ in range(80):
+        books.serve(order)
+        owed = books.tokens
+        assert np.abs(owed.sum(1)).max() <= TOKENS * bound(lengths) + 1e-6
+        assert np.abs(owed.sum(0)).max() <= within + 1e-6
+        for power, u, row in zip(POWERS, order.table.domains, owed, strict=True):
+            shares = np.array(u or (0,) * D) / UNIT
+            assert (np.abs(row) <= TOKENS * bound(lengths) * shares + (1 << power) * bound(D) + 1e-6).all()
+        np.testing.assert_allclose(owed, np.array(order.owed(), float) / UNIT, atol=1e-5)
+
+
+def test_domains_alike_in_length_are_within_two_of_the_longest_rows() -> None:
+    alike = Table.of(np.outer([0.5, 0.3, 0.15, 0.05], [0.2, 0.3, 0.5]))
+    order, books = JointOrder(alike, POWERS, TOKENS), Books()
+    for _ in range(300):
+        books.serve(order)
+        assert np.abs(books.tokens.sum(0)).max() <= domain_bound(alike, POWERS, TOKENS) + 1e-6 <= 2 * 8
+
+
+CHANGES = st.lists(st.tuples(CELLS, st.integers(0, 9)), max_size=30)
+
+
+@settings(deadline=None, max_examples=80)
+@given(CHANGES)
+def test_changes_among_the_same_cells_keep_the_bounds_and_nothing_drifts(changes: list[tuple[list[int], int]]) -> None:
+    order, books = JointOrder(table([1] * 12), POWERS, TOKENS), Books()
+    ahead = ahead_bound(D, POWERS, TOKENS)
+    for cells, batches in changes:
+        order.change(table(cells))
+        np.testing.assert_allclose(books.tokens, np.array(order.owed(), float) / UNIT, atol=1e-4)
+        for _ in range(batches):
+            books.serve(order)
+            domains = books.tokens.sum(0)
+            assert -ahead - 1e-6 <= domains.min()
+            assert domains.max() <= (D - 1) * ahead + 1e-6
+            for power, row in zip(POWERS, books.tokens, strict=True):
+                assert row.min() >= -TOKENS * bound(3) - (1 << power) * bound(D) - 1e-6
+
+
+def test_thousands_of_changes_leave_domains_within_two_batches() -> None:
+    generator, order, books, worst = np.random.default_rng(0), JointOrder(table([1] * 12), POWERS, TOKENS), Books(), 0.0
+    for _ in range(3000):
+        q_DK = generator.dirichlet(np.full(12, 0.3)).reshape(D, 3) + 1e-9
+        order.change(Table.of(q_DK / q_DK.sum()))
+        books.serve(order)
+        worst = max(worst, float(np.abs(books.tokens.sum(0)).max()))
+    assert TOKENS / 2 < worst < 2 * TOKENS
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.lists(st.tuples(SPARSE, st.integers(0, 7)), max_size=20))
+def test_cells_may_come_and_go(changes: list[tuple[list[int], int]]) -> None:
+    order = JointOrder(table([1] * 12), POWERS, TOKENS)
+    for cells, batches in changes:
+        before = np.array(order.owed(), object)
+        order.change(table(cells))
+        after, shares = np.array(order.owed(), object), np.array(order.table.cells, object)
+        assert abs(after.sum()) <= 100
+        assert not after[shares == 0].any()
+        if (shares.sum(0) > 0).all():  # all domains stay: what each is owed stays, whatever its lengths do
+            assert np.abs(after.sum(0) - before.sum(0)).max() <= 1000
+        for _ in range(batches):
+            length, domains = order.assign()
+            assert order.table.lengths[length]
+            assert (shares[length][domains] > 0).all()
+        assert np.abs(np.array(order.owed(), float)).max() <= 20 * TOKENS * UNIT
+
+
+def test_a_deficit_moves_to_the_other_lengths_of_its_domain() -> None:
+    assert settled([[8, -3], [0, -5]], [[0, 1], [3, 1]]) == [[0, -3], [8, -5]]
+    assert settled([[8, -4], [4, -8]], [[0, 1], [0, 1]]) == [[0, 2], [0, -2]]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.one_of(CELLS, SPARSE), CELLS, st.integers(0, 20), st.integers(1, 20))
+def test_table_and_deficits_are_all_there_is_to_carry(
+    first: list[int], cells: list[int], before: int, after: int
+) -> None:
+    order = JointOrder(table(first), POWERS, TOKENS)
+    order.change(table(cells))
+    for _ in range(before):
+        order.assign()
+    again = JointOrder(order.table, POWERS, TOKENS, order.deficits)
+    for _ in range(after):
+        (one, rows), (two, other) = order.assign(), again.assign()
+        assert one == two
+        assert rows.tolist() == other.tolist()
+    assert again.deficits == order.deficits
+
+
+def test_tables_are_nearest_in_integers() -> None:
+    q_DK = np.array([[0.25, 0.0, 0.25], [0.125, 0.0, 0.375]])
+    found = Table.of(q_DK)
+    assert found.lengths == (3 * UNIT // 8, 0, 5 * UNIT // 8)
+    assert found.domains[1] == ()
+    np.testing.assert_allclose(found.shares, q_DK, atol=1e-9)
+    with pytest.raises(AssertionError):
+        JointOrder(found, POWERS, 36)
