@@ -12,7 +12,7 @@ import numpy as np
 from cuvee.base.errors import UsageError
 from cuvee.methods import explain
 from cuvee.methods.contract import Method
-from cuvee.methods.deciding import FEWEST, decide, foreseen, too_few
+from cuvee.methods.deciding import FEWEST, decide, foreseen, foretold, scored, too_few
 from cuvee.methods.looking import Look
 from cuvee.methods.report import TOLERANCE
 from cuvee.methods.rounds import check_size, everywhere, first_round, references, spread
@@ -33,11 +33,11 @@ LEAST_TRIALS = 32
 class Auto:
     """Searches in rounds: each batch holds the runs that are expected to lower the regret of the choice most.
 
-    Round 0 tastes natural and a centre mixture in every block and a D-optimal design (Fedorov 1972) of the rest. Every later
-    batch is chosen by the knowledge gradient (Frazier, Powell & Dayanik 2009; for batches Wu & Frazier 2016) from joint draws
-    of the predictor's posterior over some hundred candidates, balanced over blocks. Once the expected regret of the best mixture
-    is below the tolerance, that mixture is tasted in every block; when a mixture so tasted still is below it, the search stops:
-    below the tolerance in two rounds, the second of which saw the choice itself.
+    Round 0 tastes natural and a centre mixture in every block, the optimum of runs from before if there are any, and a D-optimal
+    design (Fedorov 1972) of the rest. Every later batch is chosen by the knowledge gradient (Frazier, Powell & Dayanik 2009; for
+    batches Wu & Frazier 2016) from joint draws of the predictor's posterior over some hundred candidates, balanced over blocks.
+    Once the expected regret of the best mixture is below the tolerance, that mixture is tasted in every block; when a mixture so
+    tasted still is below it, the search stops: below the tolerance in two rounds, the second of which saw the choice itself.
 
     Args:
         runs: Trials in total, at most.
@@ -84,15 +84,13 @@ class Auto:
     def propose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> tuple[Plan, ...]:
         """The first round, then batches; nothing once the regret is low enough or all runs are used."""
         opening = min(max(round(self.first * self.runs), 3 * self.blocks), self.runs)
-        if len(trials) < opening:
-            n = opening - len(trials)
-            return spread(problem, first_round(problem, n, self.blocks, rng), trials, n, self.blocks)
-        n = min(self.batch, self.runs - len(trials))
+        table = Table.from_trials(problem, trials)
+        n = min(self.batch, self.runs - len(trials)) if len(trials) >= opening else opening - len(trials)
         if n <= 0:
             return ()
-        table = Table.from_trials(problem, trials)
-        if len(table.ids) < FEWEST:
-            return spread(problem, first_round(problem, n, self.blocks, rng), trials, n, self.blocks)
+        if len(trials) < opening or scored(problem, table) < FEWEST:
+            foreseen_ND = () if trials else foretold(problem, self.predictor, self.aversion)
+            return spread(problem, first_round(problem, n, self.blocks, rng, foreseen_ND), trials, n, self.blocks)
         look = Look.of(problem, trials, table, self.predictor, self.aversion, rng)
         tolerance = self._tolerance(look)
         low = look.regret < tolerance and len(trials) >= max(2 * len(problem.domains), LEAST_TRIALS)
@@ -105,10 +103,10 @@ class Auto:
     def choose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> Choice:
         """The optimum of the fit, with what is known of it and at stake; natural, projected, when too few runs are done."""
         table = Table.from_trials(problem, trials)
-        if len(table.ids) < FEWEST:
+        if len(table.today.ids) < FEWEST:
             return too_few(self.name, problem, table)
         look = Look.of(problem, trials, table, self.predictor, self.aversion, rng)
-        choice = decide(self.name, problem, table, look.label, look.question, look.optimum)
+        choice = decide(self.name, problem, look.fit, look.question, look.optimum)
         after = look.ahead(self.batch, self.blocks, rng).regret
         figures = {"expected_regret": after[0], "regret_after_a_batch": after[-1], "tolerance": self._tolerance(look)}
         lines = explain.stakes(problem.unit, after, self._tolerance(look))

@@ -171,8 +171,7 @@ class Level:
 
     def fit_once(self, table: Table, start: Fit | None) -> Fit:
         """The level of every target."""
-        level_T = np.mean([table.loss_NT[table.block_N == b].mean(0) for b in table.blocks], axis=0)
-        return LevelFit(level_T, table.shares_ND.shape[1])
+        return LevelFit(table.level(table.loss_NT), table.shares_ND.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
