@@ -108,7 +108,8 @@ def _inside(middle_D: Array, draw_ND: Array, feasible: FeasibleSet) -> Array:
         for going, room in rooms:
             steps = np.where(going > 1e-12, np.maximum(room, 0.0) / going, np.inf)
             step_N = np.minimum(step_N, steps.min(1, initial=1.0))
-    return np.asarray(middle_D + step_N[:, None] * away_ND, np.float64)
+    # up to rounding a share may be a little below 0
+    return np.maximum(middle_D + step_N[:, None] * away_ND, 0.0)
 
 
 def d_optimal(candidates_MD: Array, have_ND: Array, n: int) -> Array:
