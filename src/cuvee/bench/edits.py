@@ -1,112 +1,177 @@
-"""What lifted runs save: regret in edited worlds against the number of new runs, with and without the runs from before.
+"""What lifted runs save: regret and ranks in edited worlds against the number of new runs, with and without the runs from before.
 
-The world after the edits is drawn by `testing.worlds`; the one before is it under the edits' own map: a domain that was
-split has the mean use of its parts, one that was removed has a use of its own, a revised one a use that differs.
+The world after an edit is drawn by `testing.worlds`; the one before it is that under the edit's own map: a domain that was
+split has the mean use of its parts, those that were merged have it as their mean, one that was removed has a use of its own,
+a revised one a use that differs.
 
-Letters: D domains after the edits, T targets.
+Letters: D domains after the edit, T targets, S seeds, C numbers of new runs, N mixtures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal, get_args
 
 import numpy as np
 
+from cuvee.base.progress import Progress, Silent
 from cuvee.base.rng import generator
+from cuvee.methods.deciding import ask, starts, weighed
 from cuvee.methods.regression import Regression
-from cuvee.mixture.edits import Add, Edit, Remove, Revise, Split
+from cuvee.mixture.designs import cloud
+from cuvee.mixture.edits import Add, Edit, Merge, Remove, Revise, Split
+from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.past import Past, PastRun
 from cuvee.plan.problem import Problem, Target
-from cuvee.testing.worlds import World, play, world
+from cuvee.plan.trial import Trial
+from cuvee.predict.combine import correlation
+from cuvee.predict.optimise import minimise
+from cuvee.predict.table import Table
+from cuvee.testing.worlds import KINDS, World, world
 
+Changed = Literal["add", "remove", "split", "merge", "revise"]
+EDITED: tuple[Changed, ...] = get_args(Changed)
+SEEDS = 6
 CHANGED = 0.3
 """How much of a revised domain's use is another's."""
-EDITS: dict[str, tuple[str, ...]] = {
-    "split": ("split",),
-    "add": ("add",),
-    "remove": ("remove",),
-    "revise": ("revise",),
-    "all four": ("split", "add", "remove", "revise"),
-}
+RANKED = 200
+"""Mixtures that are to be put in order."""
+Figures = tuple[float, float]
+"""Regret in bits/byte, and the rank correlation of predicted and true objectives."""
 
 
 def run(
-    seeds: int = 10,
+    seeds: int = SEEDS,
     *,
-    runs: Sequence[int] = (16, 24, 48),
+    runs: Sequence[int] = (8, 16, 24, 32, 48),
+    reused: Sequence[int] = (8, 16, 24),
     before: int = 48,
-    names: Sequence[str] = tuple(EDITS),
+    edits: Sequence[Changed] = EDITED,
     predictor: str = "auto",
+    progress: Progress | None = None,
 ) -> list[dict[str, object]]:
-    """A row per set of edits and number of new runs: mean regret in bits/byte, of natural, without and with lifted runs.
+    """A row per edit and number of new runs that were made beside old ones: means over worlds, of every family in turn.
+
+    `saved_by_regret` is how many more new runs alone have the regret of those beside old ones, by a line through the numbers
+    tried and no further; negative where the old runs cost some. `saved_by_rank` is the same of the rank correlation.
 
     Args:
-        seeds: Worlds.
-        runs: New runs, in four blocks.
-        before: Runs of the study before the edits.
-        names: Keys of `EDITS`.
-        predictor: Of the method.
+        seeds: Worlds an edit.
+        runs: New runs alone, ascending, in four blocks, under 16 in two.
+        reused: New runs beside old ones, the same way; some of `runs`.
+        before: Runs of the study before the edit.
+        edits: Which.
+        predictor: Of both.
+        progress: Advanced by one for every world.
     """
     rows: list[dict[str, object]] = []
-    for name in names:
-        pairs = [edited(seed, EDITS[name], before, predictor) for seed in range(seeds)]
-        for count in runs:
-            method = Regression(runs=count, blocks=4, predictor=predictor)
-            regrets_S2 = np.array(
-                [
-                    [w.regret(play(replace(w, problem=p), method).choice.schedule.at(0)) for p in (w.problem, lifted)]
-                    for w, lifted in pairs
-                ]
-            )
+    for name in edits:
+        alone_S, beside_S, natural_S = [], [], []
+        for seed in range(seeds):
+            new, lifted = edited(seed, name, before)
+            alone_S.append([judged(new, new.problem, count, predictor) for count in runs])
+            beside_S.append([judged(new, lifted, count, predictor) for count in reused])
+            natural_S.append(new.regret(new.problem.natural))
+            (progress or Silent()).advance()
+        alone_SC2, beside_SC2 = np.array(alone_S), np.array(beside_S)
+        alone_C2, beside_C2 = alone_SC2.mean(0), beside_SC2.mean(0)
+        for at, count in enumerate(reused):
+            own = list(runs).index(count)
+            better = beside_SC2[:, at, 0] < alone_SC2[:, own, 0]
             rows.append(
                 {
-                    "edits": name,
-                    "new runs": count,
-                    "natural": float(np.mean([w.regret(w.problem.natural) for w, _ in pairs])),
-                    "without": float(regrets_S2[:, 0].mean()),
-                    "with": float(regrets_S2[:, 1].mean()),
-                    "with is better": float(np.mean(regrets_S2[:, 1] < regrets_S2[:, 0])),
+                    "edit": name,
+                    "new_runs": count,
+                    "natural": float(np.mean(natural_S)),
+                    "regret_alone": float(alone_C2[own, 0]),
+                    "regret_beside_old": float(beside_C2[at, 0]),
+                    "better_in": f"{int(better.sum())} of {seeds}",
+                    "saved_by_regret": _saved(runs, -alone_C2[:, 0], count, -beside_C2[at, 0]),
+                    "rank_alone": float(alone_C2[own, 1]),
+                    "rank_beside_old": float(beside_C2[at, 1]),
+                    "saved_by_rank": _saved(runs, alone_C2[:, 1], count, beside_C2[at, 1]),
                 }
             )
     return rows
 
 
-def edited(seed: int, kinds: Sequence[str], before: int, predictor: str) -> tuple[World, Problem]:
-    """The world after the edits, and its problem with `before` runs of the world before them as its past."""
-    after = world("law", seed, domains=8)
+def _saved(runs: Sequence[int], skill_C: Array, count: int, skill: float) -> int:
+    """How many more than `count` runs alone have that skill; what more runs had once, even more are taken to have too."""
+    best_C = np.maximum.accumulate(skill_C)
+    # the line needs ascending values: of equal ones the first number of runs counts
+    first_C = np.flatnonzero(np.append(True, np.diff(best_C) > 0))
+    return round(float(np.interp(skill, best_C[first_C], np.array(runs)[first_C]))) - count
+
+
+def judged(world: World, problem: Problem, count: int, predictor: str) -> Figures:
+    """One round of `count` runs of `problem` in `world`, and what the best prediction of it misses."""
+    table = Table.from_trials(problem, made(world, problem, count, predictor))
+    question = ask(problem, weighed(problem, table, predictor))
+    best = minimise(question, starts(problem, table)).w_D
+    rng = generator(problem.seed, "ranked mixtures")
+    w_ND = cloud(problem.natural.shares, question.feasible, RANKED, rng)
+    truth_N = np.array([world.value(w_D) for w_D in w_ND])
+    rank = correlation(question.posterior.mean(w_ND) @ question.a_T, truth_N)
+    return world.regret(Mixture.from_array(problem.domains, best)), rank
+
+
+def made(world: World, problem: Problem, count: int, predictor: str) -> tuple[Trial, ...]:
+    """The runs of one round, in four blocks where there are enough of them for that."""
+    method = Regression(runs=count, blocks=4 if count >= 16 else 2, rounds=1, predictor=predictor)
+    plans = method.propose(problem, (), generator(problem.seed, "propose", 0))
+    return tuple(world.run(plan) for plan in plans)
+
+
+def edited(seed: int, name: Changed, before: int) -> tuple[World, Problem]:
+    """The world after the edit, and its problem with `before` runs of the world before it as its past.
+
+    The objective is of domains that are the same text before and after.
+    """
+    after = world(KINDS[seed % len(KINDS)], seed, domains=8)
     rng = generator(seed, "edited world")
     tokens = dict(zip(after.problem.domains, after.problem.tokens, strict=True))
     use = dict(zip(after.problem.domains, after.use_TD.T, strict=True))
-    edits: list[Edit] = []
-    if "split" in kinds:
-        parts = ("d1", "d3")
-        total = sum(tokens[p] for p in parts)
-        edits.append(Split("whole", {p: tokens[p] / total for p in parts}))
-        use["whole"] = sum(tokens[p] / total * use[p] for p in parts)
-        tokens = {"whole": total, **{d: n for d, n in tokens.items() if d not in parts}}
-    if "add" in kinds:
-        edits.append(Add("d2"))
-        del tokens["d2"]
-    if "remove" in kinds:
-        edits.append(Remove("gone"))
-        tokens["gone"], use["gone"] = max(tokens.values()) // 2, rng.uniform(0.0, 0.6, len(after.use_TD))
-    if "revise" in kinds:
-        edits.append(Revise("d5"))
-        use["d5"] = (1 - CHANGED) * use["d5"] + CHANGED * rng.uniform(0.0, 1.0, len(after.use_TD))
+    edit = _undone(name, tokens, use, rng)
     old = _before(after, tokens, use)
-    trials = play(old, Regression(runs=before, blocks=4, predictor=predictor)).trials
-    shared = tuple(d for d in old.problem.domains if d in after.problem.domains)
+    trials = made(old, old.problem, before, "auto")
+    shared = tuple(d for d in tokens if d in after.problem.domains and d != "d5")
     natural = tuple(old.problem.natural.shares.tolist())
-    done = tuple(PastRun.of(t, shared) for t in trials if t.status == "done")
-    past = Past("before", old.problem.domains, shared, natural, tuple(edits), done)
-    objective = tuple(Target(d) for d in shared if d != "d5")
+    past = Past("before", tuple(tokens), shared, natural, (edit,), tuple(PastRun.of(t, shared) for t in trials))
+    objective = tuple(Target(d) for d in shared)
     new = replace(after, problem=replace(after.problem, objective=objective))
     return new, replace(new.problem, past=(past,))
 
 
-def _before(after: World, tokens: dict[str, int], use: dict[str, np.ndarray]) -> World:
-    """The world of those domains; targets that are none after the edits are as hard as the first and learned from themselves."""
+def _undone(name: Changed, tokens: dict[str, int], use: dict[str, Array], rng: np.random.Generator) -> Edit:
+    """The edit, taken back in `tokens` and `use` (shape T) of the domains after it."""
+    targets = len(use["d5"])
+    match name:
+        case "add":
+            del tokens["d2"], use["d2"]
+            return Add("d2")
+        case "remove":
+            tokens["gone"], use["gone"] = max(tokens.values()) // 2, rng.uniform(0.0, 0.6, targets)
+            return Remove("gone")
+        case "split":
+            parts = {p: tokens.pop(p) for p in ("d1", "d3")}
+            tokens["whole"] = sum(parts.values())
+            share = {p: n / tokens["whole"] for p, n in parts.items()}
+            use["whole"] = np.sum([share[p] * use.pop(p) for p in parts], axis=0)
+            return Split("whole", share)
+        case "merge":
+            whole, both_T = tokens.pop("d1"), use.pop("d1")
+            tilt_T = rng.uniform(0.4, 1.6, targets)
+            tokens |= {"one": whole // 2, "other": whole - whole // 2}
+            use |= {"one": tilt_T * both_T, "other": (2.0 - tilt_T) * both_T}
+            return Merge(("one", "other"), "d1")
+        case "revise":
+            use["d5"] = (1 - CHANGED) * use["d5"] + CHANGED * rng.uniform(0.0, 1.0, targets)
+            return Revise("d5")
+
+
+def _before(after: World, tokens: dict[str, int], use: dict[str, Array]) -> World:
+    """The world of those domains; targets that are none after the edit are as hard as the first and learned from themselves."""
     domains = tuple(tokens)
     at = [after.problem.domains.index(d) if d in after.problem.domains else None for d in domains]
     use_TD = np.array(
@@ -123,4 +188,4 @@ def _before(after: World, tokens: dict[str, int], use: dict[str, np.ndarray]) ->
         proxy=replace(after.problem.proxy, tokens=int(0.6 * total)),
         seed=after.problem.seed + 1000,
     )
-    return World("law", problem, after.floor_T[first], after.height_T[first], use_TD)
+    return World(after.kind, problem, after.floor_T[first], after.height_T[first], use_TD)
