@@ -14,7 +14,9 @@ def test_old_runs_are_runs_of_the_world_before(name: Changed) -> None:
     past.check(new.problem.domains)
     lift = past.lift()
     w_ND = lift.shares(np.array([run.shares for run in past.runs]))
-    kept_N = w_ND[:, len(lift.after) :].sum(1) < 0.02  # losses of today are unknown where there is something that is gone
+    kept_N = (
+        w_ND[:, len(lift.after) :].sum(1) < 0.02
+    )  # losses of today are unknown where there is something that is gone
     order = [lift.after.index(d) for d in new.problem.domains]
     truth_NT = new.losses(w_ND[kept_N][:, order])[:, [new.problem.domains.index(t) for t in past.targets]]
     found_NT = np.array([run.losses for run in past.runs])[kept_N]

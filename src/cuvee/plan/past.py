@@ -85,7 +85,7 @@ class Past:
             near = nearest(extra[0], missing) if extra else ""
             raise UsageError(
                 f"after its edits, {self.source} has {', '.join(after)}",
-                wanted=f"the corpus's domains: {', '.join(domains)}",
+                wanted=f"the domains of today: {', '.join(domains)}",
                 fix=f"say what became of them: {'; '.join(hints)}{f' ({near})' if near else ''}",
             )
 

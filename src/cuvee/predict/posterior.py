@@ -263,12 +263,13 @@ class Posterior:
 
 
 def groups(table: Table) -> Integers:
-    """The group of every row that a jackknife leaves out together: its block; with one block one of `FOLDS` parts. Shape N.
+    """The group of every row that a jackknife leaves out together: its block; with one block (a study) one of `FOLDS` parts.
+    Shape N.
 
     Parts are drawn with a fixed seed by position, so that tables sorted by shares or losses have parts of all kinds. Runs of one
     mixture are in one part: a mixture whose other run was fitted is not foretold.
     """
-    if len(table.blocks) > 1:
+    if not table.in_parts:
         return table.block_N
     _, first_M, mixture_N = np.unique(table.mixture_N, return_index=True, return_inverse=True)
     part_M = np.random.default_rng(0).permutation(len(first_M)) % min(FOLDS, max(len(first_M), 1))

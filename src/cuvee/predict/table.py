@@ -83,9 +83,9 @@ class Table:
             left_out=len(ordered) - len(done),
             start_T=np.array([done[0].start_loss(s) for s in problem.scored]) if problem.proxy.start and done else None,
         )
-        return own._after(problem.past)
+        return own.after(problem.past)
 
-    def _after(self, pasts: Sequence[Past]) -> Self:
+    def after(self, pasts: Sequence[Past]) -> Self:
         """This table with the runs of earlier studies below it."""
         table = self
         for number, past in enumerate(pasts, 1):
@@ -140,9 +140,15 @@ class Table:
         return np.asarray(self.block_N < PAST)
 
     @property
+    def in_parts(self) -> bool:
+        """Whether no study has runs in two blocks, so that parts of all runs are left out in the place of blocks."""
+        return len(self.blocks) == len(np.unique(self.block_N // PAST))
+
+    @property
     def judged_N(self) -> Bools:
-        """The runs that predictors are judged by: those of today where they are in two blocks or more, else all."""
-        return self.today_N if len(set(self.block_N[self.today_N].tolist())) > 1 else np.ones(len(self.ids), bool)
+        """The runs that predictors are judged by: those of today where some of them are left out, not all, else all runs."""
+        today = len(set(self.block_N[self.today_N].tolist()))
+        return self.today_N if today > 1 or (today and self.in_parts) else np.ones(len(self.ids), bool)
 
     @property
     def root_N(self) -> Array:
