@@ -97,3 +97,24 @@ def test_broken_tables_are_code_3(
         assert code == 3
         assert said in err
         assert "r00" in err or "line 2" in err
+
+
+def test_runs_from_before_an_edit_of_the_domains(
+    tables: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edits = tmp_path / "edits.yaml"
+    edits.write_text("- {rename: web, to: pages}\n", encoding="utf-8")
+    code, out, _ = call(capsys, "fit", *tables, *QUICK, "--edits", edits, "--json")
+    assert code == 0
+    assert set(json.loads(out)["mixture"]) == {"pages", "code", "math"}
+    mixtures, metrics = runs(8, seed=4, domains=("pages", "code", "math"))
+    today = to_csv(tmp_path / "today.csv", mixtures), to_csv(tmp_path / "today_metrics.csv", metrics)
+    code, out, _ = call(capsys, "fit", *today, *QUICK, "--past", *tables, "--edits", edits, "--json")
+    assert code == 0
+    assert json.loads(out)["runs"] == 20
+    code, _, err = call(capsys, "fit", *today, *QUICK, "--past", *tables)
+    assert code == 2
+    assert "{remove: web}; - {add: pages}" in err
+    code, _, err = call(capsys, "fit", *tables, *QUICK, "--edits", tmp_path / "none.yaml")
+    assert code == 2
+    assert "a list of edits" in err

@@ -12,6 +12,7 @@ from cuvee.base.errors import UsageError
 from cuvee.base.rng import generator
 from cuvee.methods.deciding import ask
 from cuvee.methods.explain import bounds, degenerate, guard, percent
+from cuvee.methods.past import Weighed
 from cuvee.methods.random import Random
 from cuvee.methods.regression import Regression
 from cuvee.methods.report import estimates
@@ -214,7 +215,8 @@ def test_forgetting_is_no_surer_than_natural_s_own_level() -> None:
     problem = replace(w.problem, proxy=replace(w.problem.proxy, size="checkpoint", start=start), guards=(guard,))
     table = Table.from_trials(w.problem, play(w, QUICK).trials)
     posterior, natural_D = RidgeLog().fit(table), problem.natural.shares
-    question = ask(problem, posterior, replace(table, start_T=posterior.mean(natural_D[None])[0] + 0.001))
+    started = replace(table, start_T=posterior.mean(natural_D[None])[0] + 0.001)
+    question = ask(problem, Weighed(started, "ridge-log", posterior))
     (rule,) = question.guards
     level_N = table.loss_NT[table.natural_N, 0]
     assert rule.error == pytest.approx(np.std(level_N, ddof=1) / 2)

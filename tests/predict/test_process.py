@@ -80,7 +80,7 @@ def test_misfit_and_its_slope() -> None:
     z_ND, _ = warped(rng.dirichlet(np.ones(3), 12), "fourth-root")
     flat_NC = np.stack([np.ones(12), np.arange(12) % 2 - 0.5], axis=1)
     prior = Prior(rng.normal(size=6) * 0.3, np.full(6, 0.8))
-    objective = unlikely([(z_ND, Seen(rng.normal(size=12), flat_NC))], prior)
+    objective = unlikely([(z_ND, Seen(rng.normal(size=12), flat_NC, np.ones(12)))], prior)
     log_P = 0.3 * rng.normal(size=6) - 0.5
     expected_P = numeric(lambda p: np.asarray(objective(p)[0]), log_P)
     np.testing.assert_allclose(objective(log_P)[1], expected_P, rtol=1e-5, atol=1e-6)
@@ -92,7 +92,7 @@ def test_misfit_is_the_likelihood_of_what_flat_effects_leave() -> None:
     z_ND, _ = warped(rng.dirichlet(np.ones(3), 10), "root")
     y_N = rng.normal(size=10)
     flat_NC = np.stack([np.ones(10), rng.normal(size=10)], axis=1)
-    objective = unlikely([(z_ND, Seen(y_N, flat_NC))], Prior(np.zeros(6), np.full(6, 1e9)))
+    objective = unlikely([(z_ND, Seen(y_N, flat_NC, np.ones(len(y_N))))], Prior(np.zeros(6), np.full(6, 1e9)))
     contrast_NK = np.linalg.qr(np.hstack([flat_NC, np.eye(10)[:, :8]]))[0][:, 2:]
 
     def dense(log_P: Array) -> float:
@@ -138,7 +138,7 @@ def test_left_out_runs_are_those_of_fits_without_them(fit: ProcessFit) -> None:
         for row in (0, 7):
             keep_N = np.arange(32) != row
             z_1D = surface.z_ND[[row]]
-            kept = Seen(surface.seen.values_N[keep_N], surface.seen.flat_NC[keep_N])
+            kept = Seen(surface.seen.values_N[keep_N], surface.seen.flat_NC[keep_N], np.ones(keep_N.sum()))
             rest = Surface.of(surface.kernel, surface.link, surface.z_ND[keep_N], kept)
             offset = flat_NC[row] @ rest.solved.effects_CN @ rest.seen.values_N - rest.level
             value = rest.value(z_1D) + offset

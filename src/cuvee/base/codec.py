@@ -124,6 +124,8 @@ def _decode(hint: Any, data: Any, path: tuple[str, ...]) -> Any:
 
 
 def _decode_union(hints: list[Any], data: Any, path: tuple[str, ...]) -> Any:
+    if isinstance(data, Mapping) and all(dataclasses.is_dataclass(hint) for hint in hints):
+        return _decode_variant(hints, data, path)
     errors = []
     for hint in hints:
         try:
@@ -131,6 +133,18 @@ def _decode_union(hints: list[Any], data: Any, path: tuple[str, ...]) -> Any:
         except SchemaError as error:
             errors.append(error)
     raise errors[-1]
+
+
+def _decode_variant(hints: list[Any], data: Mapping[Any, Any], path: tuple[str, ...]) -> Any:
+    """The dataclass whose first field is among the keys: what tells variants apart."""
+    firsts = {dataclasses.fields(hint)[0].name: hint for hint in hints}
+    found = [name for name in firsts if name in data]
+    if len(found) != 1:
+        got = ", ".join(map(str, data)) or "nothing"
+        raise SchemaError(
+            f"got {got}", path, wanted=f"exactly one of {', '.join(firsts)}", fix=nearest(got.split(", ")[0], firsts)
+        )
+    return _decode(firsts[found[0]], data, path)
 
 
 def _decode_dataclass(cls: type, data: Any, path: tuple[str, ...]) -> Any:

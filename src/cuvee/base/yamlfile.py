@@ -12,8 +12,8 @@ from cuvee.base.errors import UsageError
 T = TypeVar("T")
 
 
-def load_yaml(path: Path, parse: Callable[[Any], T]) -> T:
-    """What `parse` makes of the data in the file `path`; its `SchemaError`s get the file and the line.
+def load_yaml(path: Path, parse: Callable[[Any], T], wanted: str = "a study file") -> T:
+    """What `parse` makes of the data in the file `path`; its `SchemaError`s get the file and the line; `wanted` it is called.
 
     Raises:
         UsageError: no such file, not YAML, a duplicate or unknown key, a wrong type.
@@ -23,7 +23,7 @@ def load_yaml(path: Path, parse: Callable[[Any], T]) -> T:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UsageError(f"no such file: {path}", fix="check the path; `cuvee check FILE` reads a study file") from None
+        raise UsageError(f"no such file: {path}", wanted=wanted, fix="check the path") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {path}: {error}", wanted="a UTF-8 text file") from error
     try:
@@ -31,7 +31,7 @@ def load_yaml(path: Path, parse: Callable[[Any], T]) -> T:
     except yaml.YAMLError as error:
         raise UsageError(f"{path} is not YAML: {error}", fix="mend the line named above") from error
     if node is None:
-        raise UsageError(f"{path} is empty", wanted="a study file", fix="see docs/study-file.md for an example")
+        raise UsageError(f"{path} is empty", wanted=wanted)
     lines: dict[tuple[str, ...], int] = {}
     data = _construct(node, (), lines, path)
     try:

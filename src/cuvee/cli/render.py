@@ -134,6 +134,7 @@ def problem_text(question: Question) -> str:
         f"proxies: {proxy.size}, {proxy.tokens:,} tokens (r/R = {proxy.tokens / problem.target_tokens:.4f})",
         f"learning rate {proxy.peak_learning_rate:.2e}, {proxy.steps} steps of {proxy.sequences_per_step} x {proxy.seq_len} tokens",
         f"method: {question.method}",
+        *(f"evidence from before: {past.story()}" for past in problem.past),
     ]
     if proxy.tokens < TRANSFER_FLOOR * problem.target_tokens:
         lines.append("r/R is below 1/16: that the choice transfers to the target run is unproven")

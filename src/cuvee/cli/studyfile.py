@@ -8,23 +8,27 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cuvee.base.codec import SchemaError, from_json
+from cuvee.base.codec import SchemaError, from_json, nearest
 from cuvee.base.errors import UsageError
 from cuvee.base.yamlfile import load_yaml
 from cuvee.interop.mixturefile import ordered, read_mixture
 from cuvee.interop.targets import TargetFile, load_target
 from cuvee.methods.contract import Method
 from cuvee.methods.registry import load as load_method
+from cuvee.mixture.edits import Edit
 from cuvee.mixture.feasible import Group
 from cuvee.mixture.rows import Row
 from cuvee.mixture.schedule import Schedule
+from cuvee.mixture.tree import Tree
 from cuvee.mixture.weights import Mixture
+from cuvee.plan.past import Past
 from cuvee.plan.problem import Guard, Limit, Problem, Proxy, Target
 from cuvee.plan.trial import Measure
 from cuvee.proxies.start import Weights
 from cuvee.shards.corpus import Corpus
 from cuvee.shards.examples import Tokenised
 from cuvee.study.cost import Larger
+from cuvee.study.past import past_of
 
 if TYPE_CHECKING:
     from cuvee.interop.checkpoint import Checkpoint
@@ -87,6 +91,14 @@ class MeasureEntry:
 
 
 @dataclass(frozen=True)
+class PastEntry:
+    """A study of other domains whose runs are evidence here too, and what became of its domains since, in order."""
+
+    study: str
+    edits: tuple[Edit, ...] = ()
+
+
+@dataclass(frozen=True)
 class CheckpointEntry:
     """What proxies start from: a Hugging Face folder of a Llama-like model."""
 
@@ -146,6 +158,9 @@ class StudyFile:
         verify: Verification on fresh blocks.
         workers: Worker processes, one thread each. Not part of the question.
         reuse: Other study folders whose runs may be taken over when they are the very same runs.
+        tree: Groups of domains: the separator that their names spell them with (`/`), or domain: path such as `web/health`.
+        freeze: Groups of the tree whose inner proportions stay natural's.
+        past: Studies of other domains whose runs are lifted onto these, with the edits between.
         trainer: `proxies`, or `outside`: `cuvee suggest` and `cuvee tell` take the place of `cuvee run`.
         checkpoint: The model that proxies start from: continued pre-training. `proxy.size` is then left out.
         natural: What "natural" means, domain: share, where it is not the corpus's own shares: a checkpoint's own corpus.
@@ -170,6 +185,9 @@ class StudyFile:
     verify: VerifyEntry = VerifyEntry()
     workers: int = 1
     reuse: tuple[str, ...] = ()
+    past: tuple[PastEntry, ...] = ()
+    tree: Mapping[str, str] | str | None = None
+    freeze: tuple[str, ...] = ()
     measures: Mapping[str, MeasureEntry] = field(default_factory=dict)
     trainer: Literal["proxies", "outside"] = "proxies"
     checkpoint: CheckpointEntry | None = None
@@ -303,7 +321,33 @@ def _measures(file: StudyFile, targets: Sequence[TargetFile]) -> tuple[Measure, 
     )
 
 
+def _tree(file: StudyFile, domains: tuple[str, ...]) -> Tree | None:
+    if file.tree is None:
+        if file.freeze:
+            raise UsageError(f"freeze: {', '.join(file.freeze)}, and there is no tree", fix="tree: /, or domain: path")
+        return None
+    if isinstance(file.tree, str):
+        if not file.tree:
+            raise UsageError("tree: the separator is empty", wanted="what names are split at, such as /")
+        return Tree.from_names(domains, file.tree, file.freeze)
+    for name in file.tree:
+        if name not in domains:
+            raise UsageError(
+                f"tree: no domain {name!r}", wanted=f"one of {', '.join(domains)}", fix=nearest(name, domains)
+            )
+    paths = (file.tree.get(domain, "") for domain in domains)
+    return Tree(tuple(tuple(part for part in path.split("/") if part) for path in paths), file.freeze)
+
+
+def _past(file: StudyFile, base: Path, measures: Sequence[Measure]) -> tuple[Past, ...]:
+    return tuple(
+        past_of(base / e.study, e.edits, file.proxy, trainer=file.trainer, measures=measures, source=e.study)
+        for e in file.past
+    )
+
+
 def _problem(file: StudyFile, corpus: Corpus, base: Path, targets: Sequence[TargetFile]) -> Problem:
+    measures = _measures(file, targets)
     return Problem.from_corpus(
         corpus,
         target_tokens=file.target_tokens,
@@ -321,8 +365,10 @@ def _problem(file: StudyFile, corpus: Corpus, base: Path, targets: Sequence[Targ
         small_pools=file.small_pools,
         seed=file.seed,
         present=_present(file, corpus, base),
-        measures=_measures(file, targets),
+        measures=measures,
         trainer=file.trainer,
         reference=_reference(file, corpus),
         rows=tuple(Row(name, tuple(e.coefficients.items()), e.low, e.high) for name, e in file.rows.items()),
+        past=_past(file, base, measures),
+        tree=_tree(file, corpus.domains),
     )

@@ -13,7 +13,7 @@ import numpy as np
 
 from cuvee.base.errors import UsageError
 from cuvee.methods.contract import Method
-from cuvee.methods.deciding import FEWEST, ask, fitted, foreseen, too_few
+from cuvee.methods.deciding import FEWEST, ask, foreseen, too_few, weighed
 from cuvee.methods.report import report
 from cuvee.methods.rounds import anywhere, check_size, missing, regmix_round, spread
 from cuvee.mixture.designs import cloud
@@ -78,21 +78,22 @@ class Climb:
         goals = [round(float(goal)) for goal in self.runs * np.cumsum(PROPORTIONS)]
         wanted = missing(goals, trials)
         table = Table.from_trials(problem, trials)
-        if len(table.ids) < FEWEST or not wanted:
+        if not wanted or len(table.today.ids) < FEWEST:
             return regmix_round(problem, goals[0], self.blocks, rng) if not trials else ()
-        question = ask(problem, fitted(self.predictor, table)[1], table)
+        question = ask(problem, weighed(problem, table, self.predictor))
         ranked_MD = self._ranked(problem, question, rng)[: TOP * wanted]
         return spread(problem, anywhere(problem, rng.permutation(ranked_MD)), trials, wanted, self.blocks)
 
     def choose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> Choice:
         """The sampled or tasted mixture that is predicted best; natural, projected, when too few runs are done."""
         table = Table.from_trials(problem, trials)
-        if len(table.ids) < FEWEST:
+        if len(table.today.ids) < FEWEST:
             return too_few(self.name, problem, table)
-        label, posterior = fitted(self.predictor, table)
-        question = ask(problem, posterior, table)
+        found = weighed(problem, table, self.predictor)
+        question = ask(problem, found)
         w_D = Mixture.from_array(problem.domains, self._ranked(problem, question, rng)[0]).shares
-        return report(self.name, problem, table, label, question, question.holds(w_D), w_D, None)
+        choice = report(self.name, problem, found.table, found.label, question, question.holds(w_D), w_D, None)
+        return found.said(problem, choice)
 
     def predict(
         self, problem: Problem, trials: Sequence[Trial], mixtures: Sequence[Mixture]

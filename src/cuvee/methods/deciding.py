@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
+from cuvee.methods.past import Weighed, weigh
 from cuvee.methods.report import estimates, report
 from cuvee.mixture.designs import anchors
 from cuvee.mixture.schedule import Schedule
@@ -23,7 +25,7 @@ from cuvee.predict.question import GuardRule, Question
 from cuvee.predict.table import Table, mean_weights
 
 FEWEST = 4
-"""Done runs under which nothing is fitted."""
+"""Done runs of today under which nothing is chosen."""
 TINY, STEP, SIMPLER = 0.002, 0.001, 0.0005
 """Shares under TINY are dropped and the rest rounded to STEP when it costs less than SIMPLER bits/byte."""
 
@@ -35,8 +37,28 @@ def fitted(predictor: str | Predictor, table: Table) -> tuple[str, Posterior]:
     return type(predictor).__name__, predictor.fit(table)
 
 
-def ask(problem: Problem, posterior: Posterior, table: Table, aversion: float = 0.0) -> Question:
-    """The problem's objective, bounds and guards on the predictions of `posterior`, the fit to `table`."""
+def weighed(problem: Problem, table: Table, predictor: str | Predictor) -> Weighed:
+    """The predictor's fit to `table`, or to its runs of today alone where those from before mislead."""
+    return weigh(problem, table, partial(fitted, predictor))
+
+
+def scored(problem: Problem, table: Table) -> int:
+    """How many runs were scored on all of the objective."""
+    return int(np.isfinite(table.objective(mean_weights(problem.objective, table.targets))).sum())
+
+
+def foretold(problem: Problem, predictor: str | Predictor, aversion: float = 0.0) -> list[Array]:
+    """The optimum of the runs from before alone; nothing where there are too few."""
+    table = Table.from_trials(problem, ())
+    if scored(problem, table) < FEWEST:
+        return []
+    question = ask(problem, weighed(problem, table, predictor), aversion)
+    return [minimise(question, starts(problem, table)).w_D]
+
+
+def ask(problem: Problem, found: Weighed, aversion: float = 0.0) -> Question:
+    """The problem's objective, bounds and guards on the predictions of the fit."""
+    table, posterior = found.table, found.posterior
     natural_D = problem.natural.shares
     rules = []
     for guard in problem.guards:
@@ -52,7 +74,8 @@ def ask(problem: Problem, posterior: Posterior, table: Table, aversion: float = 
 
 
 def starts(problem: Problem, table: Table) -> list[Array]:
-    """Natural, the centre, uniform, the present blend, and the three best runs by their difference to natural."""
+    """Natural, the centre, uniform, the present blend, and the three best runs of today by their difference to natural."""
+    table = table.today
     named_D = anchors(problem.around, problem.feasible())
     value_N = table.loss_NT @ mean_weights(problem.objective, table.targets)
     gain_N = np.where(np.isfinite(table.paired(value_N)), table.paired(value_N), np.inf)
@@ -68,32 +91,36 @@ def replicate_optima(question: Question, start_D: Array) -> list[Array]:
     return [minimise(other, [start_D]).w_D for other in alone]
 
 
-def decide(method: str, problem: Problem, table: Table, predictor: str, question: Question, optimum: Optimum) -> Choice:
+def decide(method: str, problem: Problem, found: Weighed, question: Question, optimum: Optimum) -> Choice:
     """The choice of the optimum, with tiny shares dropped and the rest rounded where that costs next to nothing."""
     simple_D, simplified = simpler(problem.domains, question, optimum.w_D, SIMPLER)
-    return report(method, problem, table, predictor, question, optimum.guarded, simple_D, simplified, optimum.how)
+    choice = report(
+        method, problem, found.table, found.label, question, optimum.guarded, simple_D, simplified, optimum.how
+    )
+    return found.said(problem, choice)
 
 
 def too_few(method: str, problem: Problem, table: Table) -> Choice:
     """Natural, projected, for want of runs."""
     mixture = problem.feasible().project_mixture(problem.natural)
-    why = f"Only {len(table.ids)} runs are done, too few to fit anything: natural it is."
-    return Choice(method, Schedule.constant(mixture), why=(why,), evidence=table.ids)
+    ids = table.today.ids
+    why = f"Only {len(ids)} runs are done, too few to fit anything: natural it is."
+    return Choice(method, Schedule.constant(mixture), why=(why,), evidence=ids)
 
 
 def foreseen(
     problem: Problem, table: Table, predictor: str | Predictor, mixtures: Sequence[Mixture]
 ) -> tuple[tuple[Estimate, ...], ...]:
     """For each mixture the estimates that a choice of it would carry; empty ones when too few runs are done."""
-    if len(table.ids) < FEWEST:
+    if len(table.today.ids) < FEWEST:
         return tuple(() for _ in mixtures)
-    question = ask(problem, fitted(predictor, table)[1], table)
+    question = ask(problem, weighed(problem, table, predictor))
     return tuple(estimates(problem, question, mixture.shares) for mixture in mixtures)
 
 
 def _level_error(table: Table, a_T: Array) -> float:
     """Standard error of natural's own level: blocks move it against the checkpoint, which all of them start from."""
-    level_N = (table.loss_NT @ a_T)[table.natural_N]
+    level_N = table.objective(a_T)[table.natural_N]
     return float(np.std(level_N, ddof=1) / np.sqrt(len(level_N))) if len(level_N) > 1 else 0.0
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from cuvee.mixture.feasible import FeasibleSet
 from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.choice import Estimate, Range, Unconstrained
-from cuvee.plan.problem import Guard
+from cuvee.plan.problem import Guard, Problem
 from cuvee.predict.diagnose import Signs
 from cuvee.predict.optimise import How
 from cuvee.predict.posterior import FEW
@@ -68,6 +68,19 @@ def bounds(epochs_D: Array | None, feasible: FeasibleSet, w_D: Array) -> tuple[s
 
 def _near(bound: float) -> float:
     return min(NEAR_BOUND, NEAR_SHARE * bound)
+
+
+def levels(problem: Problem, w_D: Array) -> tuple[str, ...]:
+    """The shares of the groups of the problem's tree, a sentence a level."""
+    if problem.tree is None:
+        return ()
+    ours, naturals = problem.tree.sums(w_D), problem.tree.sums(problem.natural.shares)
+    by_depth: dict[int, list[str]] = {}
+    for name, share in ours.items():
+        by_depth.setdefault(name.count("/"), []).append(f"{name} {percent(share)} (natural {percent(naturals[name])})")
+    lines = [f"Groups at level {depth + 1}: {listed(items)}." for depth, items in by_depth.items()]
+    frozen = problem.tree.frozen
+    return (*lines, *((f"Inside {listed(frozen)} the proportions are natural's, frozen.",) if frozen else ()))
 
 
 def guard(rule: Guard, estimate: Estimate, binds: bool, met: bool) -> str:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
-from cuvee.methods.deciding import ask, fitted, replicate_optima, starts
+from cuvee.methods.deciding import ask, replicate_optima, starts, weighed
+from cuvee.methods.past import Weighed
 from cuvee.mixture.designs import cloud
 from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.experts import mixtures as of_mixtures
@@ -34,7 +35,7 @@ class Look:
     """What a search knows.
 
     Args:
-        label: The predictor's name.
+        fit: The predictor's, to the runs that it learns from.
         question: Its posterior, with the problem's objective, bounds and guards.
         optimum: The best mixture.
         mixtures: Candidates, of which the first is the optimum.
@@ -43,7 +44,7 @@ class Look:
         noise: Paired noise between blocks, bits/byte; NaN where no mixture was tasted in two.
     """
 
-    label: str
+    fit: Weighed
     question: Question
     optimum: Optimum
     mixtures: tuple[Mixture, ...]
@@ -63,8 +64,8 @@ class Look:
         rng: np.random.Generator,
     ) -> Self:
         """A look at the runs of `table`, those of `trials` that are done."""
-        label, posterior = fitted(predictor, table)
-        question = replace(ask(problem, posterior, table), aversion=aversion)
+        fit = weighed(problem, table, predictor)
+        question = ask(problem, fit, aversion)
         optimum = minimise(question, starts(problem, table))
         tasted: dict[Mixture, frozenset[int]] = {}
         done: dict[Mixture, frozenset[int]] = {}
@@ -76,7 +77,7 @@ class Look:
         known = [m for m in tasted if question.feasible.contains(m.shares, 1e-9)]
         mixtures = tuple(dict.fromkeys(_candidates(problem, question, optimum.w_D, known, rng)))
         stakes = Stakes.of(question, np.array([m.shares for m in mixtures]), rng)
-        return cls(label, question, optimum, mixtures, tasted, done, stakes, paired_noise(table, question.a_T))
+        return cls(fit, question, optimum, mixtures, tasted, done, stakes, paired_noise(table, question.a_T))
 
     @property
     def regret(self) -> float:

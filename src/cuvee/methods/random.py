@@ -45,7 +45,7 @@ class Random:
 
     def choose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> Choice:
         """The mixture with the best objective against natural in its block; natural, projected, without any."""
-        table = Table.from_trials(problem, trials)
+        table = Table.from_trials(problem, trials).today
         gain_N = table.paired(table.loss_NT @ mean_weights(problem.objective, table.targets))
         feasible = problem.feasible()
         schedules = {t.id: t.plan.schedule for t in trials}

@@ -13,7 +13,7 @@ import numpy as np
 
 from cuvee.base.errors import UsageError
 from cuvee.methods.contract import Method
-from cuvee.methods.deciding import FEWEST, ask, fitted, foreseen, too_few
+from cuvee.methods.deciding import FEWEST, ask, foreseen, too_few, weighed
 from cuvee.methods.report import report
 from cuvee.methods.rounds import check_size, regmix_round
 from cuvee.mixture.weights import Array, Mixture
@@ -76,13 +76,14 @@ class RegMix:
     def choose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> Choice:
         """The mean of the best simulated mixtures, projected; natural, projected, when too few runs are done."""
         table = Table.from_trials(problem, trials)
-        if len(table.ids) < FEWEST:
+        if len(table.today.ids) < FEWEST:
             return too_few(self.name, problem, table)
-        label, posterior = fitted(self.predictor, table)
-        question = ask(problem, posterior, table)
-        w_D = simulate(posterior, problem.around, question.a_T, rng, count=self.simulated, best=self.best)
+        found = weighed(problem, table, self.predictor)
+        question = ask(problem, found)
+        w_D = simulate(found.posterior, problem.around, question.a_T, rng, count=self.simulated, best=self.best)
         w_D = Mixture.from_array(problem.domains, question.feasible.project(w_D)).shares
-        return report(self.name, problem, table, label, question, question.holds(w_D), w_D, None)
+        choice = report(self.name, problem, found.table, found.label, question, question.holds(w_D), w_D, None)
+        return found.said(problem, choice)
 
     def predict(
         self, problem: Problem, trials: Sequence[Trial], mixtures: Sequence[Mixture]

@@ -1,7 +1,8 @@
 """Regression over proxy runs: fit each target's loss on realised shares, compose, optimise under bounds and guards.
 
-Round 0 is a design: natural and a centre mixture in every block, then uniform and the mixtures that tell most of a
-regression on shares and their logarithms. Later rounds taste near the optimum of the fit so far.
+Round 0 is a design: natural and a centre mixture in every block, once the optimum of runs from before if there are any, then
+uniform and the mixtures that tell most of a regression on shares and their logarithms. Later rounds taste near the optimum of
+the fit so far.
 
 Letters: D domains, T targets.
 """
@@ -16,7 +17,18 @@ import numpy as np
 
 from cuvee.base.errors import UsageError
 from cuvee.methods.contract import Method
-from cuvee.methods.deciding import FEWEST, ask, decide, fitted, foreseen, replicate_optima, starts, too_few
+from cuvee.methods.deciding import (
+    FEWEST,
+    ask,
+    decide,
+    foreseen,
+    foretold,
+    replicate_optima,
+    scored,
+    starts,
+    too_few,
+    weighed,
+)
 from cuvee.methods.rounds import Wish, anywhere, check_aversion, check_size, everywhere, first_round, missing, spread
 from cuvee.mixture.designs import dirichlet
 from cuvee.mixture.weights import Mixture
@@ -84,18 +96,21 @@ class Regression:
         if not wanted:
             return ()
         table = Table.from_trials(problem, trials)
-        enough = trials and len(table.ids) >= FEWEST
-        wishes = self._near(problem, table, wanted, rng) if enough else first_round(problem, wanted, self.blocks, rng)
+        if trials and scored(problem, table) >= FEWEST:
+            wishes = self._near(problem, table, wanted, rng)
+        else:
+            foreseen_ND = () if trials else foretold(problem, self.predictor, self.aversion)
+            wishes = first_round(problem, wanted, self.blocks, rng, foreseen_ND)
         return spread(problem, wishes, trials, wanted, self.blocks)
 
     def choose(self, problem: Problem, trials: Sequence[Trial], rng: np.random.Generator) -> Choice:
         """The optimum of the fit, with what is known of it; natural, projected, when too few runs are done."""
         table = Table.from_trials(problem, trials)
-        if len(table.ids) < FEWEST:
+        if len(table.today.ids) < FEWEST:
             return too_few(self.name, problem, table)
-        label, posterior = fitted(self.predictor, table)
-        question = ask(problem, posterior, table, self.aversion)
-        return decide(self.name, problem, table, label, question, minimise(question, starts(problem, table)))
+        found = weighed(problem, table, self.predictor)
+        question = ask(problem, found, self.aversion)
+        return decide(self.name, problem, found, question, minimise(question, starts(problem, table)))
 
     def predict(
         self, problem: Problem, trials: Sequence[Trial], mixtures: Sequence[Mixture]
@@ -113,10 +128,9 @@ class Regression:
 
     def _near(self, problem: Problem, table: Table, n: int, rng: np.random.Generator) -> list[Wish]:
         """Later rounds: the optimum in every block, the optima without each block, then mixtures on the way to others."""
-        _, posterior = fitted(self.predictor, table)
-        question = ask(problem, posterior, table, self.aversion)
+        question = ask(problem, weighed(problem, table, self.predictor), self.aversion)
         best_D = minimise(question, starts(problem, table)).w_D
-        drawn_ND = dirichlet(best_D + 1e-3, question.feasible, n, rng)
+        drawn_ND = dirichlet(best_D + 1e-3, question.feasible, n, rng, problem.tree, problem.natural.shares)
         steps_N = rng.uniform(0.1, 0.5, n)
         near_ND = (1 - steps_N[:, None]) * best_D + steps_N[:, None] * drawn_ND
         others = [question.feasible.project(w_D) for w_D in near_ND]

@@ -150,7 +150,7 @@ def _ranges(problem: Asked, question: Question, w_D: Array, tolerance: float) ->
 def _checks(question: Question, table: Table) -> tuple[Check, ...]:
     """Each run but natural's, predicted without its block; only blocks that have natural."""
     predicted_N = table.paired(predict_blocks(question.posterior, table, question.a_T))
-    measured_N = table.paired(table.loss_NT @ question.a_T)
+    measured_N = table.paired(table.objective(question.a_T))
     usable_N = ~table.natural_N & np.isfinite(predicted_N) & np.isfinite(measured_N)
     return tuple(Check(table.ids[i], float(predicted_N[i]), float(measured_N[i])) for i in np.flatnonzero(usable_N))
 

@@ -54,25 +54,30 @@ def references(problem: Problem) -> tuple[Mixture, Mixture]:
     return problem.natural, Mixture.from_array(problem.domains, centre_D)
 
 
-def first_round(problem: Problem, n: int, blocks: int, rng: np.random.Generator) -> list[Wish]:
-    """The references in every block, the present blend, uniform, then a D-optimal design of `n` mixtures.
+def first_round(
+    problem: Problem, n: int, blocks: int, rng: np.random.Generator, foretold: Sequence[Array] = ()
+) -> list[Wish]:
+    """The references in every block, the present blend, what is `foretold` to be good, uniform, then a D-optimal design of
+    `n` mixtures, which spreads over everything all the same: runs from before may mislead.
 
     Its candidates are RegMix's Dirichlet draws and the centre without each domain.
     """
     feasible = problem.feasible()
     named_D = anchors(problem.around, feasible)
     own = [] if problem.present is None else [feasible.project(problem.present.shares)]
-    known = [*own, named_D["uniform"]]
+    known = [*own, *foretold, named_D["uniform"]]
     have_ND = np.array([*(m.shares for m in references(problem)), *known])
     without = [w_D for name, w_D in named_D.items() if name.startswith("without ")]
-    pool_MD = np.vstack([dirichlet(problem.around, feasible, POOL * n, rng), *without])
+    natural_D = problem.natural.shares
+    pool_MD = np.vstack([dirichlet(problem.around, feasible, POOL * n, rng, problem.tree, natural_D), *without])
     wishes = [wish for mixture in references(problem) for wish in everywhere(mixture, blocks)]
     return [*wishes, *anywhere(problem, [*known, *d_optimal(pool_MD, have_ND, n)])]
 
 
 def regmix_round(problem: Problem, runs: int, blocks: int, rng: np.random.Generator) -> tuple[Plan, ...]:
     """Natural in every block, the rest of the runs from RegMix's Dirichlet design, block by block in turn."""
-    w_ND = dirichlet(problem.around, problem.feasible(), runs - blocks, rng)
+    count, natural_D = runs - blocks, problem.natural.shares
+    w_ND = dirichlet(problem.around, problem.feasible(), count, rng, problem.tree, natural_D)
     drawn = [problem.plan(Mixture.from_array(problem.domains, w_D), i % blocks) for i, w_D in enumerate(w_ND)]
     return tuple(dict.fromkeys([*(problem.plan(problem.natural, block) for block in range(blocks)), *drawn]))
 

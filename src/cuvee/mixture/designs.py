@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from cuvee.mixture.feasible import FeasibleSet
+from cuvee.mixture.tree import Tree
 from cuvee.mixture.weights import Array
 
 TEMPER = 0.5
@@ -20,14 +21,22 @@ DESIGN_RIDGE = 0.1
 CORNERS = 256
 
 
-def dirichlet(center_D: Array, feasible: FeasibleSet, n: int, rng: np.random.Generator) -> Array:
+def dirichlet(
+    center_D: Array,
+    feasible: FeasibleSet,
+    n: int,
+    rng: np.random.Generator,
+    tree: Tree | None = None,
+    natural_D: Array | None = None,
+) -> Array:
     """RegMix's design around `center_D`: `n` mixtures, shape N x D (Liu et al. 2024, synthesize_mixture.py).
 
     The centre is tempered (power 0.5) and each mixture drawn from Dirichlet(strength x centre), the strength one of 15
     log-spaced values from 0.1 (near the corners) to 5 (near the centre). Shares under 2e-4 become 0. Departures: the
     feasible set takes the place of the bound of 15 times the prior (token caps are what that bound stood for); a draw
     outside the set, or one that is there already, is drawn again up to 20 times, and then projected or kept; shares are
-    not rounded, so every row sums to 1.
+    not rounded, so every row sums to 1. With a `tree` draws vary level by level, and inside its frozen groups they are
+    `natural_D` (the centre when left out).
     """
     tempered_D = np.maximum(center_D, 0.0) ** TEMPER
     tempered_D /= tempered_D.sum()
@@ -35,7 +44,7 @@ def dirichlet(center_D: Array, feasible: FeasibleSet, n: int, rng: np.random.Gen
     seen: set[bytes] = set()
     for _ in range(n):
         for _ in range(TRIES):
-            w_D = _one(tempered_D, feasible, rng)
+            w_D = _one(tempered_D, feasible, rng, tree, center_D if natural_D is None else natural_D)
             key = np.round(w_D, 6).tobytes()
             if key not in seen:
                 break
@@ -44,13 +53,19 @@ def dirichlet(center_D: Array, feasible: FeasibleSet, n: int, rng: np.random.Gen
     return np.array(rows, np.float64).reshape(n, len(center_D))
 
 
-def _one(tempered_D: Array, feasible: FeasibleSet, rng: np.random.Generator) -> Array:
+def _one(
+    tempered_D: Array, feasible: FeasibleSet, rng: np.random.Generator, tree: Tree | None, natural_D: Array
+) -> Array:
     w_D = tempered_D
     for _ in range(TRIES):
-        w_D = np.zeros(len(tempered_D))
-        support = tempered_D > 0
-        w_D[support] = rng.dirichlet(np.maximum(rng.choice(STRENGTHS) * tempered_D[support], 1e-3))
-        w_D[w_D < TINY] = 0.0
+        if tree is not None:
+            w_D = tree.draw(tempered_D, natural_D, float(rng.choice(STRENGTHS)), rng)
+        else:
+            w_D = np.zeros(len(tempered_D))
+            support = tempered_D > 0
+            w_D[support] = rng.dirichlet(np.maximum(rng.choice(STRENGTHS) * tempered_D[support], 1e-3))
+        if tree is None or not tree.frozen:  # rounding small shares away would break frozen proportions
+            w_D[w_D < TINY] = 0.0
         w_D /= w_D.sum()
         if feasible.contains(w_D, 1e-9):
             return w_D
@@ -79,6 +94,10 @@ def _inside(middle_D: Array, draw_ND: Array, feasible: FeasibleSet) -> Array:
     """The draws, each moved towards `middle_D`, which is in the set, until it is in the set."""
     away_ND = draw_ND - middle_D
     normal_MD, bound_M = feasible.halfspaces
+    sum_MD, least_M, most_M = feasible.sums
+    if np.any(least_M == most_M):  # what is fixed, such as the proportions in a frozen group, leaves no room to move
+        fixed_KD = np.vstack([np.ones(len(middle_D)), sum_MD[least_M == most_M]])
+        away_ND -= away_ND @ np.linalg.pinv(fixed_KD) @ fixed_KD
     rooms = [
         (away_ND, feasible.high_D - middle_D),
         (-away_ND, middle_D - feasible.low_D),
@@ -89,7 +108,8 @@ def _inside(middle_D: Array, draw_ND: Array, feasible: FeasibleSet) -> Array:
         for going, room in rooms:
             steps = np.where(going > 1e-12, np.maximum(room, 0.0) / going, np.inf)
             step_N = np.minimum(step_N, steps.min(1, initial=1.0))
-    return np.asarray(middle_D + step_N[:, None] * away_ND, np.float64)
+    # up to rounding a share may be a little below 0
+    return np.maximum(middle_D + step_N[:, None] * away_ND, 0.0)
 
 
 def d_optimal(candidates_MD: Array, have_ND: Array, n: int) -> Array:

@@ -16,7 +16,9 @@ from cuvee.base.errors import DataError, InfeasibleError, UsageError
 from cuvee.mixture.feasible import FeasibleSet, Group
 from cuvee.mixture.rows import Row
 from cuvee.mixture.schedule import Schedule
+from cuvee.mixture.tree import Tree
 from cuvee.mixture.weights import Array, Mixture
+from cuvee.plan.past import Past
 from cuvee.plan.sizes import Size, batch_tokens, learning_rate, size
 from cuvee.plan.trial import Measure, Plan, Split, Start
 
@@ -153,6 +155,8 @@ class Problem:
         trainer: `proxies`, or `outside`: another trainer makes the runs and reports the objective's and guards' targets.
         reference: What "natural" means where it is not the corpus's own shares: the mixture that a checkpoint comes from.
         rows: Linear bounds on the shares, such as at most twice as much code as math.
+        tree: Groups of domains in groups: designs vary at every level, frozen groups have one weight.
+        past: Runs of earlier studies about other domains, lifted onto these: what predictors learn from besides the trials.
 
     Raises:
         UsageError: unknown names, weights that are not positive, r above R.
@@ -176,10 +180,16 @@ class Problem:
     trainer: Literal["proxies", "outside"] = "proxies"
     reference: Mixture | None = None
     rows: tuple[Row, ...] = ()
+    past: tuple[Past, ...] = ()
+    tree: Tree | None = None
 
     def __post_init__(self) -> None:
         self._check_names()
         self._check_measures()
+        for past in self.past:
+            past.check(self.domains)
+        if self.tree is not None and len(self.tree.paths) != len(self.domains):
+            raise UsageError(f"a tree over {len(self.tree.paths)} domains", wanted=f"one over {len(self.domains)}")
         if not self.objective or min(t.weight for t in self.objective) <= 0:
             raise UsageError(
                 "the objective has no targets, or one with a weight that is not positive",
@@ -214,6 +224,8 @@ class Problem:
         trainer: Literal["proxies", "outside"] = "proxies",
         reference: Mixture | None = None,
         rows: tuple[Row, ...] = (),
+        past: tuple[Past, ...] = (),
+        tree: Tree | None = None,
     ) -> Self:
         """The problem of mixing the domains of `corpus` for a run of `target_tokens`.
 
@@ -241,6 +253,8 @@ class Problem:
             trainer=trainer,
             reference=reference,
             rows=rows,
+            past=past,
+            tree=tree,
         )
 
     def _check_names(self) -> None:
@@ -400,7 +414,8 @@ class Problem:
             caps += [limit.max_tokens / total] if limit.max_tokens is not None else []
             caps += [limit.max_epochs * n_D[i] / total] if limit.max_epochs is not None else []
             high_D[i] = min(high_D[i], *caps)
-        return FeasibleSet(self.domains, tuple(low_D.tolist()), tuple(high_D.tolist()), self.groups, self.rows)
+        rows = (*self.rows, *(self.tree.rows(self.domains, self.natural.shares) if self.tree else ()))
+        return FeasibleSet(self.domains, tuple(low_D.tolist()), tuple(high_D.tolist()), self.groups, rows)
 
     def plan(self, mixture: Mixture, block: int, split: Split = "search") -> Plan:
         """The self-contained proxy run of `mixture` in `block`, scored on the held-out `split` of all that is scored."""

@@ -57,14 +57,14 @@ def predict_blocks(posterior: Posterior, table: Table, a_T: Array) -> Array:
 
 
 def block_error(posterior: Posterior, table: Table, a_T: Array) -> float:
-    """Root mean square error in bits/byte of predicting each group from the others; NaN for one run."""
-    predicted_N, measured_N = _centred(posterior, table, a_T)
-    return float(np.sqrt(np.mean((predicted_N - measured_N) ** 2)))
+    """Root mean square error in bits/byte of predicting each group (of today) from the others; NaN for one run."""
+    predicted_N, measured_N, judged = _judged(posterior, table, a_T)
+    return float(np.sqrt(judged.mean((predicted_N - measured_N) ** 2))) if judged.ids else math.nan
 
 
 def block_spearman(posterior: Posterior, table: Table, a_T: Array) -> float:
     """Rank correlation of what is predicted of each group from the others; NaN where nothing varies."""
-    predicted_N, measured_N = _centred(posterior, table, a_T)
+    predicted_N, measured_N, _ = _judged(posterior, table, a_T)
     return correlation(predicted_N, measured_N)
 
 
@@ -74,7 +74,10 @@ def correlation(predicted_N: Array, measured_N: Array) -> float:
     return float(spearmanr(predicted_N, measured_N).statistic) if varied else math.nan
 
 
-def _centred(posterior: Posterior, table: Table, a_T: Array) -> tuple[Array, Array]:
-    """Predicted without their group and measured, both minus their blocks' means, shape N each."""
-    pair_N2 = np.stack([predict_blocks(posterior, table, a_T), table.loss_NT @ a_T], axis=1)
-    return tuple(table.centred(pair_N2).T)
+def _judged(posterior: Posterior, table: Table, a_T: Array) -> tuple[Array, Array, Table]:
+    """Predicted without their group and measured, both minus their blocks' means, of the runs that are judged, and those."""
+    pair_N2 = np.stack([predict_blocks(posterior, table, a_T), table.objective(a_T)], axis=1)
+    known_N = np.asarray(table.judged_N & np.isfinite(pair_N2).all(1))
+    judged = table.rows(known_N)
+    predicted_N, measured_N = judged.centred(pair_N2[known_N]).T
+    return predicted_N, measured_N, judged

@@ -77,22 +77,25 @@ class Corrected:
         law = self.law.fit_once(table, start.law if isinstance(start, CorrectedFit) else None)
         roots_ND = _roots(table.shares_ND)
         residual_NT = table.loss_NT - law.loss(table.shares_ND)
-        offset_NN = OFFSET * (table.block_N[:, None] == table.block_N)
+        known_NN = OFFSET * (table.block_N[:, None] == table.block_N) + np.diag(1.0 / table.weight_N)
         square_NN = _squares(roots_ND, roots_ND)
         # a replicate keeps what the fit to all runs learned
         known = ((start.length, start.signal),) if isinstance(start, CorrectedFit) else product(LENGTHS, SIGNALS)
         found = []
         for length, signal in known:
-            evidence, weights_NT = _process(signal * _kernel(square_NN, length), offset_NN, residual_NT)
+            evidence, weights_NT = _process(signal * _kernel(square_NN, length), known_NN, residual_NT)
             found.append((evidence, length, signal, signal * weights_NT))
         _, length, signal, weights_NT = max(found, key=lambda each: each[0])
         return CorrectedFit(law, roots_ND, weights_NT, length, signal)
 
 
-def _process(signal_NN: Array, offset_NN: Array, residual_NT: Array) -> tuple[float, Array]:
-    """Log marginal likelihood with the noise's variance profiled out, summed over targets, and the weights, N x T."""
+def _process(signal_NN: Array, known_NN: Array, residual_NT: Array) -> tuple[float, Array]:
+    """Log marginal likelihood with the noise's variance profiled out, summed over targets, and the weights, N x T.
+
+    `known_NN` is the covariance of offsets and noise in units of the noise of one run of weight 1.
+    """
     count = len(residual_NT)
-    factor_NN = np.linalg.cholesky(signal_NN + offset_NN + np.eye(count))
+    factor_NN = np.linalg.cholesky(signal_NN + known_NN)
     half_NT = solve_triangular(factor_NN, residual_NT, lower=True)
     square_T = np.maximum(np.sum(half_NT**2, axis=0), 1e-30)
     evidence = -0.5 * count * np.sum(np.log(square_T)) - len(square_T) * np.sum(np.log(np.diag(factor_NN)))

@@ -40,7 +40,7 @@ def detectable(sd: float, blocks: int) -> float:
 def paired_noise(table: Table, a_T: Array) -> float:
     """Standard deviation between blocks of the objective's difference to natural, in bits/byte, pooled over the mixtures
     that ran in two blocks or more; NaN without any."""
-    gain_N = table.paired(table.loss_NT @ a_T)
+    gain_N = table.paired(table.objective(a_T))
     usable_N = np.isfinite(gain_N) & ~table.natural_N
     square, freedom = 0.0, 0
     for mixture in np.unique(table.mixture_N[usable_N]):

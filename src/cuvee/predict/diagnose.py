@@ -11,6 +11,7 @@ import numpy as np
 
 from cuvee.mixture.feasible import FeasibleSet
 from cuvee.mixture.weights import Array
+from cuvee.predict.lifted import widened
 from cuvee.predict.optimise import Optimum, minimise
 from cuvee.predict.question import Question
 from cuvee.predict.table import Table
@@ -51,6 +52,7 @@ class Signs:
 
 def diagnose(question: Question, w_D: Array, table: Table) -> Signs:
     """The signs at `w_D`, against the runs that were fitted."""
+    w_D = widened(w_D, len(table.domains))
     _, first = np.unique(table.mixture_N, return_index=True)
     root_MD = np.sqrt(table.shares_ND[first])
     apart_MM = np.linalg.norm(root_MD[:, None] - root_MD, axis=2) + np.diag(np.full(len(first), np.inf))

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cuvee.mixture.weights import Array
+from cuvee.predict.pieces import Pieces
 from cuvee.predict.posterior import Fit, smooth
-from cuvee.predict.process import ProcessFit
 
 JITTER = 1e-9
 
@@ -21,12 +21,12 @@ class Unseen:
     """A process's posterior.
 
     Args:
-        belief: The process.
+        belief: The process, or those of the parts.
         scale_T: What its standard deviations are multiplied by.
         root_TT: A with A' A the correlation between targets.
     """
 
-    belief: ProcessFit
+    belief: Pieces
     scale_T: Array
     root_TT: Array
 

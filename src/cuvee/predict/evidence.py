@@ -21,6 +21,7 @@ from scipy.optimize import nnls
 from cuvee.base.errors import DataError
 from cuvee.mixture.weights import Array
 from cuvee.plan.trial import Likelihoods, Trial, Want
+from cuvee.predict.lifted import widened
 from cuvee.predict.posterior import Fit, Member, Posterior, jackknife, smooth
 from cuvee.predict.process import Process
 from cuvee.predict.table import Integers, Table
@@ -62,22 +63,23 @@ class EnsembleSurface:
         return np.asarray(self.weight_X[:, None] * (self.target_X[:, None] == np.arange(len(self.targets))), np.float64)
 
     def loss(self, w_ND: Array) -> Array:
-        """Losses in bits/byte, shape N x T."""
-        mixed_NX = _softened(w_ND) @ self._relative_XD.T
+        """Losses in bits/byte, shape N x T; columns of `w_ND` beyond D are of domains that are gone, which have no expert."""
+        mixed_NX = self._softened(w_ND) @ self._relative_XD.T
         return np.asarray((self._least_X - np.log(mixed_NX)) @ self._sums_XT, np.float64)
 
     def gradient(self, w_D: Array) -> Array:
-        """Derivatives, shape T x D."""
-        mixed_X = self._relative_XD @ _softened(w_D)
-        return np.asarray(-(1 - EPS) * self._sums_XT.T @ (self._relative_XD / mixed_X[:, None]), np.float64)
+        """Derivatives by the shares that `w_D` has, shape T x their number."""
+        mixed_X = self._relative_XD @ self._softened(w_D)
+        slope_TD = np.asarray(-(1 - EPS) * self._sums_XT.T @ (self._relative_XD / mixed_X[:, None]), np.float64)
+        return widened(slope_TD, len(w_D))
 
     def convex(self, a_T: Array) -> bool:
         """Always, for weights that are not negative."""
         return bool(np.all(a_T >= 0))
 
-
-def _softened(w_ND: Array) -> Array:
-    return np.asarray((1 - EPS) * np.maximum(w_ND, 0.0) + EPS / w_ND.shape[-1], np.float64)
+    def _softened(self, w_ND: Array) -> Array:
+        size = self.nats_XD.shape[1]
+        return np.asarray((1 - EPS) * np.maximum(w_ND[..., :size], 0.0) + EPS / size, np.float64)
 
 
 def ensemble(domains: Sequence[str], trials: Sequence[Trial], kind: str, want: Want) -> EnsembleSurface:
@@ -164,8 +166,7 @@ class Level:
 
     def fit_once(self, table: Table, start: Fit | None) -> LevelFit:
         """The level of every target."""
-        level_T = np.mean([table.loss_NT[table.block_N == b].mean(0) for b in table.blocks], axis=0)
-        return LevelFit(level_T, table.shares_ND.shape[1])
+        return LevelFit(table.level(table.loss_NT), table.shares_ND.shape[1])
 
 
 @dataclass(frozen=True, eq=False)

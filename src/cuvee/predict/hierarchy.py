@@ -119,8 +119,8 @@ def own_domain(table: Table) -> Bools:
 def fit_all(law: Law, table: Table, prior: Prior, start: Fitted | None = None) -> Fitted:
     """The coefficients of all targets and their prior; a few rounds from `start` when given."""
     y_NT = table.centred(table.loss_NT)
-    scale_T = np.maximum(np.sqrt(np.mean(y_NT**2, axis=0)), 1e-9)
-    task = _Task(law, table, y_NT / scale_T)
+    scale_T = np.maximum(np.sqrt(table.mean(y_NT**2)), 1e-9)
+    task = _Task(law, table, table.root_N[:, None] * (y_NT / scale_T))
     x_TP = prior.mean_TP
     if start is not None:
         prior, x_TP = start.prior, law.scaled(start.x_TP, 1 / scale_T)
@@ -130,13 +130,12 @@ def fit_all(law: Law, table: Table, prior: Prior, start: Fitted | None = None) -
         x_TP, residual_NT, prior, damping_T = task.round(x_TP, residual_NT, prior, damping_T)
     x_TP = law.scaled(x_TP, scale_T)
     rest_NT = table.loss_NT - law.rise(table.shares_ND, x_TP)
-    level_T = np.mean([rest_NT[table.block_N == b].mean(0) for b in table.blocks], axis=0)
-    return Fitted(level_T, x_TP, prior)
+    return Fitted(table.level(rest_NT), x_TP, prior)
 
 
 @dataclass(frozen=True, eq=False)
 class _Task:
-    """The centred losses `y_NT` of a table in units of their spread, to be explained by a law."""
+    """The centred losses `y_NT` of a table in units of their spread, times the roots of the rows' weights, to be explained by a law."""
 
     law: Law
     table: Table
@@ -147,7 +146,7 @@ class _Task:
     ) -> tuple[Array, Array, Prior, Array]:
         """Coefficients, their residuals, prior and damping after one step of each."""
         slopes_NTP = self.table.centred(self.law.slopes(self.table.shares_ND, x_TP).transpose(1, 0, 2))
-        slopes_TNP = slopes_NTP.transpose(1, 0, 2)
+        slopes_TNP = self.table.root_N[:, None] * slopes_NTP.transpose(1, 0, 2)
         gram_TPP = slopes_TNP.transpose(0, 2, 1) @ slopes_TNP
         precision_T = prior.noise_T**-2.0
         eye_PP = np.eye(x_TP.shape[1])
@@ -167,8 +166,9 @@ class _Task:
         return x_TP, residual_NT, prior, damping_T
 
     def residual(self, x_TP: Array) -> Array:
-        """What the law misses of the losses, with the other sign, shape N x T."""
-        return self.table.centred(self.law.rise(self.table.shares_ND, x_TP)) - self.y_NT
+        """What the law misses of the losses, with the other sign, times the roots of the weights, shape N x T."""
+        rise_NT = self.table.centred(self.law.rise(self.table.shares_ND, x_TP))
+        return np.asarray(self.table.root_N[:, None] * rise_NT - self.y_NT, np.float64)
 
     def _noise(self, square_T: Array) -> Array:
         """Standard deviations from expected sums of squares, each target's drawn towards the mean of all."""

@@ -61,7 +61,7 @@ class Kernel:
 
     @property
     def noise(self) -> float:
-        """The variance of a run's noise."""
+        """The variance of the noise of a run of today."""
         return float(np.exp(2 * self.log_P[-1])) + JITTER
 
     def parts(self, u_MD: Array, v_ND: Array) -> tuple[Array, Array, Array]:
@@ -109,14 +109,16 @@ class Seen:
     Args:
         values_N: What was observed, with about unit variance.
         flat_NC: Effects that are integrated out under a flat prior; the first is the level.
+        noise_N: Variance of each run's noise in units of that of a run of today.
     """
 
     values_N: Array
     flat_NC: Array
+    noise_N: Array
 
     def part(self, rows_N: Bools) -> Seen:
         """What those runs say; their flat effects are a basis of what the effects can do to them."""
-        return Seen(self.values_N[rows_N], orth(self.flat_NC[rows_N]))
+        return Seen(self.values_N[rows_N], orth(self.flat_NC[rows_N]), self.noise_N[rows_N])
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +177,7 @@ def misfit(z_ND: Array, seen: Seen) -> Callable[[Array], tuple[float, Array]]:
         u_ND = z_ND / kernel.lengths_D
         matern_NN, linear_NN, bend_NN = kernel.parts(u_ND, u_ND)
         covariance_NN = matern_NN + linear_NN
-        np.einsum("ii->i", covariance_NN)[:] += kernel.noise
+        np.einsum("ii->i", covariance_NN)[:] += kernel.noise * seen.noise_N
         inverse = solved(covariance_NN, flat_NC)
         if inverse is None:
             return np.inf, np.zeros_like(log_P)
@@ -183,7 +185,11 @@ def misfit(z_ND: Array, seen: Seen) -> Callable[[Array], tuple[float, Array]]:
         # derivative of the result by the covariance, times 2, then the chain rule
         by_NN = np.multiply.outer(-weights_N, weights_N)
         by_NN += inverse.inverse_NN
-        scales = [np.vdot(by_NN, matern_NN), np.vdot(by_NN, linear_NN), np.exp(2 * log_P[-1]) * by_NN.trace()]
+        scales = [
+            np.vdot(by_NN, matern_NN),
+            np.vdot(by_NN, linear_NN),
+            np.exp(2 * log_P[-1]) * np.sum(by_NN.diagonal() * seen.noise_N),
+        ]
         bend_NN *= by_NN
         far_N = bend_NN.sum(1)
         bend_NN *= -2.0

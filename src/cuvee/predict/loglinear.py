@@ -64,18 +64,19 @@ class LogLinear:
     def fit_once(self, table: Table, start: Fit | None) -> LogLinearFit:
         """One fit to all rows; from `start` alone when given."""
         y_NT = table.centred(table.loss_NT)
-        scale_T = np.maximum(np.sqrt(np.mean(y_NT**2, axis=0)), 1e-9)
+        scale_T = np.maximum(np.sqrt(table.mean(y_NT**2)), 1e-9)
         slopes_DT = np.empty((table.shares_ND.shape[1], y_NT.shape[1]))
-        centre_NN = table.centred(np.eye(len(y_NT)))
+        root_N1 = table.root_N[:, None]
+        centre_NN, y_NT = root_N1 * table.centred(np.eye(len(y_NT))), root_N1 * y_NT
         for t, scale in enumerate(scale_T):
             near = start.slopes_DT[:, t] - np.log(scale) if isinstance(start, LogLinearFit) else None
             slopes_DT[:, t] = self._one(table.shares_ND, centre_NN, y_NT[:, t] / scale, near) + np.log(scale)
         rest_NT = table.loss_NT - np.exp(np.minimum(table.shares_ND @ slopes_DT, LARGEST_EXPONENT))
-        level_T = np.mean([rest_NT[table.block_N == b].mean(0) for b in table.blocks], axis=0)
-        return LogLinearFit(level_T, slopes_DT)
+        return LogLinearFit(table.level(rest_NT), slopes_DT)
 
     def _one(self, w_ND: Array, centre_NN: Array, y_N: Array, near_D: Array | None) -> Array:
-        """Slopes of one target whose centred, scaled losses are `y_N`; `centre_NN` takes out block means. Shape D."""
+        """Slopes of one target whose centred, scaled losses are `y_N`; `centre_NN` takes out block means
+        and multiplies rows by the roots of their weights. Shape D."""
         root = np.sqrt(self.penalty)
         size = w_ND.shape[1]
         spread_DD = root * (np.eye(size) - 1.0 / size)

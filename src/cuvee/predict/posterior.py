@@ -32,6 +32,7 @@ from scipy.special import stdtr, stdtrit
 
 from cuvee.base.errors import UsageError
 from cuvee.mixture.weights import Array
+from cuvee.predict.lifted import completed
 from cuvee.predict.table import Integers, Table
 
 LEVEL = 0.90
@@ -118,7 +119,7 @@ class Posterior:
     Args:
         full: The fit to all runs.
         replicates: Group -> the fit to all other groups: blocks, or with one block folds (`groups`); empty for one run.
-        usual_TT: The jackknife's covariance between targets, the mean over the table's runs.
+        usual_TT: The jackknife's covariance between targets, the mean over the table's runs of today.
         doubts: What else may be wrong.
         noise_T: Standard deviation of one run around the surface, bits/byte, without the offset of its block.
     """
@@ -135,12 +136,13 @@ class Posterior:
         size = table.loss_NT.shape[1]
         if len(replicates) < 2:
             return cls(full, replicates, np.zeros((size, size)))
-        loss_GNT = np.array([fit.loss(table.shares_ND) for fit in replicates.values()])
+        loss_GNT = np.array([fit.loss(table.usual_ND) for fit in replicates.values()])
         loss_GNT -= loss_GNT.mean(1, keepdims=True)
         loss_GNT -= loss_GNT.mean(0)
-        usual_TT = _scale(len(replicates)) * np.einsum("gnt,gnu->tu", loss_GNT, loss_GNT) / len(table.ids)
-        missed_NT = table.centred(table.loss_NT - unseen(replicates, table))
-        square_T = np.sum(missed_NT**2, axis=0) / max(len(table.ids) - len(table.blocks), 1)
+        usual_TT = _scale(len(replicates)) * np.einsum("gnt,gnu->tu", loss_GNT, loss_GNT) / loss_GNT.shape[1]
+        judged = table.judged
+        missed_NT = table.missed(unseen(replicates, table))
+        square_T = np.sum(missed_NT**2, axis=0) / max(len(judged.ids) - len(judged.blocks), 1)
         noise_T = np.sqrt(np.maximum(square_T - np.diag(usual_TT), 0.25 * square_T))
         return cls(full, replicates, usual_TT, noise_T=noise_T)
 
@@ -261,12 +263,13 @@ class Posterior:
 
 
 def groups(table: Table) -> Integers:
-    """The group of every row that a jackknife leaves out together: its block; with one block one of `FOLDS` parts. Shape N.
+    """The group of every row that a jackknife leaves out together: its block; with one block (a study) one of `FOLDS` parts.
+    Shape N.
 
     Parts are drawn with a fixed seed by position, so that tables sorted by shares or losses have parts of all kinds. Runs of one
     mixture are in one part: a mixture whose other run was fitted is not foretold.
     """
-    if len(table.blocks) > 1:
+    if not table.in_parts:
         return table.block_N
     _, first_M, mixture_N = np.unique(table.mixture_N, return_index=True, return_inverse=True)
     part_M = np.random.default_rng(0).permutation(len(first_M)) % min(FOLDS, max(len(first_M), 1))
@@ -275,8 +278,9 @@ def groups(table: Table) -> Integers:
 
 def jackknife(table: Table, fit: Callable[[Table, Fit | None], Fit]) -> Posterior:
     """The posterior of `fit(table, start)`: to all rows, and from there to all rows but each group's."""
-    full = fit(table, None)
-    return Posterior.of(full, replicate(table, fit, full), table)
+    whole = completed(table, fit)
+    full = whole(table, None)
+    return Posterior.of(full, replicate(table, whole, full), table)
 
 
 def replicate(table: Table, fit: Callable[[Table, F | None], F], full: F) -> dict[int, F]:

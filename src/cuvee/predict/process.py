@@ -136,8 +136,8 @@ class Process:
         law = self.mean.fit_once(table, started.law if started else None) if self.mean else None
         loss_NT = table.loss_NT if law is None else table.loss_NT - law.loss(table.shares_ND)
         z_ND, _ = warped(table.shares_ND, self.warp)
-        block_NC = (table.block_N[:, None] == np.array(table.blocks)).astype(np.float64)
-        observed = [self._observe(y_N, block_NC) for y_N in (loss_NT - _offsets(z_ND, loss_NT, block_NC)).T]
+        rough_NT = loss_NT - _offsets(table, z_ND, loss_NT)
+        observed = [self._observe(table, y_N) for y_N in rough_NT.T]
         kernels = (
             [surface.kernel for surface in started.surfaces]
             if started
@@ -148,28 +148,36 @@ class Process:
         ]
         return ProcessFit(tuple(surfaces), self.warp, law)
 
-    def _observe(self, y_N: Array, block_NC: Array) -> tuple[Link, Seen]:
+    def _observe(self, table: Table, y_N: Array) -> tuple[Link, Seen]:
         """The losses of one target, roughly rid of offsets, through the link."""
         floor = None if self.mean else float(y_N.min() - self.room * max(y_N.std(), LEAST_SCALE))
         inner_N = y_N if floor is None else np.log(y_N - floor)
         link = Link(floor, float(inner_N.mean()), max(float(inner_N.std()), LEAST_SCALE))
         values_N = (inner_N - link.level) / link.scale
-        # offsets sum to zero over the blocks, and count as additive in the loss
+        # offsets sum to zero over the blocks of the level, and count as additive in the loss
         slope_N = link.slope(values_N)
         steep_N = np.exp(np.mean(np.log(slope_N))) / slope_N
-        offset_NC = (block_NC[:, :-1] - block_NC[:, -1:]) * steep_N[:, None]
-        return link, Seen(values_N, np.hstack([np.ones((len(y_N), 1)), offset_NC]))
+        block_NC, own = _blocks(table), len(table.level_blocks) - 1
+        offset_NC = np.hstack([block_NC[:, :own] - block_NC[:, own : own + 1], block_NC[:, own + 1 :]])
+        flat_NC = np.hstack([np.ones((len(y_N), 1)), offset_NC * steep_N[:, None]])
+        return link, Seen(values_N, flat_NC, 1.0 / table.weight_N)
 
 
-def _offsets(z_ND: Array, loss_NT: Array, block_NC: Array) -> Array:
-    """A first estimate of the offsets of the runs' blocks, of mean 0 over blocks, at usual hyperparameters. Shape N x T."""
+def _blocks(table: Table) -> Array:
+    """Which block every run is in, those of the level first. Shape N x C."""
+    return np.asarray(table.block_N[:, None] == np.array(table.blocks), np.float64)
+
+
+def _offsets(table: Table, z_ND: Array, loss_NT: Array) -> Array:
+    """A first estimate of the offsets of the runs' blocks, of mean 0 over those of the level, at usual hyperparameters. N x T."""
+    block_NC = _blocks(table)
     if block_NC.shape[1] == 1:
         return np.zeros_like(loss_NT)
     kernel = Kernel(np.append(_prior(z_ND).mean_P[:-1], START_NOISE))
-    inverse = solved(kernel.between(z_ND, z_ND) + kernel.noise * np.eye(len(z_ND)), block_NC)
+    inverse = solved(kernel.between(z_ND, z_ND) + np.diag(kernel.noise / table.weight_N), block_NC)
     assert inverse is not None, "the noise keeps the covariance regular"
     offset_CT = inverse.effects_CN @ loss_NT
-    return np.asarray(block_NC @ (offset_CT - offset_CT.mean(0)), np.float64)
+    return np.asarray(block_NC @ (offset_CT - offset_CT[: len(table.level_blocks)].mean(0)), np.float64)
 
 
 def _prior(z_ND: Array) -> Prior:

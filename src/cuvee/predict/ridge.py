@@ -73,7 +73,7 @@ class RidgeLog:
 
 def spread(table: Table, x_NP: Array) -> Array:
     """Root mean square of features within blocks, shape P."""
-    return np.asarray(np.sqrt(np.mean(table.centred(x_NP) ** 2, axis=0)), np.float64)
+    return np.asarray(np.sqrt(table.mean(table.centred(x_NP) ** 2)), np.float64)
 
 
 def ridge(table: Table, x_NP: Array, unit_P: Array) -> tuple[Array, Array]:
@@ -83,19 +83,22 @@ def ridge(table: Table, x_NP: Array, unit_P: Array) -> tuple[Array, Array]:
     leave-one-run-out error.
     """
     unit_P = np.where(unit_P < 1e-9, np.inf, unit_P)
-    shrunk_PT = _shrunk(table.centred(x_NP) / unit_P, table.centred(table.loss_NT), _block_leverage(table))
+    root_N1 = table.root_N[:, None]
+    y_NT = root_N1 * table.centred(table.loss_NT)
+    shrunk_PT = _shrunk(root_N1 * table.centred(x_NP) / unit_P, y_NT, _block_leverage(table))
     coefficients_PT = shrunk_PT / unit_P[:, None]
-    offsets_NT = table.loss_NT - x_NP @ coefficients_PT
-    return np.mean([offsets_NT[table.block_N == b].mean(0) for b in table.blocks], axis=0), coefficients_PT
+    return table.level(table.loss_NT - x_NP @ coefficients_PT), coefficients_PT
 
 
 def _block_leverage(table: Table) -> Array:
-    """The leverage that a block's offset gives each row, 1 / rows of its block. Shape N."""
-    return np.array([1.0 / np.sum(table.block_N == b) for b in table.block_N])
+    """The leverage that a block's offset gives each row: its part of the weight of its block. Shape N."""
+    total_N = np.array([table.weight_N[table.block_N == b].sum() for b in table.block_N])
+    return np.asarray(table.weight_N / total_N, np.float64)
 
 
 def _shrunk(x_NP: Array, y_NT: Array, leverage_N: Array) -> Array:
-    """Coefficients, shape P x T, each target at the penalty with the least leave-one-run-out error."""
+    """Coefficients, shape P x T, each target at the penalty with the least leave-one-run-out error; rows come multiplied
+    by the roots of their weights."""
     u_NK, s_K, v_KP = np.linalg.svd(x_NP, full_matrices=False)
     projected_KT = u_NK.T @ y_NT
     errors = []

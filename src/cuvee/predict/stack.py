@@ -29,10 +29,11 @@ from scipy.optimize import nnls
 from cuvee.mixture.weights import Array
 from cuvee.predict.corrected import Corrected
 from cuvee.predict.doubts import Rivals, Unseen
-from cuvee.predict.evidence import InformedFit
+from cuvee.predict.lifted import completed
+from cuvee.predict.pieces import Pieces
 from cuvee.predict.posterior import Fit, Member, Posterior, replicate, smooth, unseen
 from cuvee.predict.power import PowerLaw
-from cuvee.predict.process import Process, ProcessFit
+from cuvee.predict.process import Process
 from cuvee.predict.table import Table
 
 LOOSE = 0.1
@@ -85,11 +86,12 @@ def weigh(unseen_KNT: Array, table: Table) -> Array:
     centred_KNT = np.array([table.centred(unseen_NT) for unseen_NT in unseen_KNT])
     truth_NT = table.centred(table.loss_NT)
     for t in range(targets):
-        x_MK, y_M = _questions(centred_KNT[:, :, t].T, truth_NT[:, t])
+        known_N = np.isfinite(truth_NT[:, t])
+        x_MK, y_M = _questions(centred_KNT[:, known_N, t].T, truth_NT[known_N, t], table.root_N[known_N])
         grams_TKK[t], pulls_TK[t] = x_MK.T @ x_MK, x_MK.T @ y_M
         first_K = _simplex(grams_TKK[t], pulls_TK[t])
         # what even the best blend misses is what the weights are uncertain by; rows of three questions count once
-        free = max(len(truth_NT) - len(table.blocks) - size + 1, 1)
+        free = max(int(known_N.sum()) - len(np.unique(table.block_N[known_N])) - size + 1, 1)
         misfits_T[t] = max(float(np.sum((y_M - x_MK @ first_K) ** 2)), 1e-12) / free
     grams_TKK /= misfits_T[:, None, None]
     pulls_TK /= misfits_T[:, None]
@@ -104,8 +106,11 @@ def weigh(unseen_KNT: Array, table: Table) -> Array:
     ).T
 
 
-def _questions(x_NK: Array, y_N: Array) -> tuple[Array, Array]:
-    """Members' predictions and the truth in units of its spread: as losses, as ranks, and those of the best runs."""
+def _questions(x_NK: Array, y_N: Array, root_N: Array) -> tuple[Array, Array]:
+    """Members' predictions and the truth in units of its spread: as losses, as ranks, and those of the best runs; times the
+    roots of the runs' weights."""
+    if not len(y_N):
+        return x_NK, y_N
     scale = max(float(np.sqrt(np.mean(y_N**2))), 1e-12)
     order_N = np.sort(y_N)
     ranks_N = (np.arange(len(y_N)) + 0.5) / len(y_N) * np.sqrt(12.0)
@@ -117,7 +122,8 @@ def _questions(x_NK: Array, y_N: Array) -> tuple[Array, Array]:
     heavy = 1.0 / (scale * np.sqrt(BEST))
     x_MK = np.concatenate([x_NK / scale, rank(x_NK), heavy * x_NK[best_N]])
     y_M = np.concatenate([y_N / scale, rank(y_N), heavy * y_N[best_N]])
-    return x_MK / np.sqrt(3.0), y_M / np.sqrt(3.0)
+    root_M = np.concatenate([root_N, root_N, root_N[best_N]])
+    return root_M[:, None] * x_MK / np.sqrt(3.0), root_M * y_M / np.sqrt(3.0)
 
 
 def _simplex(gram_KK: Array, pull_K: Array) -> Array:
@@ -149,46 +155,42 @@ class Stack:
     def fit(self, table: Table) -> Posterior:
         """The posterior of the table."""
         members = self.members if len(table.ids) >= FEWEST else self.members[:1]
-        fulls = tuple(member.fit_once(table, None) for member in members)
-        without = [replicate(table, member.fit_once, full) for member, full in zip(members, fulls, strict=True)]
+        fits_once = [completed(table, member.fit_once) for member in members]
+        fulls = tuple(fit_once(table, None) for fit_once in fits_once)
+        without = [replicate(table, fit_once, full) for fit_once, full in zip(fits_once, fulls, strict=True)]
         if not without[0]:
             return Posterior.of(Blend.equal(fulls, len(table.targets)), {}, table)
         unseen_KNT = np.array([unseen(fits, table) for fits in without])
-        weights_KT = weigh(unseen_KNT, table)
+        weights_KT = weigh(unseen_KNT[:, table.judged_N], table.judged)
         replicates: dict[int, Fit] = {
             group: Blend(tuple(fits[group] for fits in without), weights_KT) for group in without[0]
         }
         posterior = Posterior.of(Blend(fulls, weights_KT), replicates, table)
-        process = next((found for fit in fulls if (found := _process(fit)) is not None), None)
+        process = next((pieces for pieces in map(Pieces.of, fulls) if pieces), None)
         return (
             posterior if process is None else _doubted(posterior, process, Blend(fulls, weights_KT), unseen_KNT, table)
         )
 
 
-def _process(fit: Fit) -> ProcessFit | None:
-    """The process that a member is, or that fits what evidence leaves; None for other members."""
-    own = fit.rest if isinstance(fit, InformedFit) else fit
-    return own if isinstance(own, ProcessFit) else None
-
-
-def _doubted(posterior: Posterior, process: ProcessFit, blend: Blend, unseen_KNT: Array, table: Table) -> Posterior:
+def _doubted(posterior: Posterior, process: Pieces, blend: Blend, unseen_KNT: Array, table: Table) -> Posterior:
     """`posterior` with the doubts of the process and between the members, and the process's noise.
 
     Both are scaled by one factor per target, so that their sum is the mean squared error of left-out runs.
     """
-    parted_KNT = np.array([table.centred(unseen_NT - table.loss_NT) for unseen_NT in unseen_KNT])
+    judged = table.judged
+    scored_T = np.maximum(np.isfinite(judged.loss_NT).sum(0), 1)
+    parted_KNT = np.array([table.missed(unseen_NT) for unseen_NT in unseen_KNT])
     missed_NT = np.einsum("kt,knt->nt", blend.weights_KT, parted_KNT)
-    spread_T = np.einsum("kt,knt->t", blend.weights_KT, (parted_KNT - missed_NT) ** 2) / len(missed_NT)
-    _, error_NT = process.left_out()
+    spread_T = np.einsum("kt,knt->t", blend.weights_KT, (parted_KNT - missed_NT) ** 2) / scored_T
+    error_NT = judged.root_N[:, None] * process.left_out_errors(table)[table.judged_N]
     # a run that is alone in its block has no error of its own
     expected_T = np.nansum(error_NT**2, axis=0) / np.maximum(np.sum(np.isfinite(error_NT), axis=0), 1) + spread_T
-    square_T = np.mean(missed_NT**2, axis=0)
+    square_T = np.sum(missed_NT**2, axis=0) / scored_T
     # a few runs may be expected to miss by nothing, which tells nothing
     factor_T = np.sqrt(square_T / np.maximum(expected_T, np.maximum(0.01 * square_T, 1e-18)))
     scale_T = np.sqrt(COUNTED) * factor_T
     doubts = (Unseen(process, scale_T, _together(missed_NT)), Rivals(blend.fits, blend.weights_KT, scale_T))
-    noise_T = factor_T * np.array([surface.noise for surface in process.surfaces])
-    return replace(posterior, doubts=doubts, noise_T=noise_T)
+    return replace(posterior, doubts=doubts, noise_T=factor_T * process.noise_T)
 
 
 def _together(missed_NT: Array) -> Array:

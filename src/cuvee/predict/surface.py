@@ -66,7 +66,7 @@ class Surface:
     @classmethod
     def of(cls, kernel: Kernel, link: Link, z_ND: Array, seen: Seen) -> Self:
         """The posterior given the hyperparameters."""
-        inverse = solved(kernel.between(z_ND, z_ND) + kernel.noise * np.eye(len(z_ND)), seen.flat_NC)
+        inverse = solved(kernel.between(z_ND, z_ND) + np.diag(kernel.noise * seen.noise_N), seen.flat_NC)
         assert inverse is not None, "the jitter keeps the covariance regular"
         return cls(kernel, link, z_ND, seen, inverse)
 
@@ -82,7 +82,7 @@ class Surface:
 
     @cached_property
     def noise(self) -> float:
-        """Standard deviation of a run around the surface, bits/byte, root mean square over the runs."""
+        """Standard deviation of a run of today around the surface, bits/byte, root mean square over the runs."""
         slope_N = self.link.slope(self.seen.values_N)
         return float(np.sqrt(self.kernel.noise * np.mean(slope_N**2)))
 

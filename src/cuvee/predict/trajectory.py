@@ -92,7 +92,7 @@ class Trajectory:
         weights_KT = weights_KT * np.where(sum_T > 1e-9, last_T / np.maximum(sum_T, 1e-9), 1.0)
         predicted_NT = np.sum(weights_KT[:, None] * seen_KNT, axis=0)
         rest_NT = table.loss_NT - predicted_NT
-        level_T = np.mean([rest_NT[table.block_N == b].mean(0) for b in table.blocks], axis=0)
+        level_T = table.level(rest_NT)
         return TrajectoryFit(level_T, weights_KT, fits)
 
     def _unseen(self, table: Table, near: PowerLawFit) -> Array:

@@ -79,13 +79,13 @@ class Trees:
             "force_row_wise": True,
             "verbosity": -1,
         }
+        options = {"feature_pre_filter": False, "verbosity": -1}
         y_NT = table.centred(table.loss_NT)
         boosters = []
         for y_N in y_NT.T:
-            data = lightgbm.Dataset(table.shares_ND, label=y_N, params={"feature_pre_filter": False, "verbosity": -1})
+            data = lightgbm.Dataset(table.shares_ND, y_N, weight=table.weight_N, params=options)
             boosters.append(lightgbm.train(settings, data, num_boost_round=self.trees))
-        level_T = np.mean([table.loss_NT[table.block_N == b].mean(0) for b in table.blocks], axis=0)
-        return TreesFit(level_T, tuple(boosters))
+        return TreesFit(table.level(table.loss_NT), tuple(boosters))
 
 
 def _lightgbm() -> Any:

@@ -64,6 +64,7 @@ def facts(evidence: Evidence) -> tuple[Fact, ...]:
         Fact("Corpus fingerprint", evidence.fingerprint),
         Fact("Tokenizer", evidence.tokenizer or "not known: the corpus was not at hand"),
         Fact("Training recipe", str(evidence.recipe)),
+        *(Fact("Runs from before", past.story()) for past in problem.past),
     ]
     lines += [Fact(key.replace("_", " "), value) for key, value in everything.versions.items()]
     return (*lines, *(Fact("Edited", edit) for edit in evidence.edits))

@@ -15,6 +15,7 @@ from cuvee.interop.metrics import direction_of, listed, unit_of
 from cuvee.methods.deciding import FEWEST
 from cuvee.mixture.feasible import FeasibleSet
 from cuvee.mixture.weights import Array, Mixture
+from cuvee.plan.past import Past
 from cuvee.plan.problem import Guard, Target
 from cuvee.predict.table import Bools, Table, mean_weights
 from cuvee.tables.names import looks_better_higher, resolve
@@ -73,6 +74,7 @@ class Asked:
         unit: Of the objective, for sentences.
         natural_D: What gains are against, and where from.
         epochs_D: Passes over each domain, had it all of the run; None where that is not known.
+        past: Runs from before the domains were edited.
     """
 
     domains: tuple[str, ...]
@@ -86,6 +88,7 @@ class Asked:
     natural_from: str
     epochs_D: Array | None
     feasible: FeasibleSet
+    past: tuple[Past, ...] = ()
 
     def epochs(self, mixture: Mixture) -> Array | None:
         """Passes over each domain, shape D; None where the run or the tokens are not known."""
@@ -117,8 +120,11 @@ class Asked:
         return table
 
 
-def ask(runs: Runs, wishes: Wishes, notes: list[str]) -> Asked:
+def ask(runs: Runs, wishes: Wishes, notes: list[str], tried_ND: Array) -> Asked:
     """The question that `wishes` put to `runs`; `notes` gets what was assumed.
+
+    Args:
+        tried_ND: Mixtures that runs had: shares that are the same in all stay there.
 
     Raises:
         UsageError: unknown names, weights that are not positive, epochs without tokens.
@@ -129,7 +135,7 @@ def ask(runs: Runs, wishes: Wishes, notes: list[str]) -> Asked:
     weights, guards = _targets(runs, wishes, notes)
     scored = tuple(name for name in runs.metrics if name in {*weights, *guards})
     maximised = _maximised(runs, wishes, scored, notes)
-    natural_D, natural_from = _natural(runs, wishes.natural, notes)
+    natural_D, natural_from = natural_of(runs, wishes.natural, notes)
     epochs_D = _epochs(runs, wishes)
     total = sum(weights.values())
     objective = tuple(Target(name, weights[name] / total) for name in scored if name in weights)
@@ -145,7 +151,7 @@ def ask(runs: Runs, wishes: Wishes, notes: list[str]) -> Asked:
         natural_D=natural_D,
         natural_from=natural_from,
         epochs_D=epochs_D,
-        feasible=_feasible(runs, wishes, epochs_D, notes),
+        feasible=_feasible(runs, wishes, epochs_D, notes, tried_ND),
     )
 
 
@@ -226,10 +232,10 @@ def _unit(runs: Runs, objective: Sequence[Target], maximised: Sequence[str]) -> 
     return known + (" (sign turned)" if True in turned else "") if known else UNIT
 
 
-def _natural(runs: Runs, given: Values | None, notes: list[str]) -> tuple[Array, str]:
+def natural_of(runs: Runs, given: Values | None, notes: list[str]) -> tuple[Array, str]:
     """What to compare with, and where it is from."""
     run = "natural" if given is None else str(given) if not isinstance(given, Mapping) else ""
-    own_N = _rows_of(run, runs)
+    own_N = rows_of(run, runs)
     if given is None and not own_N:
         notes.append("no natural mixture was given: gains are against the mean of the runs' mixtures (--natural)")
         return np.asarray(runs.shares_ND.mean(0), np.float64), "the mean of the runs' mixtures"
@@ -243,7 +249,7 @@ def _natural(runs: Runs, given: Values | None, notes: list[str]) -> tuple[Array,
     return np.asarray(natural_D / natural_D.sum(), np.float64), "as given"
 
 
-def _rows_of(run: str, runs: Runs) -> list[int]:
+def rows_of(run: str, runs: Runs) -> list[int]:
     """The rows of a run, which is called `ID/BLOCK` where it was run in several blocks."""
     names = {run, *(f"{run}/{block}" for block in runs.blocks)}
     return [i for i, name in enumerate(runs.ids) if run and name in names]
@@ -267,7 +273,7 @@ def _epochs(runs: Runs, wishes: Wishes) -> Array | None:
     return np.array([wishes.target_tokens / tokens[d] for d in runs.domains])
 
 
-def _feasible(runs: Runs, wishes: Wishes, epochs_D: Array | None, notes: list[str]) -> FeasibleSet:
+def _feasible(runs: Runs, wishes: Wishes, epochs_D: Array | None, notes: list[str], tried_ND: Array) -> FeasibleSet:
     """The mixtures within all bounds; a domain that never varied stays where it was, as no run says what more of it does."""
     low, high = (
         {} if v is None else by_name(v, runs.domains, w) for v, w in ((wishes.floors, "floors"), (wishes.caps, "caps"))
@@ -280,9 +286,9 @@ def _feasible(runs: Runs, wishes: Wishes, epochs_D: Array | None, notes: list[st
     high_D = np.array([high.get(d, 1.0) for d in runs.domains])
     if wishes.max_epochs is not None and epochs_D is not None:
         high_D = np.minimum(high_D, wishes.max_epochs / epochs_D)
-    fixed_D = np.ptp(runs.shares_ND, axis=0) <= SAME
+    fixed_D = np.ptp(tried_ND, axis=0) <= SAME
     if fixed_D.any() and not fixed_D.all():
-        stay_D = np.clip(runs.shares_ND[0], low_D, high_D)
+        stay_D = np.clip(tried_ND[0], low_D, high_D)
         notes.append(
             "the same share in every run, so that nothing tells what another would do, and kept there: "
             + listed([f"{d} {s:.3g}" for d, s, f in zip(runs.domains, stay_D, fixed_D, strict=True) if f])

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -50,6 +50,16 @@ class Layout:
     block: str = ""
     ignore: tuple[str, ...] = ()
     keep_names: bool = False
+
+    def within(self, left: Table, right: Table) -> Layout:
+        """The same for other tables, which may lack the columns that are named."""
+        known = {*left.columns, *right.columns}
+        return replace(
+            self,
+            id=self.id if self.id in left.columns and self.id in right.columns else "",
+            block=self.block if self.block in known else "",
+            ignore=tuple(c for c in self.ignore if c in known),
+        )
 
 
 @dataclass(frozen=True)

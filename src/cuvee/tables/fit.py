@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from cuvee.base.rng import generator
 from cuvee.interop.metrics import listed
 from cuvee.methods.deciding import fitted, simpler
+from cuvee.methods.past import Weighed, weigh
 from cuvee.methods.report import report
 from cuvee.mixture.feasible import FeasibleSet
 from cuvee.mixture.weights import Array, Mixture
@@ -23,11 +25,12 @@ from cuvee.predict.posterior import Posterior, Predictor
 from cuvee.predict.question import GuardRule, Question
 from cuvee.predict.regret import Stakes
 from cuvee.predict.table import Table, mean_weights
-from cuvee.tables.asking import SAME, Asked, Weight, Wishes, ask
+from cuvee.tables.asking import SAME, Asked, Weight, Wishes
+from cuvee.tables.before import Before, Edits, posed, read_past
 from cuvee.tables.columns import Layout, Source
 from cuvee.tables.holdout import judge, read_holdout
 from cuvee.tables.levels import interval, level_draws
-from cuvee.tables.reading import read_runs
+from cuvee.tables.reading import Runs, read_runs
 from cuvee.tables.result import Fitted, Interval, Share, Skill, Unconstrained
 from cuvee.tables.values import Values
 
@@ -55,6 +58,8 @@ def fit(
     target_tokens: float | None = None,
     max_epochs: float | None = None,
     holdout: tuple[Source, Source] | None = None,
+    past: tuple[Source, Source] | None = None,
+    edits: Edits = (),
     predictor: str | Predictor = "auto",
     aversion: float = 0.0,
     pull: float = 0.0,
@@ -79,6 +84,9 @@ def fit(
         target_tokens: Of the run that the mixture is for.
         max_epochs: Most passes over any domain in that run.
         holdout: Mixtures and metrics of other runs to judge the fit by; they change nothing else.
+        past: Mixtures and metrics of runs from before the domains were edited, as evidence beside the others.
+        edits: What became of the domains since the runs of `past`, or without it since all runs: `cuvee.mixture.edits`, or a YAML file
+            that lists them. They speak of domains by their short names.
         predictor: Its name (`auto` for the default), or an object with `fit(table)`.
         aversion: Added to the objective per standard error of the difference to natural: above 0 keeps to what the runs know.
         pull: Added per nat of KL divergence from natural, in the objective's unit.
@@ -101,27 +109,29 @@ def fit(
         targets=_weights(targets, 1.0), maximise=tuple(maximise), minimise=tuple(minimise), guards=_weights(guards, GUARD),
         caps=caps, floors=floors, natural=natural, tokens=tokens, target_tokens=target_tokens, max_epochs=max_epochs,
     )  # fmt: skip
-    asked = ask(runs, wishes, notes)
-    table = asked.table(runs, notes)
+    before = _before(runs, mixtures, past, edits, natural, layout, notes)
+    runs, asked, table = posed(runs, before, past is not None, wishes, notes)
     others = None if holdout is None else read_holdout(*holdout, layout)
-    label, posterior = fitted(predictor, table)
+    found = weigh(asked, table, partial(fitted, predictor))
+    table, posterior, label = found.table, found.posterior, found.label
     question = replace(_question(asked, posterior), aversion=aversion, pull=pull * asked.scale)
-    best_D, choice = _choose(asked, table, question, label)
+    best_D, choice = _choose(asked, found, question)
+    seen, own = _seen(table), _own(table)
     w_D, rng = choice.schedule.phases[0].mixture.shares, generator(seed, "fit")
-    stakes = Stakes.of(question, _candidates(question, table, w_D, best_D, rng), rng)
-    _say_beyond(table, w_D, notes)
-    _say_scales(asked, table, notes)
+    stakes = Stakes.of(question, _candidates(question, seen, w_D, best_D, rng), rng)
+    _say_beyond(seen, w_D, notes)
+    _say_scales(asked, own, notes)
     difference = posterior.difference(w_D, question.base_D, question.a_T)
     return Fitted(
         choice=choice,
-        shares=_shares(asked, table, choice, stakes),
-        predicted=_levels(asked, posterior, table, w_D, rng),
+        shares=_shares(asked, seen, choice, stakes),
+        predicted=_levels(asked, posterior, own, w_D, rng),
         gain=Interval(*(-x / asked.scale for x in (difference.mean, difference.high, difference.low))),
         p_better=difference.p_below,
         regret=stakes.regret(0) / asked.scale,
         cv=Skill(block_spearman(posterior, table, asked.a_T), block_error(posterior, table, asked.a_T) / asked.scale),
-        holdout=None if others is None else judge(asked, runs, others, posterior, table, rng, notes),
-        unconstrained=_unconstrained(asked, table, question, wishes),
+        holdout=None if others is None else judge(asked, runs, others, posterior, own, rng, notes),
+        unconstrained=_unconstrained(asked, seen, question, wishes),
         objective=asked.objective,
         maximised=asked.maximised,
         natural=Mixture.from_array(asked.domains, asked.natural_D),
@@ -129,12 +139,42 @@ def fit(
         predictor=label,
         runs=len(table.ids),
         blocks=len(table.blocks),
-        domains=len(table.domains),
-        tolerance=_tolerance(asked, table) / asked.scale,
+        domains=len(asked.domains),
+        tolerance=_tolerance(asked, own) / asked.scale,
         unit=asked.unit,
         names={"domains": runs.domains, "metrics": runs.metrics},
         warnings=(*runs.notes, *notes),
     )
+
+
+def _before(
+    runs: Runs,
+    mixtures: Source,
+    past: tuple[Source, Source] | None,
+    edits: Edits,
+    natural: Values | None,
+    layout: Layout,
+    notes: list[str],
+) -> Before | None:
+    """The runs from before the domains were edited: those of `past`, or without it all; None where nothing was edited."""
+    if past is not None:
+        return Before.of(read_past(*past, layout), past[0], edits, natural, notes)
+    return Before.of(runs, mixtures, edits, natural, notes) if edits else None
+
+
+def _own(table: Table) -> Table:
+    """The runs of today, of which levels are; all where there are none."""
+    return table.today if 0 < table.today_N.sum() < len(table.ids) else table
+
+
+def _seen(table: Table) -> Table:
+    """The runs in shares of the domains of today, without those that had only others."""
+    if not table.gone:
+        return table
+    part_N = table.shares_ND[:, : -table.gone].sum(1)
+    some = table.rows(np.asarray(part_N > 0))
+    w_ND = some.shares_ND[:, : -table.gone] / part_N[part_N > 0, None]
+    return replace(some, domains=table.domains[: -table.gone], shares_ND=w_ND, gone=0)
 
 
 def _weights(given: Mapping[str, float] | Sequence[str | tuple[str, float]], default: float) -> tuple[Weight, ...]:
@@ -158,19 +198,22 @@ def _tolerance(asked: Asked, table: Table) -> float:
     return float(f"{NEAR * float(np.std(table.loss_NT @ asked.a_T)):.1e}")
 
 
-def _choose(asked: Asked, table: Table, question: Question, label: str) -> tuple[Array, Choice]:
+def _choose(asked: Asked, found: Weighed, question: Question) -> tuple[Array, Choice]:
     """The optimum, and the choice of its simpler form."""
-    tolerance = _tolerance(asked, table)
-    optimum = best_of(question, _starts(asked, table))
+    tolerance = _tolerance(asked, _own(found.table))
+    optimum = best_of(question, _starts(asked, _seen(found.table)))
     w_D, simplified = simpler(asked.domains, question, optimum.w_D, tolerance / 4)
     told = asked if asked.scale == 1 else replace(asked, unit=f"times {1 / asked.scale:g} {asked.unit}")
-    choice = report("fit", told, table, label, question, optimum.guarded, w_D, simplified, optimum.how, tolerance)
-    return optimum.w_D, replace(choice, unit=told.unit)
+    choice = report(
+        "fit", told, found.table, found.label, question, optimum.guarded, w_D, simplified, optimum.how, tolerance
+    )
+    figures = {**choice.diagnostics, **found.figures}
+    return optimum.w_D, replace(choice, unit=told.unit, why=(*choice.why, *found.why), diagnostics=figures)
 
 
 def _starts(asked: Asked, table: Table) -> list[Array]:
     """Natural, uniform, the mean of the runs and the five best of them, each against its block."""
-    value_N = table.centred((table.loss_NT @ asked.a_T)[:, None])[:, 0]
+    value_N = table.centred(table.objective(asked.a_T)[:, None])[:, 0]
     best = np.argsort(value_N, kind="stable")[:5]
     size = len(asked.domains)
     return [asked.natural_D, np.full(size, 1.0 / size), table.shares_ND.mean(0), *table.shares_ND[best]]

@@ -50,10 +50,8 @@ def read_holdout(mixtures: Source, metrics: Source, layout: Layout) -> Runs:
         UsageError, DataError: as `read_runs`.
     """
     left, right = opened(mixtures, "held-out mixtures"), opened(metrics, "held-out metrics")
-    known = {*left.columns, *right.columns}
-    ignore = tuple(c for c in (*layout.ignore, layout.block) if c in known)
-    both = layout.id in left.columns and layout.id in right.columns
-    return read_runs(left, right, replace(layout, id=layout.id if both else "", block="", ignore=ignore))
+    own = layout.within(left, right)
+    return read_runs(left, right, replace(own, block="", ignore=(*own.ignore, own.block) if own.block else own.ignore))
 
 
 def judge(

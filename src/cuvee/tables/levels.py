@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from cuvee.mixture.weights import Array
+from cuvee.predict.lifted import widened
 from cuvee.predict.posterior import LEVEL, Posterior
 from cuvee.predict.table import Table
 
@@ -22,7 +23,7 @@ ANCHORS = 64
 def level_draws(posterior: Posterior, table: Table, w_MD: Array, rng: np.random.Generator) -> Array:
     """Joint draws of the losses at `w_MD` without noise, at the mean over blocks, shape S x M x T."""
     some = np.unique(np.linspace(0, len(table.ids) - 1, min(ANCHORS, len(table.ids))).astype(int))
-    all_ND = np.vstack([w_MD, table.shares_ND[some]])
+    all_ND = np.vstack([widened(w_MD, len(table.domains)), table.shares_ND[some]])
     mean_NT = posterior.mean(all_ND)
     away_SNT = posterior.draws(all_ND, DRAWS, rng) - mean_NT
     away_SNT -= away_SNT[:, len(w_MD) :].mean(1, keepdims=True)

@@ -48,6 +48,18 @@ def fit(
         tuple[Path, Path] | None,
         typer.Option(help="MIXTURES METRICS of other runs to judge the fit by; they change nothing else."),
     ] = None,
+    past: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            help="MIXTURES METRICS of runs from before the domains were edited, as evidence beside the others."
+        ),
+    ] = None,
+    edits: Annotated[
+        str,
+        typer.Option(
+            help="A YAML file: what became of the domains since the runs of --past, or without it since those of MIXTURES."
+        ),
+    ] = "",
     predictor: Annotated[str, typer.Option(help="The predictor's name; `auto` for the default.")] = "auto",
     aversion: Annotated[
         float, typer.Option(help="Added to the objective per standard error: above 0 keeps to what the runs know.")
@@ -89,6 +101,8 @@ def fit(
         target_tokens=length,
         max_epochs=max_epochs,
         holdout=holdout,
+        past=past,
+        edits=edits or (),
         predictor=predictor,
         aversion=aversion,
         pull=pull,

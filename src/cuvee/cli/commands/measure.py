@@ -56,7 +56,7 @@ def infer(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="hparams, infer, replay, search, truth or worlds.")],
+    name: Annotated[str, typer.Argument(help="edits, hparams, infer, replay, search, truth or worlds.")],
     corpus: Annotated[Path | None, typer.Option(help="The corpus that `hparams` trains on.")] = None,
     samples: Annotated[
         Path | None, typer.Option(help="Categories for `infer`; else text found on this machine.")
@@ -74,9 +74,10 @@ def bench(
     ),
     as_json: Json = False,
 ) -> None:
-    """The project's own benchmarks: `hparams` (learning-rate rule), `infer` (tokenizers of known mixtures), `replay`
-    (predictors and searches on RegMix's published runs), `search` (methods on real trainings), `truth` (predicted gains against
-    verified ones), `worlds` (methods against best-of-n random, coverage of intervals)."""
+    """The project's own benchmarks: `edits` (new runs saved by those from before an edit of the domains), `hparams`
+    (learning-rate rule), `infer` (tokenizers of known mixtures), `replay` (predictors and searches on RegMix's published runs),
+    `search` (methods on real trainings), `truth` (predicted gains against verified ones), `worlds` (methods against best-of-n
+    random, coverage of intervals)."""
     from cuvee.cli.render import table
     from cuvee.shards.corpus import Corpus
 
@@ -90,6 +91,11 @@ def bench(
             for m, figures in table_.items()
         ]
         tables["coverage"] = [vars(row) for row in worlds.coverage()]
+    elif name == "edits":
+        from cuvee.bench import edits
+
+        with Bar("edits", edits.SEEDS * len(edits.EDITED)) as bar:
+            tables["rows"] = edits.run(progress=bar)
     elif name == "hparams":
         from cuvee.bench import hparams
 
@@ -122,5 +128,5 @@ def bench(
         show("\n\n".join(table(rows) for rows in [*tables.values(), [shares]]), found, as_json)
         return
     else:
-        raise UsageError(f"no benchmark {name!r}", wanted="hparams, infer, replay, search, truth or worlds")
+        raise UsageError(f"no benchmark {name!r}", wanted="edits, hparams, infer, replay, search, truth or worlds")
     show("\n\n".join(table(rows) for rows in tables.values()), tables, as_json)

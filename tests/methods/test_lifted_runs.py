@@ -1,0 +1,56 @@
+"""Runs from before and trees, in the methods that predict."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cuvee.methods.auto import Auto
+from cuvee.methods.contract import Method
+from cuvee.methods.regression import Regression
+from cuvee.mixture.tree import Tree
+from cuvee.plan.past import Past, PastRun
+from cuvee.testing.worlds import World, play, world
+
+METHODS: tuple[Method, ...] = (
+    Auto(runs=16, batch=2, predictor="ridge-log"),
+    Regression(runs=16, predictor="ridge-log"),
+)
+
+
+def with_past(w: World) -> World:
+    trials = play(w, Regression(runs=24, rounds=1, predictor="ridge-log")).trials
+    domains, natural = w.problem.domains, tuple(w.problem.natural.shares.tolist())
+    past = Past(
+        "old", domains, domains, natural, (), tuple(PastRun.of(t, domains) for t in trials if t.status == "done")
+    )
+    return replace(w, problem=replace(w.problem, past=(past,)))
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
+def test_methods_learn_from_runs_from_before(method: Method) -> None:
+    w = world("law", 3, domains=4)
+    lifted = with_past(w)
+    first, plain = (method.propose(x.problem, (), np.random.default_rng(0)) for x in (lifted, w))
+    assert len(first) == len(plain)
+    assert {p.schedule for p in first} - {p.schedule for p in plain}, "their optimum is tasted"
+    choice = play(lifted, method).choice
+    assert choice.diagnostics["lifted_runs"] == 24
+    assert any("runs of old" in line for line in choice.why)
+    assert "lifted_runs" not in play(w, method).choice.diagnostics
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
+def test_frozen_groups_stay_in_proportion(method: Method) -> None:
+    w = world("law", 3, domains=5)
+    tree = Tree((("g",), ("g",), (), (), ()), frozen=("g",))
+    found = play(replace(w, problem=replace(w.problem, tree=tree)), method)
+    natural_D = w.problem.natural.shares
+    for trial in found.trials:
+        w_D = trial.plan.schedule.at(0).shares
+        assert w_D[0] * natural_D[1] == pytest.approx(w_D[1] * natural_D[0], abs=1e-6)
+    later = {t.plan.schedule for t in found.trials if t.plan.schedule.at(0).shares[0] > 0}
+    assert len(later) > 4
+    assert any("frozen" in line for line in found.choice.why)
