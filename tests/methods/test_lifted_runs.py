@@ -10,6 +10,7 @@ import pytest
 from cuvee.methods.auto import Auto
 from cuvee.methods.contract import Method
 from cuvee.methods.regression import Regression
+from cuvee.mixture.edits import Remove
 from cuvee.mixture.tree import Tree
 from cuvee.plan.past import Past, PastRun
 from cuvee.testing.worlds import World, play, world
@@ -40,6 +41,20 @@ def test_methods_learn_from_runs_from_before(method: Method) -> None:
     assert choice.diagnostics["lifted_runs"] == 24
     assert any("runs of old" in line for line in choice.why)
     assert "lifted_runs" not in play(w, method).choice.diagnostics
+
+
+def test_experts_say_nothing_of_a_domain_that_is_gone() -> None:
+    """N-gram models are of the domains of today, and runs from before had others too."""
+    lifted = with_past(world("law", 3, domains=4))
+    (past,) = lifted.problem.past
+    runs = tuple(replace(r, shares=(*(0.8 * share for share in r.shares), 0.2)) for r in past.runs)
+    natural = (*(0.8 * share for share in past.natural), 0.2)
+    past = replace(past, domains=(*past.domains, "gone"), natural=natural, edits=(Remove("gone"),), runs=runs)
+    method = Auto(runs=16, batch=4, first=1.0, evidence="ngrams")
+    found = play(replace(lifted, problem=replace(lifted.problem, past=(past,))), method)
+    assert found.choice.diagnostics["lifted_runs"] == 24
+    assert any("n-gram model of every domain counts" in line for line in found.choice.why)
+    assert lifted.regret(found.choice.schedule.at(0)) < 0.3 * lifted.regret(lifted.problem.natural)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
