@@ -31,6 +31,7 @@ def write_mixture(
     corpus: str,
     origin: str,
     predicted: Sequence[Estimate] = (),
+    unit: str = "",
     tokens: int | None = None,
 ) -> None:
     """Write the schedule with where it is from.
@@ -39,6 +40,7 @@ def write_mixture(
         corpus: The fingerprint of the corpus whose domains it mixes; empty when unknown.
         origin: The method that chose it, or `import:FORMAT`.
         predicted: What the method predicts of it.
+        unit: Of the predicted objective.
         tokens: Of the run that it is for.
     """
     phases = [
@@ -57,6 +59,7 @@ def write_mixture(
         "method": origin or None,
         "tokens": tokens,
         "predicted": to_json(tuple(predicted)),
+        "predicted_unit": unit or None,
     }
     replace(path, dump_json(value))
 

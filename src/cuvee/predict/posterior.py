@@ -121,6 +121,7 @@ class Posterior:
         usual_TT: The jackknife's covariance between targets, the mean over the table's runs.
         doubts: What else may be wrong.
         noise_T: Standard deviation of one run around the surface, bits/byte, without the offset of its block.
+        unseen_NT: Each run's losses as predicted by a fit that did not see it (`foretold`); None where nothing tells.
     """
 
     full: Fit
@@ -128,21 +129,22 @@ class Posterior:
     usual_TT: Array
     doubts: tuple[Doubt, ...] = ()
     noise_T: Array | None = None
+    unseen_NT: Array | None = None
 
     @classmethod
-    def of(cls, full: Fit, replicates: dict[int, Fit], table: Table) -> Self:
-        """The posterior of fits to `table`; the noise is what the replicates miss of the runs that they did not see."""
+    def of(cls, full: Fit, replicates: dict[int, Fit], table: Table, unseen_NT: Array | None) -> Self:
+        """The posterior of fits to `table`; the noise is what fits miss of the runs that they did not see, `unseen_NT`."""
         size = table.loss_NT.shape[1]
-        if len(replicates) < 2:
+        if len(replicates) < 2 or unseen_NT is None:
             return cls(full, replicates, np.zeros((size, size)))
         loss_GNT = np.array([fit.loss(table.shares_ND) for fit in replicates.values()])
         loss_GNT -= loss_GNT.mean(1, keepdims=True)
         loss_GNT -= loss_GNT.mean(0)
         usual_TT = _scale(len(replicates)) * np.einsum("gnt,gnu->tu", loss_GNT, loss_GNT) / len(table.ids)
-        missed_NT = table.centred(table.loss_NT - unseen(replicates, table))
+        missed_NT = table.centred(table.loss_NT - unseen_NT)
         square_T = np.sum(missed_NT**2, axis=0) / max(len(table.ids) - len(table.blocks), 1)
         noise_T = np.sqrt(np.maximum(square_T - np.diag(usual_TT), 0.25 * square_T))
-        return cls(full, replicates, usual_TT, noise_T=noise_T)
+        return cls(full, replicates, usual_TT, noise_T=noise_T, unseen_NT=unseen_NT)
 
     @property
     def freedom(self) -> int:
@@ -261,13 +263,24 @@ class Posterior:
 
 
 def groups(table: Table) -> Integers:
-    """The group of every row that a jackknife leaves out together: its block; with one block one of `FOLDS` parts. Shape N.
+    """The group of every row that a jackknife leaves out together: its block; with one block its part of the mixtures. Shape N."""
+    return table.block_N if len(table.blocks) > 1 else _parts(table)
+
+
+def crossed(table: Table) -> bool:
+    """Whether most runs, but natural's, are of mixtures that other blocks hold too: leaving out a block leaves none of them out."""
+    pairs_P2 = np.unique(np.stack([table.mixture_N, table.block_N], 1), axis=0)
+    mixtures, blocks_M = np.unique(pairs_P2[:, 0], return_counts=True)
+    repeated_N = np.isin(table.mixture_N, mixtures[blocks_M > 1]) & ~table.natural_N
+    return bool(len(mixtures) > 1 and 2 * repeated_N.sum() > (~table.natural_N).sum())
+
+
+def _parts(table: Table) -> Integers:
+    """The part of every row, at most `FOLDS` in all, shape N.
 
     Parts are drawn with a fixed seed by position, so that tables sorted by shares or losses have parts of all kinds. Runs of one
     mixture are in one part: a mixture whose other run was fitted is not foretold.
     """
-    if len(table.blocks) > 1:
-        return table.block_N
     _, first_M, mixture_N = np.unique(table.mixture_N, return_index=True, return_inverse=True)
     part_M = np.random.default_rng(0).permutation(len(first_M)) % min(FOLDS, max(len(first_M), 1))
     return np.asarray(part_M[np.argsort(np.argsort(first_M))][mixture_N], np.int64)
@@ -276,22 +289,37 @@ def groups(table: Table) -> Integers:
 def jackknife(table: Table, fit: Callable[[Table, Fit | None], Fit]) -> Posterior:
     """The posterior of `fit(table, start)`: to all rows, and from there to all rows but each group's."""
     full = fit(table, None)
-    return Posterior.of(full, replicate(table, fit, full), table)
+    replicates = replicate(table, fit, full)
+    return Posterior.of(full, replicates, table, foretold(table, fit, full, replicates))
 
 
 def replicate(table: Table, fit: Callable[[Table, F | None], F], full: F) -> dict[int, F]:
     """Group -> the fit to the rows of the other groups; empty where there is one group."""
-    group_N = groups(table)
+    return _without(groups(table), table, fit, full)
+
+
+def _without(group_N: Integers, table: Table, fit: Callable[[Table, F | None], F], full: F) -> dict[int, F]:
     found = np.unique(group_N).tolist()
     return {g: fit(table.rows(np.asarray(group_N != g)), full) for g in found} if len(found) > 1 else {}
 
 
-def unseen(replicates: Mapping[int, Fit], table: Table) -> Array:
-    """Each row's losses as predicted without its group, shape N x T; NaN for rows of a group without replicate."""
-    predicted_NT, group_N = np.full(table.loss_NT.shape, np.nan), groups(table)
-    for group, fit in replicates.items():
+def foretold(
+    table: Table, fit: Callable[[Table, Fit | None], Fit], full: Fit, replicates: Mapping[int, Fit]
+) -> Array | None:
+    """Each row's losses as predicted without its group, shape N x T; None for a single group.
+
+    In a table whose blocks hold the same mixtures, without any run of its mixture: fits to the other parts of the mixtures tell these.
+    """
+    group_N, fits = groups(table), replicates
+    if crossed(table):
+        group_N = _parts(table)
+        fits = _without(group_N, table, fit, full)
+    if not fits:
+        return None
+    predicted_NT = np.empty_like(table.loss_NT)
+    for group, other in fits.items():
         inside = group_N == group
-        predicted_NT[inside] = fit.loss(table.shares_ND[inside])
+        predicted_NT[inside] = other.loss(table.shares_ND[inside])
     return predicted_NT
 
 

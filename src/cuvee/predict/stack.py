@@ -30,7 +30,7 @@ from cuvee.mixture.weights import Array
 from cuvee.predict.corrected import Corrected
 from cuvee.predict.doubts import Rivals, Unseen
 from cuvee.predict.evidence import InformedFit
-from cuvee.predict.posterior import Fit, Member, Posterior, replicate, smooth, unseen
+from cuvee.predict.posterior import Fit, Member, Posterior, foretold, replicate, smooth
 from cuvee.predict.power import PowerLaw
 from cuvee.predict.process import Process, ProcessFit
 from cuvee.predict.table import Table
@@ -152,13 +152,15 @@ class Stack:
         fulls = tuple(member.fit_once(table, None) for member in members)
         without = [replicate(table, member.fit_once, full) for member, full in zip(members, fulls, strict=True)]
         if not without[0]:
-            return Posterior.of(Blend.equal(fulls, len(table.targets)), {}, table)
-        unseen_KNT = np.array([unseen(fits, table) for fits in without])
+            return Posterior.of(Blend.equal(fulls, len(table.targets)), {}, table, None)
+        parts = zip(members, fulls, without, strict=True)
+        unseen_KNT = np.array([foretold(table, member.fit_once, full, fits) for member, full, fits in parts])
         weights_KT = weigh(unseen_KNT, table)
         replicates: dict[int, Fit] = {
             group: Blend(tuple(fits[group] for fits in without), weights_KT) for group in without[0]
         }
-        posterior = Posterior.of(Blend(fulls, weights_KT), replicates, table)
+        unseen_NT = np.einsum("kt,knt->nt", weights_KT, unseen_KNT)
+        posterior = Posterior.of(Blend(fulls, weights_KT), replicates, table, unseen_NT)
         process = next((found for fit in fulls if (found := _process(fit)) is not None), None)
         return (
             posterior if process is None else _doubted(posterior, process, Blend(fulls, weights_KT), unseen_KNT, table)
