@@ -19,7 +19,7 @@ targets: {a: 1}
 max_epochs: 4
 small_pools: cap
 proxy: {size: 0.1M, tokens: 6_000, seq_len: 32, batch: 8, eval_points: 1}
-method: {name: regression, runs: 12, blocks: 2}
+method: {name: auto, runs: 12, blocks: 2}
 verify: {seeds: 2}
 workers: 2
 """
@@ -112,7 +112,7 @@ def test_check_spends_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) 
         ("max_epochs: 4", "max_epochs: 0.01", 4, "cap"),
         ("small_pools: cap", "small_pools: refuse", 4, "pools matched"),
         ("tokens: 6_000", "tokens: 6_000_000", 2, "stands for a larger run"),
-        ("name: regression", "name: regresion", 2, "regression"),
+        ("name: auto", "name: regresion", 2, "regression"),
         ("runs: 12", "run: 12", 2, "did you mean 'runs'?"),
         ("verify: {seeds: 2}", "verify: {seeds: 1}", 2, "at least 2"),
         ("corpus: corpus", "corpus: nowhere", 3, "inventory.json"),

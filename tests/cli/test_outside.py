@@ -33,7 +33,7 @@ trainer: outside
 max_epochs: 4
 small_pools: cap
 proxy: {size: 0.1M, tokens: 6_000, seq_len: 32, batch: 8, eval_points: 1}
-method: {name: regression, runs: 12, blocks: 2}
+method: {name: auto, runs: 12, blocks: 2}
 verify: {seeds: 2}
 """
 QUIZ = STUDY.replace("{a: 1, c: 1}", "{quiz: 1}\nmeasures: {quiz: {unit: accuracy, direction: maximise}}")

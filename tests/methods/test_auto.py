@@ -24,6 +24,7 @@ from cuvee.methods.rounds import references
 from cuvee.mixture.weights import Mixture
 from cuvee.plan.problem import Guard, Limit, Target
 from cuvee.plan.trial import Measure, Trial
+from cuvee.predict.combine import block_error
 from cuvee.predict.table import Table
 from cuvee.testing.worlds import Noise, Played, World, play, world
 
@@ -53,8 +54,11 @@ def test_batches_are_balanced_and_never_taste_twice() -> None:
     played = play(w, replace(QUICK, runs=36, batch=4))
     assert played.rounds == (18, 4, 4, 4, 4, 2)
     assert len({(t.plan.schedule.at(0), t.plan.block) for t in played.trials}) == 36
-    first = QUICK.propose(w.problem, played.trials[:24], generator(0, "x"))
-    assert Counter(p.block for p in first) == {0: 2, 1: 2, 2: 2, 3: 2}
+    assert set(Counter(t.plan.block for t in played.trials).values()) == {9}
+    odd = play(w, replace(QUICK, runs=34, batch=5))
+    assert odd.rounds == (17, 5, 5, 5, 2)
+    counts = Counter(t.plan.block for t in odd.trials)
+    assert max(counts.values()) - min(counts.values()) <= 1, "batches that are no multiple of the blocks favour none"
 
 
 def test_later_runs_lower_the_expected_regret() -> None:
@@ -109,6 +113,8 @@ def test_no_tolerance_is_what_a_verification_would_detect() -> None:
     assert play(quiet(w), replace(QUICK, tolerance=None)).choice.diagnostics["tolerance"] == 0.002
     alone = play(w, replace(QUICK, tolerance=None, blocks=1, runs=40, batch=16))
     assert len(alone.trials) == 40, "one block knows of no noise"
+    sure = play(w, replace(QUICK, tolerance=10.0, blocks=1, runs=40))
+    assert len(sure.trials) == 40, "in one block every mixture was tasted in all, which tells of no second round"
 
 
 def test_the_same_trials_in_any_order_or_from_json_propose_the_same() -> None:
@@ -260,3 +266,29 @@ def test_no_regret_is_known_where_no_mixture_keeps_the_guards() -> None:
     again = Look.of(w.problem, failed, Table.from_trials(w.problem, failed), "ridge-log", 0.0, generator(0, "y"))
     assert len(again.tasted[centre]) == 4
     assert again.sure_regret(4, (w.problem.natural,)) == math.inf
+
+
+def test_failed_runs_do_not_count_towards_the_fewest() -> None:
+    w = world("law", 3, domains=4)
+    method = replace(QUICK, tolerance=10.0, runs=64)
+    ended = play(w, method).trials
+    assert len(ended) == 40
+    assert method.propose(w.problem, ended, generator(0, "x")) == ()
+    (choice,) = (
+        m for m, n in Counter(t.plan.schedule.at(0) for t in ended).items() if n == 4 and m not in references(w.problem)
+    )
+    kept = {*references(w.problem), choice}
+    spare = [t.id for t in ended if t.plan.schedule.at(0) not in kept][:9]
+    failed = [replace(t, status="failed", curves=()) if t.id in spare else t for t in ended]
+    assert method.propose(w.problem, failed, generator(0, "x")), "31 runs that ended well are fewer than 32"
+
+
+def test_without_a_mixture_in_two_blocks_runs_are_thought_as_noisy_as_the_fit_misses_them() -> None:
+    w = world("law", 1, domains=4)
+    plans = replace(QUICK, runs=24, blocks=1, first=1.0).propose(w.problem, (), generator(0, "x"))
+    trials = tuple(w.run(plan) for plan in plans)
+    table = Table.from_trials(w.problem, trials)
+    look = Look.of(w.problem, trials, table, "ridge-log", 0.0, generator(0, "y"))
+    assert math.isnan(look.noise)
+    assert look.run_noise == block_error(look.question.posterior, table, look.question.a_T) > 0.001
+    assert replace(look, noise=0.02).run_noise == pytest.approx(0.02 / math.sqrt(2))

@@ -10,7 +10,7 @@ from cuvee.base.errors import UsageError
 from cuvee.base.rng import generator
 from cuvee.methods.mixmin import MixMin
 from cuvee.mixture.weights import Array
-from cuvee.plan.problem import Guard, Problem, Target
+from cuvee.plan.problem import Guard, Limit, Problem, Target
 from cuvee.plan.trial import Likelihoods, Measure, Trial
 from cuvee.testing.methods import MethodSuite
 from cuvee.testing.worlds import World, play, world
@@ -99,6 +99,12 @@ def test_caps_and_guards_hold_the_experts() -> None:
     held = MixMin().choose(guarded, trials, rng())
     assert held.schedule.at(0).share("d1") > 0.5 * guarded.natural.share("d1") > free_D[1]
     assert any("Guards" in line for line in held.why)
+    assert not any("not met" in line for line in held.why)
+    assert held.diagnostics["unmet_guards"] == 0
+    forced = replace(guarded, limits=(Limit("d0", min_share=0.95),))
+    missed = MixMin().choose(forced, trials, rng())
+    assert missed.diagnostics["unmet_guards"] == 1
+    assert any(line.startswith("Guard not met: by the experts' losses rest gets worse by +") for line in missed.why)
 
 
 def test_a_failed_expert_leaves_natural_and_is_not_asked_for_again() -> None:

@@ -81,8 +81,19 @@ def test_the_unconstrained_optimum_is_that_without_bounds() -> None:
         question(SLOPES, FeasibleSet(FIVE, (0,) * 5, (1,) * 5, (), rows)),
         replace(question(SLOPES), guards=(rule,)),
     ):
-        free = unconstrained(asked, BASE)
+        free = unconstrained(asked, BASE, table())
         assert free is not None
         np.testing.assert_allclose(free.w_D, np.eye(5)[0], atol=1e-6)
         assert free.value < minimise(asked, [BASE]).value
-    assert unconstrained(question(SLOPES), BASE) is None
+    assert unconstrained(question(SLOPES), BASE, table()) is None
+
+
+def test_a_domain_that_never_varied_is_not_set_free() -> None:
+    w_ND = np.insert(np.random.default_rng(0).dirichlet(np.ones(4), 24) * 0.9, 0, 0.1, axis=1)
+    runs = replace(table(), shares_ND=w_ND)
+    kept = FeasibleSet(FIVE, (0.1, 0, 0, 0, 0), (0.1, 1, 1, 1, 1))
+    assert unconstrained(question(SLOPES, kept), w_ND[0], runs) is None, "the runs bound it, not the user"
+    capped = FeasibleSet(FIVE, (0.1, 0, 0, 0, 0), (0.1, 0.2, 0.3, 0.5, 1))
+    free = unconstrained(question(SLOPES, capped), w_ND[0], runs)
+    assert free is not None
+    np.testing.assert_allclose(free.w_D, [0.1, 0, 0.9, 0, 0], atol=1e-6)

@@ -12,8 +12,9 @@ from scipy.special import stdtrit
 from cuvee.base.errors import UsageError
 from cuvee.methods.random import Random
 from cuvee.mixture.weights import Array
+from cuvee.predict.combine import block_error
 from cuvee.predict.loglinear import LogLinear
-from cuvee.predict.posterior import FOLDS, Difference, Fit, Posterior, Predictor, Smooth, groups
+from cuvee.predict.posterior import FOLDS, Difference, Fit, Posterior, Predictor, Smooth, crossed, groups, jackknife
 from cuvee.predict.ridge import RidgeLog
 from cuvee.predict.stack import Stack
 from cuvee.predict.table import Table
@@ -181,3 +182,53 @@ def test_runs_of_one_mixture_are_left_out_together() -> None:
     assert len(np.unique(parts)) == 8
     moved = replace(table, mixture_N=table.mixture_N[::-1] + 5)  # numbers do not matter where every mixture ran once
     np.testing.assert_array_equal(groups(table), groups(moved))
+
+
+@dataclass(frozen=True)
+class Parrot:
+    """Says of a mixture what the fitted runs of it scored, and of others nothing at all."""
+
+    def fit_once(self, table: Table, start: Fit | None) -> Heard:
+        return Heard({w_D.tobytes(): table.loss_NT[i] for i, w_D in enumerate(table.shares_ND)}, len(table.targets))
+
+    def fit(self, table: Table) -> Posterior:
+        return jackknife(table, self.fit_once)
+
+
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """What was heard of each mixture."""
+
+    known: dict[bytes, Array]
+    targets: int
+
+    def loss(self, w_ND: Array) -> Array:
+        return np.array([self.known.get(w_D.tobytes(), np.zeros(self.targets)) for w_D in w_ND])
+
+
+def test_where_blocks_hold_the_same_mixtures_these_are_foretold_without_them() -> None:
+    once = make(law, runs=16, blocks=1)
+    four = [once] * 4
+    both = replace(
+        once,
+        shares_ND=np.concatenate([t.shares_ND for t in four]),
+        loss_NT=np.concatenate([t.loss_NT for t in four]),
+        block_N=np.repeat(np.arange(4, dtype=np.int64), 16),
+        ids=tuple(f"{i}" for i in range(64)),
+        mixture_N=np.tile(once.mixture_N, 4),
+    )
+    assert crossed(both)
+    assert not crossed(once)
+    posterior = Parrot().fit(both)
+    spread = float(np.std(both.loss_NT @ ONE))
+    assert len(posterior.replicates) == 4, "intervals still are of blocks"
+    assert block_error(posterior, both, ONE) >= 0.9 * spread, "a parrot foretells nothing"
+    assert posterior.noise_T is not None
+    np.testing.assert_array_equal(Stack().fit(both).unseen_NT is None, False)
+
+
+def test_references_in_every_block_do_not_make_it_crossed() -> None:
+    table = make(law, runs=24, blocks=4)
+    mixture_N = np.where(np.arange(24) < 4, 0, np.where(np.arange(24) < 8, 1, np.arange(24)))
+    block_N = np.arange(24) % 4
+    assert not crossed(replace(table, mixture_N=mixture_N, block_N=block_N))

@@ -12,7 +12,7 @@ from cuvee.mixture.weights import Array
 from cuvee.predict.kernel import Kernel, Prior, Seen, unlikely, warped
 from cuvee.predict.loglinear import LogLinear
 from cuvee.predict.posterior import jackknife
-from cuvee.predict.process import Process, ProcessFit
+from cuvee.predict.process import ANEW, Process, ProcessFit
 from cuvee.predict.surface import Surface
 from cuvee.predict.table import Integers, Table
 
@@ -171,16 +171,30 @@ def test_offsets_of_blocks_change_nothing(predictor: Process) -> None:
     np.testing.assert_allclose(other.spread(W, BASE), one.spread(W, BASE), rtol=1e-3)
 
 
-def test_replicates_keep_the_hyperparameters() -> None:
-    posterior = Process().fit(table())
+def test_replicates_of_few_runs_learn_their_own_hyperparameters() -> None:
+    runs = table()
+    posterior = Process().fit(runs)
     assert sorted(posterior.replicates) == [0, 1, 2, 3]
     full = posterior.full
     assert isinstance(full, ProcessFit)
-    for fit in posterior.replicates.values():
+    for block, fit in posterior.replicates.items():
         assert isinstance(fit, ProcessFit)
-        assert [s.kernel for s in fit.surfaces] == [s.kernel for s in full.surfaces]
         assert len(fit.surfaces[0].z_ND) == 24
+        alone = Process().fit_once(runs.rows(runs.block_N != block), None)
+        for own, other, seen in zip(fit.surfaces, alone.surfaces, full.surfaces, strict=True):
+            assert not np.allclose(own.kernel.log_P, seen.kernel.log_P, atol=1e-3), "that of all runs saw the block"
+            # they begin at those of all runs, and end about where they would without them
+            assert own.level == pytest.approx(other.level, abs=0.3)
+        np.testing.assert_allclose(fit.loss(W[None]), alone.loss(W[None]), atol=0.02)
+    np.testing.assert_array_equal(full.loss(W[None]), Process().fit_once(runs, None).loss(W[None]))
     assert posterior.error(W, BASE, np.full(T, 1 / T)) > 0
+
+
+def test_replicates_of_many_runs_keep_the_hyperparameters() -> None:
+    runs = table(ANEW)
+    full = Process().fit_once(runs, None)
+    without = Process().fit_once(runs.rows(runs.block_N != 0), full)
+    assert [s.kernel for s in without.surfaces] == [s.kernel for s in full.surfaces]
 
 
 def test_the_same_twice() -> None:

@@ -91,7 +91,7 @@ def choice(question: Problem, trials: tuple[Trial, ...], gain: float = -0.06) ->
         why=("Ridge on [w, log w], predicting each target.", "The cap of math binds."),
         evidence=tuple(t.id for t in trials),
         checks=tuple(checks),
-        diagnostics={"rank_correlation": 0.91, "rmse": 0.0102},
+        diagnostics={"lobo_spearman": 0.91, "lobo_rmse": 0.0102},
     )
 
 

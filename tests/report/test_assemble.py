@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 
 import pytest
@@ -12,8 +11,7 @@ import yaml
 from cuvee.base.codec import from_json, to_json
 from cuvee.mixture.schedule import Phase, Schedule
 from cuvee.mixture.weights import Mixture
-from cuvee.plan.choice import Check
-from cuvee.report.assemble import assemble, rank_correlation
+from cuvee.report.assemble import assemble
 from cuvee.report.data import ReportData
 from tests.report import fakes
 
@@ -129,13 +127,6 @@ def test_survives_json(stage: str) -> None:
     assert from_json(ReportData, json.loads(json.dumps(to_json(data), allow_nan=False))) == data
 
 
-def test_rank_correlation() -> None:
-    def checks(pairs: list[tuple[float, float]]) -> tuple[Check, ...]:
-        return tuple(Check(str(i), p, m) for i, (p, m) in enumerate(pairs))
-
-    assert rank_correlation(checks([(1, 1), (2, 8), (3, 27)])) == pytest.approx(1)
-    assert rank_correlation(checks([(1, 3), (2, 2), (3, 1)])) == pytest.approx(-1)
-    # by hand: ranks 0, 1.5, 1.5, 3 against 0, 1, 2, 3
-    assert rank_correlation(checks([(1, 1), (2, 2), (2, 3), (4, 4)])) == pytest.approx(math.sqrt(0.9))
-    assert rank_correlation(checks([(1, 1), (2, 2)])) is None
-    assert rank_correlation(checks([(1, 1), (1, 2), (1, 3)])) is None
+def test_rank_correlation_is_the_one_of_the_choice() -> None:
+    assert assemble(fakes.study(6, stage="chosen")).rank_correlation == 0.91
+    assert assemble(fakes.study(6, stage="search")).rank_correlation is None

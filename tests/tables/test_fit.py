@@ -195,6 +195,8 @@ def test_bounds_are_kept_and_their_cost_is_shown(tmp_path: Path) -> None:
     assert found.unconstrained is not None
     assert found.unconstrained.gain == pytest.approx(free.gain.mean, abs=0.002)
     assert found.unconstrained.gain > found.gain.mean
+    (line,) = (line for line in found.choice.why if line.startswith("Without caps"))
+    assert f"{found.unconstrained.gain:.4f} " in line, "one meaning of unconstrained"
     assert any(line.startswith("At their caps") for line in found.choice.why)
     table = to_csv(tmp_path / "caps.csv", {"domain": ["math", "code"], "share": [0.2, 0.3]})
     assert quick(mixtures, metrics, caps=table, floors={"web": 0.1}).mixture == found.mixture
@@ -257,6 +259,7 @@ def test_a_guard_holds_the_mixture_back() -> None:
     assert guard["change"] <= 0.02
     assert guard["p_holds"] >= 0.899
     assert set(found.predicted) == {"math", "web"}
+    assert found.to_json()["expected_regret"] >= 0
     with pytest.raises(UsageError, match="no guard 'webb'"):
         quick(mixtures, metrics, guards=["webb"])
 
@@ -277,6 +280,10 @@ def test_a_domain_that_never_varied_stays_where_it_was() -> None:
     mixtures, metrics = made()
     found = quick({**mixtures, "news": [0.0] * 14}, metrics)
     assert found.mixture.share("news") == 0
+    assert found.unconstrained is None
+    bounded = quick({**mixtures, "news": [0.0] * 14}, metrics, caps={"math": 0.2}).unconstrained
+    assert bounded is not None
+    assert bounded.mixture["news"] == 0
     assert any("the same share in every run" in w and "news 0" in w for w in found.warnings)
     assert found.mixture.share("math") == pytest.approx(quick(mixtures, metrics).mixture.share("math"), abs=0.01)
 
@@ -322,6 +329,13 @@ def test_the_mixture_file_is_ours(tmp_path: Path) -> None:
     found = quick(*made())
     found.write(tmp_path / "mixture.json", tokens=1000)
     assert read_mixture(tmp_path / "mixture.json") == found.choice.schedule
+    written = json.loads((tmp_path / "mixture.json").read_text(encoding="utf-8"))
+    assert (written["unit"], written["predicted_unit"]) == ("tokens", found.unit)
+    mixtures, metrics = made()
+    small = {k: v if k == "run" else [x * 1e-6 for x in v] for k, v in metrics.items()}
+    quick(mixtures, small).write(tmp_path / "mixture.json")
+    written = json.loads((tmp_path / "mixture.json").read_text(encoding="utf-8"))
+    assert written["predicted_unit"].startswith("times 1e-0"), "losses were scaled for the solver"
 
 
 def test_a_predictor_by_name_or_itself() -> None:
@@ -368,3 +382,22 @@ def test_blocks_of_one_run_tell_nothing() -> None:
     alone = {**metrics, "seed": list(range(12))}
     with pytest.raises(DataError, match="12 runs in 12 blocks: only 0 can be compared"):
         cuvee.fit(mixtures, alone, block="seed")
+
+
+def test_a_guard_that_nothing_keeps_has_no_regret() -> None:
+    found = quick(*made(24), targets=["math"], guards={"web": 0.0}, floors={"math": 0.9})
+    assert math.isnan(found.regret)
+    assert found.to_json()["expected_regret"] is None
+    assert any(line.startswith("Guard not met") for line in found.choice.why)
+
+
+def test_mixtures_in_every_block_are_foretold_without_them() -> None:
+    """Metrics that no mixture explains: with the same mixtures in all blocks they can be remembered, but not foretold."""
+    mixtures, metrics = runs(16, domains=FEW)
+    rng = np.random.default_rng(1)
+    chance = {k: v if k == "run" else rng.normal(2, 0.1, 16).tolist() for k, v in metrics.items()}
+    repeated = {k: v * 4 for k, v in chance.items()} | {"seed": np.repeat(range(4), 16).tolist()}
+    found = quick(mixtures, repeated, block="seed", predictor="process")
+    assert (found.runs, found.blocks) == (64, 4)
+    assert found.cv.rmse > 0.05
+    assert found.cv.spearman < 0.5

@@ -163,10 +163,16 @@ def _write(
         written.append(folder / name)
     schedule = choice.schedule if isinstance(choice, Choice) else choice
     origin = choice.method if isinstance(choice, Choice) else ""
-    predicted = choice.predicted if isinstance(choice, Choice) else ()
+    predicted, unit = (choice.predicted, choice.unit) if isinstance(choice, Choice) else ((), "")
     written.append(folder / "mixture.json")
     write_mixture(
-        written[-1], schedule, corpus=corpus.fingerprint, origin=origin, predicted=predicted, tokens=handed.tokens
+        written[-1],
+        schedule,
+        corpus=corpus.fingerprint,
+        origin=origin,
+        predicted=predicted,
+        unit=unit,
+        tokens=handed.tokens,
     )
     return Exported(record.name, record.unit, handed.tokens, tuple(map(str, written)), rows)
 

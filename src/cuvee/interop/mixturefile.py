@@ -33,6 +33,7 @@ def write_mixture(
     corpus: str,
     origin: str,
     predicted: Sequence[Estimate] = (),
+    unit: str = "",
     tokens: int | None = None,
 ) -> None:
     """Write the schedule with where it is from.
@@ -41,6 +42,7 @@ def write_mixture(
         corpus: The fingerprint of the corpus whose domains it mixes; empty when unknown.
         origin: The method that chose it, or `import:FORMAT`.
         predicted: What the method predicts of it.
+        unit: Of the predicted objective.
         tokens: Of the run that it is for.
     """
     value = {
@@ -51,6 +53,7 @@ def write_mixture(
         "method": origin or None,
         "tokens": tokens,
         "predicted": to_json(tuple(predicted)),
+        "predicted_unit": unit or None,
     }
     replace(path, dump_json(value))
 

@@ -28,7 +28,7 @@ from cuvee.predict.table import Table
 
 Evidence = Literal["none", "ngrams"]
 LEAST_TRIALS = 32
-"""Trials before which the search does not stop."""
+"""Runs that ended well before which the search does not stop."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Auto:
 
     Args:
         runs: Runs of mixtures in total, at most; n-gram models do not count.
-        blocks: Blocks over which they are spread; four or more for usable intervals.
+        blocks: Blocks over which they are spread; four or more for usable intervals. With one the search never stops early.
         first: Share of the runs in the first round.
         batch: Runs of every later round.
         tolerance: Expected regret in the objective's unit at which to stop; None takes the gain that a verification over as many
@@ -140,7 +140,9 @@ class Auto:
         predictor, _ = self._known(problem, trials)
         look = Look.of(problem, runs, table, predictor, self.aversion, rng)
         tolerance = self._tolerance(look)
-        low = look.regret < tolerance and len(runs) >= max(2 * len(problem.domains), LEAST_TRIALS)
+        # with one block nothing tells that the regret was low before the choice was tasted
+        enough = self.blocks > 1 and len(table.ids) >= max(2 * len(problem.domains), LEAST_TRIALS)
+        low = enough and look.regret < tolerance
         if low and look.sure_regret(self.blocks, references(problem)) < tolerance:
             return ()
         picks = [(look.mixtures[i], None) for i in look.ahead(n, max(self.blocks - 1, 1), rng).picks]

@@ -40,7 +40,7 @@ def evidence(
     line = f"Predicted by {predictor} from {runs} runs in {blocks} block{'s' if blocks != 1 else ''}"
     if not math.isnan(figures.get("lobo_spearman", math.nan)):
         line += (
-            f"; runs of a block that the fit did not see are ranked with a correlation of {figures['lobo_spearman']:.2f}"
+            f"; runs that the fit did not see are ranked with a correlation of {figures['lobo_spearman']:.2f}"
             f" and missed by {figures['lobo_rmse']:.4f} {unit}"
         )
     if left_out:

@@ -19,6 +19,7 @@ from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.experts import mixtures as of_mixtures
 from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Trial
+from cuvee.predict.combine import block_error
 from cuvee.predict.detect import paired_noise
 from cuvee.predict.optimise import Optimum, minimise
 from cuvee.predict.posterior import Predictor
@@ -42,6 +43,7 @@ class Look:
         tasted, done: Candidate -> the blocks in which it ended, and those in which it ended well.
         stakes: Joint draws at the candidates.
         noise: Paired noise between blocks, bits/byte; NaN where no mixture was tasted in two.
+        missed: By how much the fit misses runs that it did not see, bits/byte.
     """
 
     fit: Weighed
@@ -52,6 +54,7 @@ class Look:
     done: dict[Mixture, frozenset[int]]
     stakes: Stakes
     noise: float
+    missed: float
 
     @classmethod
     def of(
@@ -77,7 +80,14 @@ class Look:
         known = [m for m in tasted if question.feasible.contains(m.shares, 1e-9)]
         mixtures = tuple(dict.fromkeys(_candidates(problem, question, optimum.w_D, known, rng)))
         stakes = Stakes.of(question, np.array([m.shares for m in mixtures]), rng)
-        return cls(fit, question, optimum, mixtures, tasted, done, stakes, paired_noise(table, question.a_T))
+        noise, missed = paired_noise(table, question.a_T), block_error(fit.posterior, fit.table, question.a_T)
+        return cls(fit, question, optimum, mixtures, tasted, done, stakes, noise, missed)
+
+    @property
+    def run_noise(self) -> float:
+        """Standard deviation of one run of the objective, bits/byte: a paired difference holds the noise of two. Where no mixture
+        was tasted in two blocks, what the fit misses of runs that it did not see, which is more, never less."""
+        return self.missed if math.isnan(self.noise) else self.noise / math.sqrt(2)
 
     @property
     def regret(self) -> float:
@@ -94,9 +104,7 @@ class Look:
     def ahead(self, count: int, most: int, rng: np.random.Generator) -> Batch:
         """The `count` runs to make next, none of a mixture that then would have been tasted more than `most` times."""
         limit_M = np.array([max(most - len(self.tasted.get(m, ())), 0) for m in self.mixtures], np.int64)
-        # a paired difference holds the noise of two runs
-        noise = 0.0 if math.isnan(self.noise) else self.noise / math.sqrt(2)
-        return batch(self.stakes, noise, limit_M, count, rng)
+        return batch(self.stakes, self.run_noise, limit_M, count, rng)
 
 
 def _candidates(

@@ -17,9 +17,10 @@ from cuvee.methods.explain import bounds
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.choice import Choice
-from cuvee.plan.problem import Problem
+from cuvee.plan.problem import Guard, Problem
 from cuvee.plan.trial import Plan, Trial
 from cuvee.predict.evidence import EnsembleSurface
+from cuvee.predict.question import ROOM
 from cuvee.predict.solver import solve
 from cuvee.predict.table import mean_weights
 from cuvee.predict.task import Constraint, Task
@@ -80,18 +81,22 @@ class MixMin:
             why = "Not every domain has an expert that ended well, and without one nothing can be said of its share: natural it is."
             return Choice(self.name, Schedule.constant(Mixture.from_array(problem.domains, start_D)), why=(why,))
         objective = _Mean(found, mean_weights(problem.objective, found.targets))
-        guards = [
-            _within(_Mean(found, mean_weights(g.targets, found.targets)), 1 + g.tolerance, problem.natural.shares)
-            for g in problem.guards
-        ]
+        guarded = [_Mean(found, mean_weights(g.targets, found.targets)) for g in problem.guards]
+        limits = [1 + g.tolerance for g in problem.guards]
+        guards = [_within(m, limit, problem.natural.shares) for m, limit in zip(guarded, limits, strict=True)]
         w_D = solve(Task(feasible, objective.value, objective.slope, guards), start_D)
+        unmet = {
+            guard: mean.value(w_D) / mean.value(problem.natural.shares) - 1
+            for guard, mean, held in zip(problem.guards, guarded, guards, strict=True)
+            if held.value(w_D) < -ROOM
+        }
         gain = objective.value(w_D) - objective.value(problem.natural.shares)
         return Choice(
             method=self.name,
             schedule=Schedule.constant(Mixture.from_array(problem.domains, w_D)),
-            why=self._why(problem, gain, w_D),
+            why=(*self._why(problem, gain, w_D), *(_unmet(guard, rise) for guard, rise in unmet.items())),
             evidence=tuple(sorted(t.id for t in trials if t.plan.kind == KINDS[self.experts] and t.status == "done")),
-            diagnostics={"ensemble_gain": gain},
+            diagnostics={"ensemble_gain": gain, "unmet_guards": float(len(unmet))},
         )
 
     def _why(self, problem: Problem, gain: float, w_D: Array) -> tuple[str, ...]:
@@ -104,6 +109,14 @@ class MixMin:
         )
         held = "Guards are held against the experts' losses, without a probability: verify them."
         return (*lines, held) if problem.guards else lines
+
+
+def _unmet(guard: Guard, rise: float) -> str:
+    """That no mixture was found which keeps a guard."""
+    return (
+        f"Guard not met: by the experts' losses {guard.name} gets worse by {100 * rise:+.2f} % of natural's, {100 * guard.tolerance:g} % "
+        "allowed. No mixture was found that meets all guards; this one misses them by the least."
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ Letters: N runs, D domains, T targets.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +17,7 @@ from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.choice import Check, Choice, Estimate, Range, Simplified, Unconstrained
 from cuvee.plan.problem import Guard
-from cuvee.predict.combine import correlation, predict_blocks
+from cuvee.predict.combine import block_error, block_spearman, predict_blocks
 from cuvee.predict.detect import paired_noise
 from cuvee.predict.diagnose import diagnose, unconstrained
 from cuvee.predict.optimise import How, near_optimal
@@ -76,9 +76,9 @@ def report(
     predicted = estimates(problem, question, w_D)
     # where no mixture keeps the guards there is no set of good ones to give the extent of
     ranges = _ranges(problem, question, w_D, tolerance) if guarded else ()
-    free = _unconstrained(problem, question, w_D)
+    free = _unconstrained(problem, question, w_D, table)
     checks = _checks(question, table)
-    figures = _figures(checks, question, table)
+    figures = _figures(question, table)
     why = (
         explain.evidence(predictor, len(table.ids), len(table.blocks), table.left_out, figures, problem.unit),
         *explain.bounds(problem.epochs(mixture), question.feasible, w_D),
@@ -127,8 +127,8 @@ def _guard(guard: Guard, question: Question, rule: GuardRule, w_D: Array) -> Est
     return Estimate(f"guard:{guard.name}", mean, low, high, question.sureness(rule, w_D))
 
 
-def _unconstrained(problem: Asked, question: Question, w_D: Array) -> Unconstrained | None:
-    free = unconstrained(question, w_D)
+def _unconstrained(problem: Asked, question: Question, w_D: Array, table: Table) -> Unconstrained | None:
+    free = unconstrained(question, w_D, table)
     if free is None:
         return None
     mixture = Mixture.from_array(problem.domains, free.w_D)
@@ -155,12 +155,13 @@ def _checks(question: Question, table: Table) -> tuple[Check, ...]:
     return tuple(Check(table.ids[i], float(predicted_N[i]), float(measured_N[i])) for i in np.flatnonzero(usable_N))
 
 
-def _figures(checks: Sequence[Check], question: Question, table: Table) -> Mapping[str, float]:
-    """Rank correlation and error of predicting unseen blocks, spread between blocks of the mixture they share."""
-    predicted, measured = np.array([(c.predicted, c.measured) for c in checks]).reshape(-1, 2).T
-    error = float(np.sqrt(np.mean((predicted - measured) ** 2))) if checks else math.nan
-    noise = paired_noise(table, question.a_T)
-    return {"lobo_spearman": correlation(predicted, measured), "lobo_rmse": error, "paired_noise": noise}
+def _figures(question: Question, table: Table) -> Mapping[str, float]:
+    """Rank correlation and error of predicting unseen runs, spread between blocks of the mixture they share."""
+    return {
+        "lobo_spearman": block_spearman(question.posterior, table, question.a_T),
+        "lobo_rmse": block_error(question.posterior, table, question.a_T),
+        "paired_noise": paired_noise(table, question.a_T),
+    }
 
 
 def _guards(

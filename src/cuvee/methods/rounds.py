@@ -25,8 +25,9 @@ def missing(goals: Sequence[int], trials: Sequence[Trial]) -> int:
 
 
 def spread(problem: Problem, wishes: Sequence[Wish], trials: Sequence[Trial], n: int, blocks: int) -> tuple[Plan, ...]:
-    """Plans of the first `n` wishes that are new, those without a block where the fewest runs are."""
-    taken, counts = {(t.plan.schedule.at(0), t.plan.block) for t in trials}, [0] * blocks
+    """Plans of the first `n` wishes that are new, those without a block where the fewest runs are, earlier rounds' included."""
+    taken = {(t.plan.schedule.at(0), t.plan.block) for t in trials}
+    counts = [sum(t.plan.block == block for t in trials) for block in range(blocks)]
     found: list[tuple[Mixture, int]] = []
     for mixture, wanted in wishes:
         order = sorted(range(blocks), key=lambda b: (counts[b], b)) if wanted is None else [wanted]

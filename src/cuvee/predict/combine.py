@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 from cuvee.base.codec import nearest
 from cuvee.base.errors import UsageError
 from cuvee.mixture.weights import Array
-from cuvee.predict.posterior import Posterior, Predictor, unseen
+from cuvee.predict.posterior import Posterior, Predictor
 from cuvee.predict.table import Table
 
 PREDICTORS: dict[str, str] = {
@@ -51,9 +51,12 @@ def named(name: str) -> Predictor:
 def predict_blocks(posterior: Posterior, table: Table, a_T: Array) -> Array:
     """Each row's weighted mean of targets as predicted without its group, up to a constant per block. Shape N.
 
-    Groups are the blocks, with one block folds of its runs. NaN for a table of one run.
+    Groups are the blocks, but parts of the mixtures with one block, or where blocks hold the same mixtures. NaN for a table of
+    one run.
     """
-    return np.asarray(unseen(posterior.replicates, table) @ a_T, np.float64)
+    if posterior.unseen_NT is None:
+        return np.full(len(table.ids), np.nan)
+    return np.asarray(posterior.unseen_NT @ a_T, np.float64)
 
 
 def block_error(posterior: Posterior, table: Table, a_T: Array) -> float:

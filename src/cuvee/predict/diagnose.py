@@ -17,6 +17,8 @@ from cuvee.predict.question import Question
 from cuvee.predict.table import Table
 
 CORNER = 0.95
+SAME = 1e-9
+"""Shares nearer than this are the same."""
 FLAT = 1e-4
 """Bits/byte between the best and the worst prediction of the runs under which all mixtures are alike."""
 BEYOND = 0.005
@@ -74,12 +76,18 @@ def diagnose(question: Question, w_D: Array, table: Table) -> Signs:
     )
 
 
-def unconstrained(question: Question, w_D: Array) -> Optimum | None:
-    """The optimum with no caps, floors, rows and guards, from `w_D` and the base; None where there are none."""
+def unconstrained(question: Question, w_D: Array, table: Table) -> Optimum | None:
+    """The optimum with no caps, floors, rows and guards, from `w_D` and the base; None where there are none.
+
+    A domain whose share was the same in every run stays there, as no run says what another would do.
+    """
     feasible = question.feasible
     size = len(w_D)
-    bounded = feasible.groups or feasible.rows or question.guards or feasible.low_D.any() or np.any(feasible.high_D < 1)
-    if not bounded:
+    fixed_D = np.ptp(table.shares_ND, axis=0) <= SAME
+    fixed_D &= not fixed_D.all()
+    low_D, high_D = (np.where(fixed_D, table.shares_ND[0], bound) for bound in (0.0, 1.0))
+    moved_D = np.maximum(np.abs(feasible.low_D - low_D), np.abs(feasible.high_D - high_D))
+    if not (feasible.groups or feasible.rows or question.guards or np.any(moved_D > SAME)):
         return None
-    free = FeasibleSet(feasible.domains, (0.0,) * size, (1.0,) * size)
+    free = FeasibleSet(feasible.domains, tuple(low_D.tolist()), tuple(high_D.tolist()))
     return minimise(replace(question, feasible=free, guards=()), [w_D, question.base_D, np.full(size, 1.0 / size)])

@@ -122,6 +122,7 @@ class Posterior:
         usual_TT: The jackknife's covariance between targets, the mean over the table's runs of today.
         doubts: What else may be wrong.
         noise_T: Standard deviation of one run around the surface, bits/byte, without the offset of its block.
+        unseen_NT: Each run's losses as predicted by a fit that did not see it (`foretold`); None where nothing tells.
     """
 
     full: Fit
@@ -129,22 +130,22 @@ class Posterior:
     usual_TT: Array
     doubts: tuple[Doubt, ...] = ()
     noise_T: Array | None = None
+    unseen_NT: Array | None = None
 
     @classmethod
-    def of(cls, full: Fit, replicates: dict[int, Fit], table: Table) -> Self:
-        """The posterior of fits to `table`; the noise is what the replicates miss of the runs that they did not see."""
+    def of(cls, full: Fit, replicates: dict[int, Fit], table: Table, unseen_NT: Array | None) -> Self:
+        """The posterior of fits to `table`; the noise is what fits miss of the runs that they did not see, `unseen_NT`."""
         size = table.loss_NT.shape[1]
-        if len(replicates) < 2:
+        if len(replicates) < 2 or unseen_NT is None:
             return cls(full, replicates, np.zeros((size, size)))
         loss_GNT = np.array([fit.loss(table.usual_ND) for fit in replicates.values()])
         loss_GNT -= loss_GNT.mean(1, keepdims=True)
         loss_GNT -= loss_GNT.mean(0)
         usual_TT = _scale(len(replicates)) * np.einsum("gnt,gnu->tu", loss_GNT, loss_GNT) / loss_GNT.shape[1]
-        judged = table.judged
-        missed_NT = table.missed(unseen(replicates, table))
+        judged, missed_NT = table.judged, table.missed(unseen_NT)
         square_T = np.sum(missed_NT**2, axis=0) / max(len(judged.ids) - len(judged.blocks), 1)
         noise_T = np.sqrt(np.maximum(square_T - np.diag(usual_TT), 0.25 * square_T))
-        return cls(full, replicates, usual_TT, noise_T=noise_T)
+        return cls(full, replicates, usual_TT, noise_T=noise_T, unseen_NT=unseen_NT)
 
     @property
     def freedom(self) -> int:
@@ -263,14 +264,25 @@ class Posterior:
 
 
 def groups(table: Table) -> Integers:
-    """The group of every row that a jackknife leaves out together: its block; with one block (a study) one of `FOLDS` parts.
-    Shape N.
+    """The group of every row that a jackknife leaves out together: its block; with one (a study) its part of the mixtures. Shape N."""
+    return _parts(table) if table.in_parts else table.block_N
+
+
+def crossed(table: Table) -> bool:
+    """Whether most runs, but natural's, are of mixtures that other blocks hold too: leaving out a block leaves none of them out."""
+    judged = table.judged
+    pairs_P2 = np.unique(np.stack([judged.mixture_N, judged.block_N], 1), axis=0)
+    mixtures, blocks_M = np.unique(pairs_P2[:, 0], return_counts=True)
+    repeated_N = np.isin(judged.mixture_N, mixtures[blocks_M > 1]) & ~judged.natural_N
+    return bool(len(mixtures) > 1 and 2 * repeated_N.sum() > (~judged.natural_N).sum())
+
+
+def _parts(table: Table) -> Integers:
+    """The part of every row, at most `FOLDS` in all, shape N.
 
     Parts are drawn with a fixed seed by position, so that tables sorted by shares or losses have parts of all kinds. Runs of one
     mixture are in one part: a mixture whose other run was fitted is not foretold.
     """
-    if not table.in_parts:
-        return table.block_N
     _, first_M, mixture_N = np.unique(table.mixture_N, return_index=True, return_inverse=True)
     part_M = np.random.default_rng(0).permutation(len(first_M)) % min(FOLDS, max(len(first_M), 1))
     return np.asarray(part_M[np.argsort(np.argsort(first_M))][mixture_N], np.int64)
@@ -280,22 +292,37 @@ def jackknife(table: Table, fit: Callable[[Table, Fit | None], Fit]) -> Posterio
     """The posterior of `fit(table, start)`: to all rows, and from there to all rows but each group's."""
     whole = completed(table, fit)
     full = whole(table, None)
-    return Posterior.of(full, replicate(table, whole, full), table)
+    replicates = replicate(table, whole, full)
+    return Posterior.of(full, replicates, table, foretold(table, whole, full, replicates))
 
 
 def replicate(table: Table, fit: Callable[[Table, F | None], F], full: F) -> dict[int, F]:
     """Group -> the fit to the rows of the other groups; empty where there is one group."""
-    group_N = groups(table)
+    return _without(groups(table), table, fit, full)
+
+
+def _without(group_N: Integers, table: Table, fit: Callable[[Table, F | None], F], full: F) -> dict[int, F]:
     found = np.unique(group_N).tolist()
     return {g: fit(table.rows(np.asarray(group_N != g)), full) for g in found} if len(found) > 1 else {}
 
 
-def unseen(replicates: Mapping[int, Fit], table: Table) -> Array:
-    """Each row's losses as predicted without its group, shape N x T; NaN for rows of a group without replicate."""
-    predicted_NT, group_N = np.full(table.loss_NT.shape, np.nan), groups(table)
-    for group, fit in replicates.items():
+def foretold(
+    table: Table, fit: Callable[[Table, Fit | None], Fit], full: Fit, replicates: Mapping[int, Fit]
+) -> Array | None:
+    """Each row's losses as predicted without its group, shape N x T, NaN where its group cannot be left out; None for one group.
+
+    In a table whose blocks hold the same mixtures, without any run of its mixture: fits to the other parts of the mixtures tell these.
+    """
+    group_N, fits = groups(table), replicates
+    if crossed(table):
+        group_N = _parts(table)
+        fits = _without(group_N, table, fit, full)
+    if not fits:
+        return None
+    predicted_NT = np.full(table.loss_NT.shape, np.nan)
+    for group, other in fits.items():
         inside = group_N == group
-        predicted_NT[inside] = fit.loss(table.shares_ND[inside])
+        predicted_NT[inside] = other.loss(table.shares_ND[inside])
     return predicted_NT
 
 

@@ -28,6 +28,9 @@ from cuvee.predict.together import Together
 PART = 128
 """Hyperparameters are learned from parts of at most so many runs, spread evenly over the table, as if parts were independent:
 nearly as good as from all runs at once, whose covariance takes many times longer to invert. The posterior uses all at once."""
+ANEW = 128
+"""A fit to fewer runs has its replicates learn their own hyperparameters: those of the fit to all runs have seen what was left out,
+which makes left-out runs look better foretold than they are. With more runs it makes no difference and takes long."""
 LEAST_SCALE = 1e-9
 """Spread of losses in bits/byte below which a target counts as constant."""
 FEW = 4
@@ -131,18 +134,16 @@ class Process:
         return jackknife(table, self.fit_once)
 
     def fit_once(self, table: Table, start: Fit | None) -> ProcessFit:
-        """One fit to all rows; with the hyperparameters of `start` when given."""
+        """One fit to all rows; hyperparameters are those of `start`, an earlier fit to more rows, or with few runs begin there."""
         started = start if isinstance(start, ProcessFit) else None
         law = self.mean.fit_once(table, started.law if started else None) if self.mean else None
         loss_NT = table.loss_NT if law is None else table.loss_NT - law.loss(table.shares_ND)
         z_ND, _ = warped(table.shares_ND, self.warp)
         rough_NT = loss_NT - _offsets(table, z_ND, loss_NT)
         observed = [self._observe(table, y_N) for y_N in rough_NT.T]
-        kernels = (
-            [surface.kernel for surface in started.surfaces]
-            if started
-            else _learn(z_ND, [seen for _, seen in observed], table)
-        )
+        begun = [surface.kernel for surface in started.surfaces] if started else []
+        kept = started is not None and len(started.surfaces[0].z_ND) >= ANEW
+        kernels = begun if kept else _learn(z_ND, [seen for _, seen in observed], table, begun)
         surfaces = [
             Surface.of(kernel, link, z_ND, seen) for kernel, (link, seen) in zip(kernels, observed, strict=True)
         ]
@@ -196,12 +197,14 @@ def _own(table: Table) -> Array:
     return np.array([table.domains.index(t) if t in table.domains else -1 for t in table.targets])
 
 
-def _learn(z_ND: Array, observed: list[Seen], table: Table) -> list[Kernel]:
-    """The kernel of every target: fitted alone, then once more around the means over targets."""
+def _learn(z_ND: Array, observed: list[Seen], table: Table, begun: list[Kernel]) -> list[Kernel]:
+    """The kernel of every target, from `begun` if there are any: fitted alone, then once more around the means over targets."""
     parts = [[(z_ND[rows_N], seen.part(rows_N)) for rows_N in _parts(table.block_N)] for seen in observed]
     prior = _prior(z_ND)
     priors = [prior] * len(observed)
-    found = [Found(np.append(prior.mean_P[:-1], START_NOISE), np.diag(prior.error_P**2) / START_BEND)] * len(observed)
+    bend_PP = np.diag(prior.error_P**2) / START_BEND
+    usual = [np.append(prior.mean_P[:-1], START_NOISE)] * len(observed)
+    found = [Found(log_P, bend_PP) for log_P in ([kernel.log_P for kernel in begun] or usual)]
     for _ in range(2 if len(observed) >= FEW else 1):
         bend_PP = found[-1].bend_PP
         for t, own in enumerate(priors):

@@ -31,7 +31,7 @@ from cuvee.predict.corrected import Corrected
 from cuvee.predict.doubts import Rivals, Unseen
 from cuvee.predict.lifted import completed
 from cuvee.predict.pieces import Pieces
-from cuvee.predict.posterior import Fit, Member, Posterior, replicate, smooth, unseen
+from cuvee.predict.posterior import Fit, Member, Posterior, foretold, replicate, smooth
 from cuvee.predict.power import PowerLaw
 from cuvee.predict.process import Process
 from cuvee.predict.table import Table
@@ -159,13 +159,15 @@ class Stack:
         fulls = tuple(fit_once(table, None) for fit_once in fits_once)
         without = [replicate(table, fit_once, full) for fit_once, full in zip(fits_once, fulls, strict=True)]
         if not without[0]:
-            return Posterior.of(Blend.equal(fulls, len(table.targets)), {}, table)
-        unseen_KNT = np.array([unseen(fits, table) for fits in without])
+            return Posterior.of(Blend.equal(fulls, len(table.targets)), {}, table, None)
+        parts = zip(fits_once, fulls, without, strict=True)
+        unseen_KNT = np.array([foretold(table, fit_once, full, fits) for fit_once, full, fits in parts])
         weights_KT = weigh(unseen_KNT[:, table.judged_N], table.judged)
         replicates: dict[int, Fit] = {
             group: Blend(tuple(fits[group] for fits in without), weights_KT) for group in without[0]
         }
-        posterior = Posterior.of(Blend(fulls, weights_KT), replicates, table)
+        unseen_NT = np.einsum("kt,knt->nt", weights_KT, unseen_KNT)
+        posterior = Posterior.of(Blend(fulls, weights_KT), replicates, table, unseen_NT)
         process = next((pieces for pieces in map(Pieces.of, fulls) if pieces), None)
         return (
             posterior if process is None else _doubted(posterior, process, Blend(fulls, weights_KT), unseen_KNT, table)

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from cuvee.plan.choice import Check, Choice, Verification
+from cuvee.plan.choice import Choice, Verification
 from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Trial
 from cuvee.report.basis import basis, facts, standing
@@ -64,7 +64,7 @@ def assemble(evidence: Evidence) -> ReportData:
         verifications=_verifications(evidence),
         transfer=_transfer(evidence),
         checks=choice.checks if choice else (),
-        rank_correlation=rank_correlation(choice.checks) if choice else None,
+        rank_correlation=finite(choice.diagnostics.get("lobo_spearman")) if choice else None,
         diagnostics=dict(choice.diagnostics) if choice else {},
         runs=_runs(problem, evidence.trials),
         curves=tuple(c for t in evidence.trials if (c := _curve(problem, t)) is not None),
@@ -247,13 +247,3 @@ def _usage(evidence: Evidence, choice: Choice) -> Usage:
     )
     shell = f"cuvee export {shlex.quote(evidence.folder)} --to megatron --out blend/"
     return Usage(yaml, plain if len(phases) == 1 else phased, shell, python)
-
-
-def rank_correlation(checks: tuple[Check, ...]) -> float | None:
-    """Spearman's correlation of predicted and measured; None for fewer than three, or for a constant."""
-    predicted, measured = [c.predicted for c in checks], [c.measured for c in checks]
-    if len(checks) < 3 or len(set(predicted)) == 1 or len(set(measured)) == 1:
-        return None
-    from scipy.stats import spearmanr
-
-    return float(spearmanr(predicted, measured).statistic)

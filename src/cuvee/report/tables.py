@@ -229,7 +229,7 @@ def prediction(data: ReportData, drawn: Drawn) -> str:
     if not data.checks and not data.diagnostics:
         return ""
     rank = data.rank_correlation
-    known = "" if rank is None else f" Rank correlation {rank:.2f} over {text.plural(len(data.checks), 'trial')}."
+    known = "" if rank is None else f" Rank correlation {rank:.2f}."
     said = f"<p>Each trial was predicted from the other blocks only.{known}</p>" if data.checks else ""
     facts = [Fact(k.replace("_", " "), f"{v:.4g}") for k, v in data.diagnostics.items()]
     shown = f"{facts_html(facts)}{basis_html(basis_of(data))}"

@@ -5,6 +5,7 @@ Letters: N runs, D domains, T targets, M candidates.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,16 +17,14 @@ from cuvee.interop.metrics import listed
 from cuvee.methods.deciding import fitted, simpler
 from cuvee.methods.past import Weighed, weigh
 from cuvee.methods.report import report
-from cuvee.mixture.feasible import FeasibleSet
 from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.choice import Choice
-from cuvee.predict.combine import block_error, block_spearman
 from cuvee.predict.optimise import minimise as best_of
 from cuvee.predict.posterior import Posterior, Predictor
 from cuvee.predict.question import GuardRule, Question
 from cuvee.predict.regret import Stakes
 from cuvee.predict.table import Table, mean_weights
-from cuvee.tables.asking import SAME, Asked, Weight, Wishes
+from cuvee.tables.asking import Asked, Weight, Wishes
 from cuvee.tables.before import Before, Edits, posed, read_past
 from cuvee.tables.columns import Layout, Source
 from cuvee.tables.holdout import judge, read_holdout
@@ -128,10 +127,10 @@ def fit(
         predicted=_levels(asked, posterior, own, w_D, rng),
         gain=Interval(*(-x / asked.scale for x in (difference.mean, difference.high, difference.low))),
         p_better=difference.p_below,
-        regret=stakes.regret(0) / asked.scale,
-        cv=Skill(block_spearman(posterior, table, asked.a_T), block_error(posterior, table, asked.a_T) / asked.scale),
+        regret=stakes.regret(0) / asked.scale if stakes.allowed_M.any() else math.nan,
+        cv=Skill(choice.diagnostics["lobo_spearman"], choice.diagnostics["lobo_rmse"] / asked.scale),
         holdout=None if others is None else judge(asked, runs, others, posterior, own, rng, notes),
-        unconstrained=_unconstrained(asked, seen, question, wishes),
+        unconstrained=_unconstrained(asked, choice),
         objective=asked.objective,
         maximised=asked.maximised,
         natural=Mixture.from_array(asked.domains, asked.natural_D),
@@ -260,16 +259,10 @@ def _levels(
     return {n: Interval(float(mean_T[t]), float(low_T[t]), float(high_T[t])) for t, n in enumerate(asked.scored)}
 
 
-def _unconstrained(asked: Asked, table: Table, question: Question, wishes: Wishes) -> Unconstrained | None:
-    """The optimum without what the user bounded; domains that never varied stay where they were."""
-    if wishes.caps is None and wishes.floors is None and wishes.max_epochs is None and not asked.guards:
-        return None
-    fixed_D = np.ptp(table.shares_ND, axis=0) <= SAME
-    low_D, high_D = np.where(fixed_D, table.shares_ND[0], 0.0), np.where(fixed_D, table.shares_ND[0], 1.0)
-    anything = FeasibleSet(asked.domains, tuple(low_D.tolist()), tuple(high_D.tolist()))
-    free = replace(question, feasible=anything, guards=())
-    best = best_of(free, _starts(asked, table))
-    return Unconstrained(dict(zip(asked.domains, best.w_D.tolist(), strict=True)), -best.value / asked.scale)
+def _unconstrained(asked: Asked, choice: Choice) -> Unconstrained | None:
+    """The choice's, with its gain in the objective's own unit."""
+    free = choice.unconstrained
+    return None if free is None else Unconstrained(free.mixture.as_dict(), -free.predicted.mean / asked.scale)
 
 
 def _say_beyond(table: Table, w_D: Array, notes: list[str]) -> None:

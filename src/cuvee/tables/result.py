@@ -74,10 +74,12 @@ class Fitted:
         predicted: Target -> its level at the mixture, in its own unit and sign, without the noise of one run.
         gain: What is predicted to be won over natural, in the objective's unit; more is better.
         p_better: The probability that the mixture is better than natural.
-        regret: Expected regret: what the best mixture is better by, on average over posterior draws.
-        cv: Over runs, each foretold without its block; with one block without its fold of eight.
+        regret: Expected regret: what the best mixture is better by, on average over posterior draws; NaN where no mixture keeps
+            the guards.
+        cv: Over runs, each foretold without its block; with one block, or where blocks hold the same mixtures, without its
+            mixture and an eighth of the others.
         holdout: None without held-out runs.
-        unconstrained: None without bounds and guards.
+        unconstrained: None without bounds and guards; domains that never varied stay where they were.
         objective: Targets with weights that sum to 1.
         maximised: The targets of which more is better.
         natural, natural_from: The mixture that gains are against.
@@ -119,8 +121,15 @@ class Fitted:
     def write(self, path: Path | str, tokens: int | None = None) -> None:
         """Write the mixture as a mixture file, which `cuvee export` takes; `tokens` are those of the run."""
         origin = f"fit:{self.predictor}"
+        choice = self.choice
         write_mixture(
-            Path(path), self.choice.schedule, corpus="", origin=origin, predicted=self.choice.predicted, tokens=tokens
+            Path(path),
+            choice.schedule,
+            corpus="",
+            origin=origin,
+            predicted=choice.predicted,
+            unit=choice.unit,
+            tokens=tokens,
         )
 
     def to_json(self) -> dict[str, Any]:
