@@ -41,13 +41,13 @@ def main(folder: Path) -> None:
     )
 
     # 4. The study: a folder. Running this program again on the same folder resumes.
-    study = cuvee.Study.open(folder / "study", problem, corpus, Auto(runs=20, blocks=4))
+    study = cuvee.Study.open(folder / "study", problem, corpus, Auto(runs=16, blocks=4))
     study.run(workers=2)
     choice = study.choose()
     print(f"\n{choice.summary()}")
 
     # 5. Fresh runs, text that the search has never read.
-    print(f"\n{study.verify(choice, seeds=3, workers=2)}")
+    print(f"\n{study.verify(choice, seeds=2, workers=2)}")
 
     # 6. For people, and for the trainer.
     print("\nreport:", cuvee.write_report(study, folder / "report.html"))

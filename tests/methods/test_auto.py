@@ -29,6 +29,8 @@ from cuvee.predict.table import Table
 from cuvee.testing.worlds import Noise, Played, World, play, world
 
 QUICK = Auto(runs=48, predictor="ridge-log", tolerance=0.0)
+ONCE = replace(QUICK, runs=28, first=0.7)
+"""One later batch, where more would show no more."""
 SILENT = Noise(offset=0.05, bend=0.0, run=0.0)
 
 
@@ -98,6 +100,7 @@ def test_it_stops_only_after_a_mixture_below_the_tolerance_was_seen_in_every_blo
     assert replace(method, tolerance=0.0, runs=60).propose(w.problem, played.trials, generator(0, "x"))
 
 
+@pytest.mark.slow
 def test_many_domains_stop_no_earlier_than_twice_their_number() -> None:
     played = play(world("law", 5, domains=18), replace(QUICK, tolerance=10.0, runs=56, first=0.4))
     assert len(played.trials) >= 36
@@ -105,31 +108,31 @@ def test_many_domains_stop_no_earlier_than_twice_their_number() -> None:
 
 def test_no_tolerance_is_what_a_verification_would_detect() -> None:
     w = world("law", 3, domains=4)
-    choice = play(w, replace(QUICK, tolerance=None)).choice
+    choice = play(w, replace(ONCE, tolerance=None)).choice
     noise, tolerance = choice.diagnostics["paired_noise"], choice.diagnostics["tolerance"]
     assert tolerance == pytest.approx(noise * 1.6497, rel=0.001), "t with 3 degrees of freedom, 5 %, 80 % power"
-    assert play(quiet(w), replace(QUICK, tolerance=None)).choice.diagnostics["tolerance"] == 0.002
-    alone = play(w, replace(QUICK, tolerance=None, blocks=1, runs=40, batch=16))
-    assert len(alone.trials) == 40, "one block knows of no noise"
-    sure = play(w, replace(QUICK, tolerance=10.0, blocks=1, runs=40))
+    assert play(quiet(w), replace(ONCE, tolerance=None)).choice.diagnostics["tolerance"] == 0.002
+    alone = play(w, replace(ONCE, tolerance=None, blocks=1))
+    assert len(alone.trials) == 28, "one block knows of no noise"
+    sure = play(w, replace(ONCE, tolerance=10.0, blocks=1, runs=40, first=0.8))
     assert len(sure.trials) == 40, "in one block every mixture was tasted in all, which tells of no second round"
 
 
 def test_the_same_trials_in_any_order_or_from_json_propose_the_same() -> None:
     w = world("power", 2, domains=4)
-    trials = play(w, QUICK).trials[:32]
+    trials = play(w, ONCE).trials[:20]
     read = [from_json(Trial, json.loads(json.dumps(to_json(t)))) for t in reversed(trials)]
-    one, two = (QUICK.propose(w.problem, t, generator(0, "x")) for t in (trials, read))
+    one, two = (ONCE.propose(w.problem, t, generator(0, "x")) for t in (trials, read))
     assert one == two != ()
-    assert to_json(QUICK.choose(w.problem, trials, generator(0, "x"))) == to_json(
-        QUICK.choose(w.problem, read, generator(0, "x"))
+    assert to_json(ONCE.choose(w.problem, trials, generator(0, "x"))) == to_json(
+        ONCE.choose(w.problem, read, generator(0, "x"))
     )
 
 
 @pytest.mark.parametrize("failing", [0.3, 1.0])
 def test_failures_do_not_stall_it(failing: float) -> None:
-    played = play(replace(world("power", 2, domains=4), failing=failing), QUICK)
-    assert len(played.trials) == len({t.id for t in played.trials}) == 48
+    played = play(replace(world("power", 2, domains=4), failing=failing), ONCE)
+    assert len(played.trials) == len({t.id for t in played.trials}) == 28
     assert played.choice.why
     if failing == 1.0:
         assert "too few" in played.choice.why[0]
@@ -138,7 +141,7 @@ def test_failures_do_not_stall_it(failing: float) -> None:
 @pytest.mark.parametrize("domains", [2, 12])
 def test_few_and_many_domains(domains: int) -> None:
     w = world("power", 4, domains=domains)
-    played = play(w, QUICK)
+    played = play(w, ONCE)
     assert w.problem.feasible().contains(played.choice.schedule.at(0).shares)
     assert w.regret(played.choice.schedule.at(0)) < 0.02
 
@@ -148,7 +151,7 @@ def test_caps_floors_and_guards_are_kept() -> None:
     guard = Guard("rest", tuple(Target(d) for d in w.problem.domains[:3]), 0.02)
     limits = (Limit(w.problem.domains[0], min_share=0.1), Limit(w.problem.domains[4], max_share=0.15))
     bound = replace(w, problem=replace(w.problem, guards=(guard,), limits=limits))
-    played = play(bound, replace(QUICK, predictor="log-linear"))
+    played = play(bound, replace(ONCE, predictor="log-linear"))
     for trial in played.trials:
         mixture = trial.plan.schedule.at(0)
         assert mixture == w.problem.natural or bound.problem.feasible().contains(mixture.shares)
@@ -158,8 +161,8 @@ def test_caps_floors_and_guards_are_kept() -> None:
 
 def test_predict_agrees_with_the_choice() -> None:
     w = world("law", 1, domains=4)
-    played = play(w, QUICK)
-    (found,) = QUICK.predict(w.problem, played.trials, [played.choice.schedule.at(0)])
+    played = play(w, ONCE)
+    (found,) = ONCE.predict(w.problem, played.trials, [played.choice.schedule.at(0)])
     for one, other in zip(found, played.choice.predicted, strict=True):
         assert one.name == other.name
         assert one.mean == pytest.approx(other.mean, abs=1e-6)

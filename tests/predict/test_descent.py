@@ -45,10 +45,10 @@ def test_no_mixture_is_better_than_the_end_by_more_than_rounding(size: int) -> N
 
 
 def test_guards_and_ranges_are_those_of_slsqp(monkeypatch: pytest.MonkeyPatch) -> None:
-    loose = minimise(question(10), [np.full(10, 0.1)])
+    loose = minimise(question(6), [np.full(6, 1 / 6)])
     last = np.eye(5)[4]
-    rise = question(10).posterior.value(loose.w_D, question(10).base_D, last)
-    asked = question(10, (GuardRule("last", last, rise - 0.02, 0.9),))
+    rise = question(6).posterior.value(loose.w_D, question(6).base_D, last)
+    asked = question(6, (GuardRule("last", last, rise - 0.02, 0.9),))
     found, ranges = [], []
     for many in (1000, 0):
         monkeypatch.setattr(solver, "MANY", many)
@@ -87,7 +87,7 @@ def test_a_thousand_domains_with_groups_and_rows() -> None:
 
 
 def test_of_many_domains_the_largest_get_ranges() -> None:
-    asked = question(100)
+    asked = question(70)
     best = minimise(asked, [asked.base_D])
     low_D, high_D = near_optimal(asked, best.w_D, 0.002)
     known = ~np.isnan(low_D)

@@ -27,6 +27,7 @@ def error(predictor: PowerLaw | Trajectory, table: Table) -> float:
     return float(np.sqrt(np.mean((wrong_NT - wrong_NT.mean(0)) ** 2)))
 
 
+@pytest.mark.slow
 def test_noise_of_single_evaluations_is_pooled() -> None:
     alone, pooled = [], []
     for seed in range(3):

@@ -15,6 +15,7 @@ TEMPER = 0.5
 STRENGTHS = np.logspace(np.log10(0.1), np.log10(5.0), 15)
 TINY = 2e-4
 TRIES = 20
+ROUNDING = 1e-9
 EPS = 1e-3
 """Added to shares before the logarithm: below it a share counts as absent."""
 DESIGN_RIDGE = 0.1
@@ -38,6 +39,8 @@ def dirichlet(
     not rounded, so every row sums to 1. With a `tree` draws vary level by level, and inside its frozen groups they are
     `natural_D` (the centre when left out).
     """
+    if feasible.high_D.sum() <= 1 + ROUNDING or feasible.low_D.sum() >= 1 - ROUNDING:
+        return np.tile(feasible.project(center_D), (n, 1))  # there is one mixture, which no draw would find
     tempered_D = np.maximum(center_D, 0.0) ** TEMPER
     tempered_D /= tempered_D.sum()
     rows: list[Array] = []
