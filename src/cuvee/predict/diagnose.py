@@ -83,9 +83,10 @@ def unconstrained(question: Question, w_D: Array, table: Table) -> Optimum | Non
     """
     feasible = question.feasible
     size = len(w_D)
-    fixed_D = np.ptp(table.shares_ND, axis=0) <= SAME
+    shares_ND = table.shares_ND[:, :size]  # domains that are gone come after those of today
+    fixed_D = np.ptp(shares_ND, axis=0) <= SAME
     fixed_D &= not fixed_D.all()
-    low_D, high_D = (np.where(fixed_D, table.shares_ND[0], bound) for bound in (0.0, 1.0))
+    low_D, high_D = (np.where(fixed_D, shares_ND[0], bound) for bound in (0.0, 1.0))
     moved_D = np.maximum(np.abs(feasible.low_D - low_D), np.abs(feasible.high_D - high_D))
     if not (feasible.groups or feasible.rows or question.guards or np.any(moved_D > SAME)):
         return None
