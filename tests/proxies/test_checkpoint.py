@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cuvee.proxies.checkpoint import Saved, _digest, load, save
-from cuvee.stream.mixer import MixerState, Weights
+from cuvee.stream.state import MixerState, Weights
 
 
 def saved() -> Saved:

@@ -89,7 +89,7 @@ def test_a_state_of_eight_domains_is_under_a_kilobyte(tmp_path: Path) -> None:
         data, Schedule((Phase(0, mixtures[0]), Phase(10**12, mixtures[1]))), seq_len=32, seed=2**40, batch=24
     )
     stream.skip(4_000)
-    stream.reweight(mixtures[2])
+    stream.change(stream.tokens, mixtures[2], "loss stalled")
     stream.skip(10)
     assert len(json.dumps(to_json(stream.state())).encode()) < 1000
 
@@ -108,7 +108,7 @@ def test_live_changes_on_every_rank_and_after_resume(corpus: Corpus) -> None:
     change = Mixture.from_shares({"a": 0.0, "b": 0.5, "c": 0.5})
     stream = loader(corpus)
     stream.skip(2)
-    stream.reweight(change)
+    stream.change(stream.tokens, change, "x")
     state = stream.state()
     wanted = next(stream).tokens
     parts = []

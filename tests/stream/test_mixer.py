@@ -12,8 +12,12 @@ from cuvee.base.errors import DataError, UsageError
 from cuvee.mixture.schedule import Phase, Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.shards.pools import Pool, draw
-from cuvee.stream.mixer import Batch, Mixer, MixerState
+from cuvee.stream.batch import Batch
+from cuvee.stream.mixer import Mixer
 from cuvee.stream.order import bound
+from cuvee.stream.packing import Concat
+from cuvee.stream.repetition import Repetition
+from cuvee.stream.state import MixerState, OrderKind
 from cuvee.testing.corpora import synthetic
 
 SHARES = {"a": 0.5, "b": 0.3, "c": 0.2}
@@ -33,9 +37,19 @@ def mixture(**shares: float) -> Mixture:
     return Mixture.from_shares(shares)
 
 
-def mixer(schedule: Schedule | None = None, *, seed: int = 0, block: int = 0) -> Mixer:
+def mixer(
+    schedule: Schedule | None = None,
+    *,
+    seed: int = 0,
+    block: int = 0,
+    rows: slice | None = None,
+    repetition: Repetition | None = None,
+    order: OrderKind = "exact",
+) -> Mixer:
     schedule = schedule or Schedule.constant(mixture(**SHARES))
-    return Mixer(POOLS, schedule, seq_len=L, seed=seed, batch=B, block=block)
+    return Mixer(
+        POOLS, schedule, seq_len=L, seed=seed, batch=B, block=block, rows=rows, repetition=repetition, order=order
+    )
 
 
 def digest(batches: list[Batch]) -> str:
@@ -113,8 +127,8 @@ def test_live_changes_are_logged_and_replay_from_the_log() -> None:
     live, batches = mixer(), []
     for n in range(12):
         if n in (0, 4, 9):
-            live.reweight(mixture(a=1.0, b=1.0, c=1.0))
-            live.reweight(mixture(a=0.1 * n, b=0.5, c=0.1))
+            live.change(live.tokens, mixture(a=1.0, b=1.0, c=1.0), "x")
+            live.change(live.tokens, mixture(a=0.1 * n, b=0.5, c=0.1), "y")
         batches.append(next(live))
         if n == 6:
             state = live.state()
@@ -123,14 +137,14 @@ def test_live_changes_are_logged_and_replay_from_the_log() -> None:
     again = mixer()
     again.restore(state)
     assert digest(take(again, 2)) == digest(batches[7:9])
-    again.reweight(mixture(a=0.9, b=0.5, c=0.1))
+    again.change(again.tokens, mixture(a=0.9, b=0.5, c=0.1), "y")
     assert digest(take(again, 3)) == digest(batches[9:])
 
 
 def test_a_change_between_save_and_next_batch_is_kept() -> None:
     live = mixer()
     take(live, 3)
-    live.reweight(mixture(a=0.0, b=0.0, c=1.0))
+    live.change(live.tokens, mixture(a=0.0, b=0.0, c=1.0), "x")
     again = mixer()
     again.restore(live.state())
     assert digest(take(again, 4)) == digest(take(live, 4))
@@ -145,9 +159,9 @@ def test_mixtures_of_one_block_read_the_same_items_in_the_same_order() -> None:
             place = {d: mixed.realised[d] // L for d in "abc"}
             batch = next(mixed)
             rows = sorted(batch.tokens[batch.domains == 2, 0].tolist())
-            start = mixed._sequences[2].start
-            assert rows == sorted(start(place["c"] + k) + 3000 for k in range(len(rows)))
-            found += [start(place["c"] + k) for k in range(len(rows))]
+            starts = Concat().items("c", POOLS["c"], L, 0, block).places(place["c"] + np.arange(len(rows))).tolist()
+            assert rows == sorted(start + 3000 for start in starts)
+            found += starts
         return found[:40]
 
     assert items(SHARES) == items({"a": 0.05, "b": 0.05, "c": 0.9})
@@ -160,10 +174,10 @@ def test_seeds_and_blocks_differ() -> None:
 
 
 def test_rows_are_slices_of_the_global_batch_and_skipping_reads_nothing() -> None:
-    whole, part, skipped = mixer(), mixer(), mixer()
+    whole, part, skipped = mixer(), mixer(rows=slice(2, 5)), mixer()
     skipped.skip(3)
     for n in range(6):
-        batch, rows = next(whole), part.take(slice(2, 5))
+        batch, rows = next(whole), next(part)
         assert np.array_equal(batch.tokens[2:5], rows.tokens)
         assert np.array_equal(batch.domains[2:5], rows.domains)
         if n >= 3:
@@ -195,7 +209,7 @@ def test_short_domains_are_refused_if_they_have_a_weight_in_any_phase() -> None:
     fine = Mixer(pools, without, seq_len=L, seed=0, batch=B)
     assert fine.epochs["c"] == 0.0
     with pytest.raises(DataError, match="'c' has 8 tokens"):
-        fine.reweight(mixture(**SHARES))
+        fine.change(0, mixture(**SHARES), "x")
     assert fine.schedule == without
     later = Schedule((without.phases[0], Phase(10_000, mixture(**SHARES))))
     with pytest.raises(DataError, match="'c' has 8 tokens"):
@@ -215,7 +229,7 @@ def test_bad_calls_are_refused() -> None:
     with pytest.raises(UsageError, match="seq_len 0"):
         Mixer(POOLS, schedule, seq_len=0, seed=0, batch=B)
     with pytest.raises(UsageError, match="got a mixture of a, b"):
-        mixer().reweight(mixture(a=0.5, b=0.5))
+        mixer().change(0, mixture(a=0.5, b=0.5), "x")
 
 
 def test_pools_of_a_corpus_stream_like_the_corpus_does(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_a_live_change_reaches_the_next_batch_and_replays(loader: Loader) -> Non
         if len(found) == 6:
             break
     loader.skip(3)
-    loader.reweight(LATER)
+    loader.change(loader.tokens, LATER, "reweight")
     assert dataset.schedule == loader.schedule
     assert all(np.array_equal(t.numpy(), next(loader).tokens) for t in found[3:])
     assert dataset.state_after(6) == loader.state()

@@ -23,6 +23,8 @@ from typing import Any, TypeVar
 from cuvee.base.errors import UsageError
 
 T = TypeVar("T")
+LATER: Mapping[str, bool] = types.MappingProxyType({"later": True})
+"""Metadata of a field that came after files had been written: left out at its default, so that their ids and forms stay."""
 _SUFFIX = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
 _NUMBER = re.compile(r"^\s*([+-]?[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*([kKmMbBgGtT]?)\s*$")
 
@@ -55,6 +57,7 @@ def _encode(value: Any, number: Callable[[float], Any]) -> Any:
         return {
             field.name: _encode(_as_float(getattr(value, field.name), hints[field.name]), number)
             for field in dataclasses.fields(value)
+            if not ("later" in field.metadata and getattr(value, field.name) == field.default)
         }
     if isinstance(value, Mapping):
         return {str(key): _encode(item, number) for key, item in value.items()}

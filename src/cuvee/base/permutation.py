@@ -6,11 +6,13 @@ order of a run follows from it, so its test vectors are pinned.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 ROUNDS = 8
-_GOLDEN = 0x9E3779B97F4A7C15
+GOLDEN = 0x9E3779B97F4A7C15
 _MIX_1, _MIX_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _MASK = (1 << 64) - 1
 
@@ -25,7 +27,7 @@ def permute(key: int, n: int, i: NDArray[np.int64]) -> NDArray[np.int64]:
     flat = np.atleast_1d(np.asarray(i, np.int64)).ravel()
     assert flat.size == 0 or (flat.min() >= 0 and flat.max() < n), (n, i)
     half = max(1, ((n - 1).bit_length() + 1) // 2)
-    keys = [_mix_int(key + (r + 1) * _GOLDEN) for r in range(ROUNDS)]
+    keys = [_mix_int(key + (r + 1) * GOLDEN) for r in range(ROUNDS)]
     # a table of the whole network where that is no longer than the walks: small batches are most of the calls
     table = _feistel(np.arange(4**half, dtype=np.uint64), half, keys) if 4**half <= 16 * flat.size + 64 else None
 
@@ -40,11 +42,28 @@ def permute(key: int, n: int, i: NDArray[np.int64]) -> NDArray[np.int64]:
     return x.astype(np.int64).reshape(np.shape(i))
 
 
-def _feistel(x: NDArray[np.uint64], half: int, keys: list[int]) -> NDArray[np.uint64]:
+def permute_all(keys: list[int], n: int) -> NDArray[np.int64]:
+    """The permutations of 0..n-1 named by each of the K 64-bit `keys`, whole: row k is `permute(keys[k], n, arange(n))`.
+
+    Shape (K, n). For many small n at once, where calls would cost more than the work.
+    """
+    half = max(1, ((n - 1).bit_length() + 1) // 2)
+    rounds = [np.array([_mix_int(key + (r + 1) * GOLDEN) for key in keys], np.uint64)[:, None] for r in range(ROUNDS)]
+    table = _feistel(np.broadcast_to(np.arange(4**half, dtype=np.uint64), (len(keys), 4**half)), half, rounds)
+    x = table[:, :n].copy()
+    rows, columns = np.nonzero(x >= n)
+    while rows.size:
+        x[rows, columns] = table[rows, x[rows, columns]]
+        outside = x[rows, columns] >= n
+        rows, columns = rows[outside], columns[outside]
+    return x.astype(np.int64)
+
+
+def _feistel(x: NDArray[np.uint64], half: int, keys: Sequence[int | NDArray[np.uint64]]) -> NDArray[np.uint64]:
     shift, mask = np.uint64(half), np.uint64((1 << half) - 1)
     left, right = x >> shift, x & mask
     for key in keys:
-        left, right = right, left ^ (mixed(right ^ np.uint64(key)) & mask)
+        left, right = right, left ^ (mixed(right ^ np.asarray(key, np.uint64)) & mask)
     return (left << shift) | right
 
 

@@ -34,6 +34,14 @@ class Mix:
         """What to train on."""
         return self.choice.schedule if isinstance(self.choice, Choice) else self.choice
 
+    def stepped(self, steps: int) -> Mix:
+        """The same with each ramp cut into `steps` phases; as it is for 0."""
+        if not steps:
+            return self
+        schedule = self.schedule.stepped(steps)
+        choice = replace_fields(self.choice, schedule=schedule) if isinstance(self.choice, Choice) else schedule
+        return replace_fields(self, choice=choice)
+
 
 def load_mix(path: Path, corpus: Path | None, tokens: int | None, max_epochs: float | None) -> Mix:
     """The choice of the study in `path`, or the mixture that the file holds.

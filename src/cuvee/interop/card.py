@@ -69,7 +69,8 @@ def _domains(
         lines += ["", "Shares above are means over the run. Phases:", ""]
         for phase in schedule.phases:
             shares = ", ".join(f"{_text(d)} {s:.2%}" for d, s in phase.mixture.as_dict().items() if s > 0)
-            lines.append(f"- from {phase.start:,} tokens: {shares}")
+            ramp = f" over {phase.ramp:,}" if phase.ramp else ""
+            lines.append(f"- from {phase.start:,} tokens{ramp}: {shares}")
     return lines
 
 

@@ -39,9 +39,15 @@ def hand_over(
 
     Raises:
         UsageError: other domains than the corpus has, a pattern that is the same for all domains, phases beyond the run.
-        InfeasibleError: a cap that the schedule breaks at `tokens`.
+        InfeasibleError: a cap that the schedule breaks at `tokens`, or a ramp, which no other format has.
     """
     _check_domains(schedule, corpus, caps)
+    if any(p.ramp for p in schedule.phases):
+        raise InfeasibleError(
+            "the schedule has ramps, and outside the loader weights hold for a whole phase",
+            wanted="phases of constant weights",
+            fix="Schedule.stepped(8) cuts each ramp into 8 phases of its mean weights (--ramp-steps 8 in cuvee export)",
+        )
     total = tokens if tokens is not None else sum(corpus.train_tokens.values())
     last = schedule.phases[-1].start
     if not (total > last and seq_len > 0 and batch > 0):

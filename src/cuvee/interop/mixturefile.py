@@ -1,6 +1,7 @@
 """Mixture files: `mixture.json` of exports and imports, and plain tables of shares written by people.
 
-A mixture file of ours holds the phases with shares of tokens and the integer units that they are. People may write
+A mixture file of ours holds the phases with shares of tokens, the integer units that they are, and the tokens of a ramp where
+there is one; that of a run's history also why each came, and what was served. People may write
 `{domain: share}` as JSON or YAML, or a CSV with the columns domain and share; shares are of tokens, on any scale.
 """
 
@@ -20,6 +21,7 @@ from cuvee.interop.texts import json_mapping, number, yaml_mapping
 from cuvee.mixture.schedule import Phase, Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.plan.choice import Estimate
+from cuvee.stream.state import History
 
 WANTED = "our mixture.json, {domain: share} as JSON or YAML, or a CSV with the columns domain and share"
 
@@ -41,24 +43,41 @@ def write_mixture(
         predicted: What the method predicts of it.
         tokens: Of the run that it is for.
     """
-    phases = [
-        {
-            "start": p.start,
-            "shares": p.mixture.as_dict(),
-            "units": dict(zip(p.mixture.domains, p.mixture.units, strict=True)),
-        }
-        for p in schedule.phases
-    ]
     value = {
         "format": FORMAT,
         "unit": "tokens",
-        "phases": phases,
+        "phases": [_phase(p) for p in schedule.phases],
         "corpus": corpus or None,
         "method": origin or None,
         "tokens": tokens,
         "predicted": to_json(tuple(predicted)),
     }
     replace(path, dump_json(value))
+
+
+def write_history(path: Path, history: History, *, corpus: str) -> None:
+    """Write what a run has served as a mixture file: `read_mixture` gives the schedule that serves the same batches again.
+
+    Args:
+        corpus: The fingerprint of the corpus.
+    """
+    value = {
+        "format": FORMAT,
+        "unit": "tokens",
+        "phases": [_phase(p) for p in history.schedule.phases],
+        "corpus": corpus,
+        "method": "history",
+        "tokens": history.tokens,
+        "log": [{"start": e.start, "cause": e.cause, "shares": e.mixture.as_dict()} for e in history.log],
+        "served": {domain: to_json(served) for domain, served in history.domains.items()},
+    }
+    replace(path, dump_json(value))
+
+
+def _phase(phase: Phase) -> dict[str, Any]:
+    mixture, ramp = phase.mixture, {"ramp": phase.ramp} if phase.ramp else {}
+    units = dict(zip(mixture.domains, mixture.units, strict=True))
+    return {"start": phase.start, **ramp, "shares": mixture.as_dict(), "units": units}
 
 
 def read_mixture(path: Path) -> Schedule:
@@ -96,7 +115,7 @@ def ordered(schedule: Schedule, domains: Sequence[str]) -> Schedule:
     phases = []
     for phase in schedule.phases:
         units = dict(zip(phase.mixture.domains, phase.mixture.units, strict=True))
-        phases.append(Phase(phase.start, Mixture(tuple(domains), tuple(units.get(d, 0) for d in domains))))
+        phases.append(Phase(phase.start, Mixture(tuple(domains), tuple(units.get(d, 0) for d in domains)), phase.ramp))
     return Schedule(tuple(phases))
 
 
@@ -131,7 +150,7 @@ def _ours(data: Mapping[str, Any]) -> Schedule:
                 )
         else:
             mixture = Mixture.from_shares({str(k): number(v, str(k)) for k, v in phase["shares"].items()})
-        phases.append(Phase(int(phase["start"]), mixture))
+        phases.append(Phase(int(phase["start"]), mixture, int(phase.get("ramp", 0))))
     return Schedule(tuple(phases))
 
 

@@ -12,11 +12,11 @@ Written once, whole or not at all; the same call writes the same files. Paths in
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from cuvee.base.codec import SchemaError, from_json, to_json
+from cuvee.base.codec import LATER, SchemaError, from_json, to_json
 from cuvee.base.errors import DataError, UsageError
 from cuvee.base.files import FORMAT, dump_json, load_json, replace, slug
 from cuvee.corpus.examples import Example, Examples
@@ -70,10 +70,11 @@ class TargetEntry:
 
 @dataclass(frozen=True)
 class PhaseEntry:
-    """From `start` tokens on, these shares of tokens hold."""
+    """From `start` tokens on, these shares of tokens hold, reached in a straight line over `ramp` tokens."""
 
     start: int
     mixture: Mapping[str, float]
+    ramp: int = field(default=0, metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def _plan_file(
         run=run,
         stage=stage,
         mixture=mean.as_dict(),
-        schedule=tuple(PhaseEntry(p.start, p.mixture.as_dict()) for p in plan.schedule.phases),
+        schedule=tuple(PhaseEntry(p.start, p.mixture.as_dict(), p.ramp) for p in plan.schedule.phases),
         tokens=plan.tokens,
         domain_tokens=dict(zip(domains, mean.tokens(plan.tokens), strict=True)),
         steps=plan.steps,

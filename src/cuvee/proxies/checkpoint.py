@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cuvee.base.codec import from_json, to_json
 from cuvee.base.files import FORMAT, replace
-from cuvee.stream.mixer import MixerState
+from cuvee.stream.state import MixerState
 
 DIGEST = 16
 

@@ -53,7 +53,7 @@ def assemble(evidence: Evidence) -> ReportData:
         warnings=warnings(evidence, guard_rows),
         why=choice.why if choice else (),
         weights=_weights(problem, choice) if choice else (),
-        phases=tuple(PhaseRow(p.start, p.mixture.as_dict()) for p in choice.schedule.phases) if choice else (),
+        phases=tuple(PhaseRow(p.start, p.mixture.as_dict(), p.ramp) for p in choice.schedule.phases) if choice else (),
         tolerance=choice.near_optimal[0].tolerance if choice and choice.near_optimal else None,
         simplified=choice.simplified if choice else None,
         gains=gains(evidence),
@@ -228,7 +228,12 @@ def _usage(evidence: Evidence, choice: Choice) -> Usage:
     shares = [{d: round(s, 6) for d, s in p.mixture.as_dict().items()} for p in phases]
     plain = json.dumps(shares[0], indent=2, ensure_ascii=False)
     phased = json.dumps(
-        [{"start": p.start, "shares": s} for p, s in zip(phases, shares, strict=True)], indent=2, ensure_ascii=False
+        [
+            {"start": p.start, **({"ramp": p.ramp} if p.ramp else {}), "shares": s}
+            for p, s in zip(phases, shares, strict=True)
+        ],
+        indent=2,
+        ensure_ascii=False,
     )
     # JSON strings are YAML strings: quoted, any domain name is safe
     yaml = "\n".join(f"{json.dumps(d, ensure_ascii=False)}: {s:.6f}" for d, s in shares[0].items())

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from cuvee.base.codec import LATER
 from cuvee.plan.choice import Check, Choice, Estimate, Simplified, Verification
 from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Status, Trial
@@ -104,10 +105,11 @@ class WeightRow:
 
 @dataclass(frozen=True)
 class PhaseRow:
-    """A phase of the schedule: from `start` tokens on, these shares."""
+    """A phase of the schedule: from `start` tokens on, these shares, reached over `ramp` tokens."""
 
     start: int
     shares: Mapping[str, float]
+    ramp: int = field(default=0, metadata=LATER)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from cuvee.report import tables, text
 from cuvee.report.charts import Chart, charts
-from cuvee.report.data import ReportData, Verdict, WeightRow
+from cuvee.report.data import PhaseRow, ReportData, Verdict, WeightRow
 from cuvee.report.html import Cell, Markup, escape, facts_html, figure, page, paragraphs, table_of
 from cuvee.report.scatters import scatters
 
@@ -113,9 +113,13 @@ def _weight_cells(row: WeightRow, with_range: bool) -> list[Cell]:
 def _phases(data: ReportData) -> str:
     if len(data.phases) < 2:
         return ""
-    heads = ["Domain", *(f"#from {text.count(p.start)} tokens" for p in data.phases)]
+    heads = ["Domain", *(_from(p) for p in data.phases)]
     rows = [[r.domain, *(text.percent(p.shares[r.domain]) for p in data.phases)] for r in data.weights]
     return f"<h3>Phases</h3><p>The shares above are the mean over the run.</p>{table_of(heads, rows)}"
+
+
+def _from(phase: PhaseRow) -> str:
+    return f"#from {text.count(phase.start)} tokens" + (f" over {text.count(phase.ramp)}" if phase.ramp else "")
 
 
 def _runs(data: ReportData, drawn: dict[str, Chart]) -> str:

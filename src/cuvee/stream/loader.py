@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,7 +11,11 @@ from cuvee.base.files import FORMAT
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.shards.corpus import Corpus
-from cuvee.stream.mixer import Batch, Mixer, MixerState, refuse_difference
+from cuvee.stream.batch import Batch
+from cuvee.stream.mixer import Mixer
+from cuvee.stream.packing import CONCAT, Packing
+from cuvee.stream.repetition import Repetition
+from cuvee.stream.state import Event, History, MixerState, OrderKind, Served, refuse_difference
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,9 @@ class Loader:
         schedule: Over domains of the corpus.
         seq_len: Tokens of a sequence; `Batch.tokens` has one more, for the targets.
         batch: Sequences of a global batch.
+        packing: How documents become sequences; laid end to end and cut by default.
+        repetition: Caps on the passes over domains and what to do at them; None for no caps.
+        order: "exact" holds every prefix to its shares (`stream.order`), "random" draws every sequence.
 
     Raises:
         UsageError: a batch that the ranks cannot share evenly, no such rank, an unknown domain.
@@ -48,6 +56,9 @@ class Loader:
         batch: int = 8,
         rank: int = 0,
         world_size: int = 1,
+        packing: Packing = CONCAT,
+        repetition: Repetition | None = None,
+        order: OrderKind = "exact",
     ) -> None:
         if not 0 <= rank < world_size:
             raise UsageError(f"got rank {rank} of world size {world_size}", wanted="0 <= rank < world size")
@@ -58,29 +69,56 @@ class Loader:
                 fix=f"batch={-(-batch // world_size) * world_size}",
             )
         sources = {d: corpus.source(d, "train") for d in corpus.domains}
-        self._mixer = Mixer(sources, schedule, seq_len=seq_len, seed=seed, batch=batch)
-        self.fingerprint, self.batch, self.world_size = corpus.fingerprint, batch, world_size
         share = batch // world_size
-        self._rows = slice(rank * share, (rank + 1) * share)
+        self._mixer = Mixer(
+            sources,
+            schedule,
+            seq_len=seq_len,
+            seed=seed,
+            batch=batch,
+            packing=packing,
+            repetition=repetition,
+            order=order,
+            rows=slice(rank * share, (rank + 1) * share),
+        )
+        self.fingerprint, self.batch, self.rank, self.world_size = corpus.fingerprint, batch, rank, world_size
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Batch:
-        return self._mixer.take(self._rows)
+        """This rank's rows of the next global batch.
+
+        Raises:
+            DataError: a domain has reached its cap, and the policy is to stop; or all have.
+        """
+        return next(self._mixer)
 
     def skip(self, batches: int = 1) -> None:
         """Pass over batches without reading their tokens."""
         self._mixer.skip(batches)
 
-    def reweight(self, mixture: Mixture) -> None:
-        """Change to `mixture` from the next batch on; call it on every rank at the same batch.
+    def change(self, position: int, mixture: Mixture, cause: str, *, ramp: int = 0) -> None:
+        """From `position` tokens on serve `mixture`, until the next planned phase; call it on every rank alike.
+
+        It takes over at the first batch that begins at or after `position`: `loader.tokens` is the next one. Kept in the
+        schedule, the state and the log with its cause.
+
+        Args:
+            cause: Why, in words.
+            ramp: Tokens over which weights move there in a straight line.
 
         Raises:
-            UsageError: the mixture is over other domains.
+            UsageError: the mixture is over other domains, or the position has been served.
             DataError: a domain that gets a weight is shorter than one sequence.
         """
-        self._mixer.reweight(mixture)
+        self._mixer.change(position, mixture, cause, ramp=ramp)
+
+    def copy(self) -> Self:
+        """Another loader at the same place, over the same open corpus; moving one does not move the other."""
+        other = copy.copy(self)
+        other._mixer = self._mixer.copy()
+        return other
 
     @property
     def schedule(self) -> Schedule:
@@ -96,6 +134,20 @@ class Loader:
     def tokens(self) -> int:
         """Tokens trained on so far, by all ranks."""
         return self._mixer.tokens
+
+    @property
+    def served(self) -> dict[str, Served]:
+        """Domain -> tokens served so far by all ranks, passes over it, tokens that repeat an earlier pass."""
+        return self._mixer.served
+
+    @property
+    def log(self) -> tuple[Event, ...]:
+        """Every change of what is served, with its cause: phases, live changes, domains that ran out."""
+        return self._mixer.log
+
+    def history(self) -> History:
+        """What was served so far, and why; a loader made with its schedule gives the same batches."""
+        return self._mixer.history()
 
     @property
     def realised(self) -> dict[str, int]:
@@ -116,7 +168,7 @@ class Loader:
 
         Raises:
             DataError: it was saved on another corpus.
-            UsageError: under another schedule, seed, seq_len or batch; says which.
+            UsageError: under another schedule, seed, seq_len, batch, packing, repetition or order; says which and how.
         """
         if state.corpus != self.fingerprint:
             raise DataError(

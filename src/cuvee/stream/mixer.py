@@ -1,79 +1,90 @@
 """Sources and a schedule to batches: the code that feeds proxies and final runs alike.
 
-Everything follows from (sources, schedule, seq_len, seed, batch, block) and the number of the batch; the state is the
-position, a deficit and a counter per domain, and the schedule with its changes.
-Letters: D domains, B sequences of a global batch, L sequence length.
+Everything follows from (sources, schedule, packing, repetition, order, seq_len, seed, batch, block) and the number of the
+batch; the state is the position, a deficit and a counter per domain, and the schedule with its changes. Slots are assigned
+some batches ahead, which changes nothing but the cost.
+Letters: D domains, N batches ahead, B sequences of a global batch, L sequence length.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cuvee.base.errors import UsageError
-from cuvee.base.permutation import permute
+from cuvee.base.errors import DataError, UsageError
+from cuvee.base.permutation import permute_all
 from cuvee.base.rng import key64
-from cuvee.mixture.schedule import Phase, Schedule
-from cuvee.mixture.weights import Mixture
+from cuvee.mixture.schedule import Schedule
+from cuvee.mixture.weights import UNIT, Mixture, apportion
 from cuvee.shards.sources import Source
-from cuvee.stream.order import Order
-from cuvee.stream.packing import Sequences
+from cuvee.stream.batch import Batch
+from cuvee.stream.order import Assigns, Order, RandomOrder
+from cuvee.stream.packing import CONCAT, Items, Packing
+from cuvee.stream.repetition import UNBOUNDED, Repetition, first_reached, without
+from cuvee.stream.state import (
+    Change,
+    Event,
+    Exhausted,
+    History,
+    MixerState,
+    OrderKind,
+    Served,
+    merged,
+    refuse_another_run,
+    weights,
+)
+
+Slots = NDArray[np.int64]
+_AHEAD = 4096
+"""Slots that are assigned ahead, at most, where a batch is smaller."""
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
-    """Sequences to train on: `tokens[:, :-1]` are inputs, `tokens[:, 1:]` targets.
+class _Ahead:
+    """Batches whose slots have been assigned, at one set of weights, from the batch number `first` on.
 
     Args:
-        tokens: int64, shape (B, L + 1).
-        domains: Index of each sequence's domain in the schedule, shape B.
-        documents: int32, shape (B, L + 1): the document of its domain that each token belongs to.
+        slots_NB: Domains in the order they were dealt.
+        counts_D: Items of each domain served before the first of them.
     """
 
-    tokens: NDArray[np.int64]
-    domains: NDArray[np.int64]
-    documents: NDArray[np.int32]
+    first: int
+    slots_NB: Slots
+    counts_D: Slots
+
+    def rest(self, batches: int) -> Slots:
+        """The slots of the batches from the number `batches` on, shape n."""
+        return self.slots_NB[batches - self.first :].ravel()
 
 
-@dataclass(frozen=True)
-class Weights:
-    """From `start` tokens on, the mixture of these integer weights; a `Phase` without the names."""
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """The rows wanted of the batches ahead, in their permuted order; shape (N, rows) both."""
 
-    start: int
-    units: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class MixerState:
-    """Where a mixer is. `phases` were planned, `events` are live changes; `deficits` in 2^-32 sequences."""
-
-    seed: int
-    block: int
-    seq_len: int
-    batch: int
-    domains: tuple[str, ...]
-    phases: tuple[Weights, ...]
-    events: tuple[Weights, ...]
-    batches: int
-    deficits: tuple[int, ...]
-    counts: tuple[int, ...]
+    domains_NR: Slots
+    places_NR: Slots
 
 
 class Mixer:
     """An endless iterator of global batches of `batch` sequences of `seq_len` tokens.
 
-    A phase of the schedule takes over at the first batch that begins at or after its start. Runs of one (seed, block)
-    read the same sequences of a domain in the same order, whatever the mixture.
+    A phase of the schedule takes over at the first batch that begins at or after its start; a ramp's weights are those at
+    each batch's start. Runs of one (seed, block) read the same sequences of a domain in the same order, whatever the mixture.
 
     Args:
         sources: Domain -> source; those of the schedule are used.
+        packing: How documents become sequences.
+        repetition: Caps on passes over domains; None for no caps.
+        order: "exact" for Tijdeman's rule, "random" for a draw per sequence.
+        rows: The rows of each global batch that are read; None for all.
 
     Raises:
-        UsageError: a domain of the schedule has no source; seq_len or batch below 1.
+        UsageError: a domain of the schedule has no source; seq_len or batch below 1; a cap for an unknown domain.
         DataError: a domain with a weight is shorter than one sequence.
     """
 
@@ -86,158 +97,351 @@ class Mixer:
         seed: int,
         batch: int,
         block: int = 0,
+        packing: Packing = CONCAT,
+        repetition: Repetition | None = None,
+        order: OrderKind = "exact",
+        rows: slice | None = None,
     ) -> None:
         if seq_len < 1 or batch < 1:
             raise UsageError(f"got seq_len {seq_len} and batch {batch}", wanted="both at least 1")
+        if order not in ("exact", "random"):
+            raise UsageError(f"got the order {order!r}", wanted="'exact' or 'random'")
         missing = [d for d in schedule.domains if d not in sources]
         if missing:
             raise UsageError(
                 f"the schedule names domains that the data lacks: {', '.join(missing)}",
                 wanted=f"some of {', '.join(sources)}",
             )
+        if repetition is not None:
+            repetition.check(schedule.domains)
         self._sources = {d: sources[d] for d in schedule.domains}
         self.seq_len, self.seed, self.batch, self.block = seq_len, seed, batch, block
-        self._planned, self.schedule, self._events = schedule, schedule, ()
-        self._sequences: dict[int, Sequences] = {}
-        self.batches, self._counts = 0, [0] * len(schedule.domains)
+        self.packing, self.repetition, self.order = packing, repetition, order
+        self._rows = slice(0, batch) if rows is None else rows
+        self._planned, self.schedule = schedule, schedule
+        self._events: tuple[Change, ...] = ()
+        self._exhausted: tuple[Exhausted, ...] = ()
+        self._items: dict[int, Items] = {}
+        self.batches, self._counts = 0, np.zeros(len(schedule.domains), np.int64)
+        self._ahead: _Ahead | None = None
+        self._ahead_rows: _Rows | None = None
         for phase in schedule.phases:
             self._open(phase.mixture)
-        self._order = Order(schedule.phases[0].mixture.units)
-
-    _events: tuple[Phase, ...]
+        self._order = self._make_order(self._slot_units(0, ()), None)
 
     def _open(self, mixture: Mixture) -> None:
         for i, (domain, units) in enumerate(zip(mixture.domains, mixture.units, strict=True)):
-            if units and i not in self._sequences:
-                self._sequences[i] = Sequences(domain, self._sources[domain], self.seq_len, self.seed, self.block)
+            if units and i not in self._items:
+                source = self._sources[domain]
+                items = self.packing.items(domain, source, self.seq_len, self.seed, self.block)
+                if self.repetition is not None and self.repetition.cap(domain, items.count) < 1:
+                    raise UsageError(
+                        f"domain {domain!r} may be used for less than one of its {items.count:,} sequences",
+                        wanted="a cap that lets it have one",
+                        fix="a higher max_epochs, or a weight of 0",
+                    )
+                self._items[i] = items
+
+    def _make_order(self, units: tuple[int, ...], deficits: tuple[int, ...] | None) -> Assigns:
+        if self.order == "exact":
+            return Order(units, deficits)
+        return RandomOrder(units, key64(self.seed, "order", self.block), self.batches * self.batch)
+
+    # what was served
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The domains of the schedule."""
+        return self.schedule.domains
 
     @property
     def tokens(self) -> int:
-        """Tokens trained on so far, by all ranks."""
+        """Tokens trained on so far, by all ranks; padding included."""
         return self.batches * self.batch * self.seq_len
+
+    @property
+    def served(self) -> dict[str, Served]:
+        """Domain -> tokens served so far, passes over it, and tokens that repeat an earlier pass."""
+        found = {}
+        for i, (domain, count) in enumerate(zip(self.domains, self._counts.tolist(), strict=True)):
+            one = self._items[i].count if i in self._items else 1
+            repeats = self._tokens_of(i, max(count - one, 0))
+            found[domain] = Served(self._tokens_of(i, count), count / one, repeats)
+        return found
+
+    def _tokens_of(self, i: int, items: int) -> int:
+        fill = self._items[i].fill if i in self._items else 1.0
+        return items * self.seq_len if fill == 1 else round(items * self.seq_len * fill)
 
     @property
     def realised(self) -> dict[str, int]:
         """Domain -> tokens trained on so far."""
-        return {d: c * self.seq_len for d, c in zip(self.schedule.domains, self._counts, strict=True)}
+        return {d: s.tokens for d, s in self.served.items()}
 
     @property
     def epochs(self) -> dict[str, float]:
         """Domain -> passes over its sequences so far."""
-        counts = enumerate(zip(self.schedule.domains, self._counts, strict=True))
-        return {d: c / self._sequences[i].count if i in self._sequences else 0.0 for i, (d, c) in counts}
+        return {d: s.epochs for d, s in self.served.items()}
 
-    def reweight(self, mixture: Mixture) -> None:
-        """Change to `mixture` from the next batch on, until the next planned phase; kept in `schedule` and the state.
+    @property
+    def log(self) -> tuple[Event, ...]:
+        """Every change of what was or will be served: phases, live changes, domains that ran out, in order."""
+        causes = {p.start: "planned" for p in self._planned.phases} | {e.start: e.cause for e in self._events}
+        events = [
+            Event(p.start, self._with_caps(p.start, p.mixture), causes[p.start], p.ramp) for p in self.schedule.phases
+        ]
+        then = self.repetition.then if self.repetition is not None else ""
+        for gone in self._exhausted:
+            what = "is repeated" if then == "repeat" else "leaves"
+            cause = (
+                f"{self.domains[gone.domain]} has reached its cap of {self._caps[gone.domain]:,} sequences and {what}"
+            )
+            events.append(Event(gone.start, self._with_caps(gone.start, self.schedule.at(gone.start)), cause))
+        return tuple(sorted(events, key=lambda e: e.start))
+
+    def _with_caps(self, tokens: int, mixture: Mixture) -> Mixture:
+        out = self._out(tuple(e for e in self._exhausted if e.start <= tokens))
+        return Mixture(mixture.domains, without(mixture.units, out, mixture.domains))
+
+    def history(self) -> History:
+        """What was served so far, and why; with its schedule and the same settings the same batches come again."""
+        done = tuple(
+            p for p in self.schedule.phases if p.start == 0 or p.start <= self.tokens - self.batch * self.seq_len
+        )
+        log = tuple(e for e in self.log if e.start < max(self.tokens, 1))
+        return History(Schedule(done), self.tokens, log, self.served)
+
+    # changes
+
+    def change(self, position: int, mixture: Mixture, cause: str, *, ramp: int = 0) -> None:
+        """From `position` tokens on serve `mixture`, until the next planned phase or change; kept in the state and the log.
+
+        It takes over at the first batch that begins at or after `position`. Of two changes at one position the later call
+        holds.
+
+        Args:
+            cause: Why, in words, for the log.
+            ramp: Tokens over which weights move there in a straight line.
 
         Raises:
-            UsageError: the mixture is over other domains.
+            UsageError: the mixture is over other domains; the position has been served; a ramp below 0, or one at 0 tokens.
             DataError: a domain that gets a weight is shorter than one sequence.
         """
-        if mixture.domains != self.schedule.domains:
+        if mixture.domains != self.domains:
             raise UsageError(
                 f"got a mixture of {', '.join(mixture.domains)}",
-                wanted=f"one of {', '.join(self.schedule.domains)}, in that order",
+                wanted=f"one of {', '.join(self.domains)}, in that order",
             )
-        events = (*(e for e in self._events if e.start < self.tokens), Phase(self.tokens, mixture))
-        schedule = _merge(self._planned, events)
+        if position < self.tokens:
+            raise UsageError(
+                f"a change at {position:,} tokens, which have been served",
+                wanted=f"at least {self.tokens:,} tokens, the earliest possible",
+                fix=f"change({self.tokens}, ...)",
+            )
+        kept = tuple(e for e in self._events if e.start != position)
+        events = tuple(sorted((*kept, Change(position, mixture.units, cause, ramp)), key=lambda e: e.start))
+        schedule = merged(self._planned, events)
         self._open(mixture)
+        self._drop_ahead()
         self._events, self.schedule = events, schedule
+
+    # batches
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Batch:
-        return self.take(slice(0, self.batch))
+        """The next global batch, or the rows of it that are read here.
+
+        Raises:
+            DataError: a domain has reached its cap, and the policy is to stop; or all have.
+        """
+        ahead = self._look_ahead()
+        if self._ahead_rows is None:
+            self._ahead_rows = self._locate(ahead)
+        n = self.batches - ahead.first
+        domains, places = self._ahead_rows.domains_NR[n], self._ahead_rows.places_NR[n]
+        tokens = np.empty((domains.size, self.seq_len + 1), np.int64)
+        for i, place, row in zip(domains.tolist(), places.tolist(), tokens, strict=True):
+            self._items[i].read(place, row)
+        self._pass(ahead, 1)
+        return Batch(tokens, domains, self._items, places)
 
     def skip(self, batches: int = 1) -> None:
-        """Pass over batches without reading their tokens."""
-        for _ in range(batches):
-            self._assign()
+        """Pass over batches without reading their tokens.
 
-    def take(self, rows: slice) -> Batch:
-        """The next global batch, of which only `rows` are read."""
-        domains_B, items_B = self._next_slots()
-        domains, items = domains_B[rows], items_B[rows]
-        tokens = np.empty((domains.size, self.seq_len + 1), np.int64)
-        documents = np.empty((domains.size, self.seq_len + 1), np.int32)
-        for row, (i, k) in enumerate(zip(domains.tolist(), items.tolist(), strict=True)):
-            tokens[row], documents[row] = self._sequences[i].item(k)
-        return Batch(tokens, domains, documents)
+        Raises:
+            DataError: as from the next batch.
+        """
+        while batches:
+            ahead = self._look_ahead(batches)
+            passed = min(batches, ahead.first + len(ahead.slots_NB) - self.batches)
+            self._pass(ahead, passed)
+            batches -= passed
 
-    def _next_slots(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Domain and item of every sequence of the next batch, shape B both, in the batch's permuted order."""
+    def _pass(self, ahead: _Ahead, batches: int) -> None:
+        n = self.batches - ahead.first
+        self._counts += np.bincount(ahead.slots_NB[n : n + batches].ravel(), minlength=self._counts.size)
+        self.batches += batches
+
+    def _look_ahead(self, batches: int = 1) -> _Ahead:
+        """The batches that have been assigned, the next one among them; as many more as before when they are used up."""
+        ahead = self._ahead
+        if ahead is None or self.batches == ahead.first + len(ahead.slots_NB):
+            last = 0 if ahead is None else len(ahead.slots_NB)
+            most = -(-_AHEAD // self.batch)
+            slots = self._deal(min(max(2 * last, batches, 1), most))
+            ahead = _Ahead(self.batches, slots.reshape(-1, self.batch), self._counts.copy())
+            self._ahead, self._ahead_rows = ahead, None
+        return ahead
+
+    def _drop_ahead(self) -> None:
+        if self._ahead is not None:
+            self._order.take_back(self._ahead.rest(self.batches))
+            self._ahead = self._ahead_rows = None
+
+    def _locate(self, ahead: _Ahead) -> _Rows:
+        """Domain and place of the rows wanted, in the batches' permuted order."""
+        n, slots = len(ahead.slots_NB), ahead.slots_NB.ravel()
+        by_domain = np.argsort(slots, kind="stable")
+        served_D = np.bincount(slots, minlength=self._counts.size)
+        items = np.empty_like(slots)
+        items[by_domain] = np.arange(slots.size) + np.repeat(
+            ahead.counts_D - (np.cumsum(served_D) - served_D), served_D
+        )
         # slots of one domain come at even distances, which equal slices for ranks would turn into whole ranks of one domain
-        place_B = permute(key64(self.seed, "batch", self.block, self.batches), self.batch, np.arange(self.batch))
-        items, counts = [], self._counts.copy()
-        domains_B = self._assign()
-        for i in domains_B.tolist():
-            items.append(counts[i])
-            counts[i] += 1
-        return domains_B[place_B], np.array(items, np.int64)[place_B]
+        keys = [key64(self.seed, "batch", self.block, b) for b in range(ahead.first, ahead.first + n)]
+        wanted_NR = permute_all(keys, self.batch)[:, self._rows] + np.arange(n)[:, None] * self.batch
+        domains_NR, items_NR = slots[wanted_NR], items[wanted_NR]
+        places_NR = np.empty_like(items_NR)
+        for i in np.flatnonzero(served_D).tolist():
+            mine = domains_NR == i
+            places_NR[mine] = self._items[i].places(items_NR[mine])
+        return _Rows(domains_NR, places_NR)
 
-    def _assign(self) -> NDArray[np.int64]:
-        """The domain of every slot of the next batch, shape B, in order; counted as served."""
-        units = self.schedule.at(self.tokens).units
+    # weights and caps
+
+    def _deal(self, batches: int) -> Slots:
+        """Assign the slots of the next batches: as many of them as have constant weights, or one in which a domain runs out."""
+        units = self._slot_units(self.tokens, self._exhausted)
         if units != self._order.units:
             self._order.change(units)
-        domains_B = self._order.assign(self.batch)
-        for i, count in enumerate(np.bincount(domains_B, minlength=len(self._counts)).tolist()):
-            self._counts[i] += count
-        self.batches += 1
-        return domains_B
+        size, steady = self.batch * self.seq_len, self.schedule.steady(self.tokens)
+        if steady is not None:
+            batches = min(batches, -(-(steady - self.tokens) // size))
+        slots = self._order.assign(batches * self.batch)
+        reached = first_reached(slots, self._counts, self._limits(self._exhausted)) if self.repetition else None
+        if reached is None:
+            return slots
+        whole = reached[0] // self.batch * self.batch
+        self._order.take_back(slots[whole:])
+        return slots[:whole] if whole else self._deal_and_run_out()
+
+    def _deal_and_run_out(self) -> Slots:
+        """Assign the slots of one batch, taking domains out at the slot where they reach their caps."""
+        order, exhausted, counts_D, parts, left = (
+            copy.deepcopy(self._order),
+            self._exhausted,
+            self._counts.copy(),
+            [],
+            self.batch,
+        )
+        while left:
+            slots = order.assign(left)
+            reached = first_reached(slots, counts_D, self._limits(exhausted))
+            if reached is None:
+                parts.append(slots)
+                break
+            end, i = reached[0] + 1, reached[1]
+            self._stop_if_that_is_the_policy(i)
+            order.take_back(slots[end:])
+            parts.append(slots[:end])
+            counts_D += np.bincount(slots[:end], minlength=counts_D.size)
+            left -= end
+            exhausted = (*exhausted, Exhausted(self.tokens + (self.batch - left) * self.seq_len, i))
+            if left:  # at the batch's end the next batch sees to it
+                order.change(self._slot_units(self.tokens, exhausted))
+        self._order, self._exhausted = order, exhausted
+        return np.concatenate(parts)
+
+    def _stop_if_that_is_the_policy(self, i: int) -> None:
+        if self.repetition is not None and self.repetition.then == "error":
+            raise DataError(
+                f"domain {self.domains[i]!r} would go beyond its cap of {self._caps[i]:,} sequences in the batch after "
+                f"{self.tokens:,} tokens",
+                wanted="at most the passes over it that max_epochs allows",
+                fix='change to a mixture without it, raise max_epochs, or then="redistribute" or "repeat"',
+            )
+
+    @property
+    def _caps(self) -> list[int]:
+        """The most items of each domain."""
+        counted = ((d, self._items[i].count if i in self._items else 0) for i, d in enumerate(self.domains))
+        return [self.repetition.cap(d, n) if self.repetition and n else UNBOUNDED for d, n in counted]
+
+    def _limits(self, exhausted: tuple[Exhausted, ...]) -> NDArray[np.int64]:
+        """Counts at which something is to be done about a domain, shape D."""
+        limits_D = np.array(self._caps)
+        if self.repetition is not None and self.repetition.then == "error":
+            limits_D[limits_D < UNBOUNDED] += 1  # all up to the cap is allowed
+        limits_D[[e.domain for e in exhausted]] = UNBOUNDED
+        return limits_D
+
+    def _out(self, exhausted: tuple[Exhausted, ...]) -> frozenset[int]:
+        redistribute = self.repetition is not None and self.repetition.then == "redistribute"
+        return frozenset(e.domain for e in exhausted) if redistribute else frozenset()
+
+    def _slot_units(self, tokens: int, exhausted: tuple[Exhausted, ...]) -> tuple[int, ...]:
+        """Shares of slots after `tokens` tokens: of tokens, less the domains that ran out, over how full their items are."""
+        units = without(self.schedule.at(tokens).units, self._out(exhausted), self.domains)
+        fills = {item.fill for item in self._items.values()}
+        if fills <= {1.0}:
+            return units
+        fill_D = np.array([self._items[i].fill if i in self._items else 1.0 for i in range(len(units))])
+        return tuple(apportion(np.array(units) / fill_D, UNIT))
+
+    # state
 
     def state(self) -> MixerState:
         """Where the mixer is, between two batches."""
+        rest = self._ahead.rest(self.batches) if self._ahead is not None else np.zeros(0, np.int64)
         return MixerState(
             seed=self.seed,
             block=self.block,
             seq_len=self.seq_len,
             batch=self.batch,
-            domains=self.schedule.domains,
-            phases=_weights(self._planned.phases),
-            events=_weights(self._events),
+            domains=self.domains,
+            phases=weights(self._planned.phases),
+            events=self._events,
             batches=self.batches,
-            deficits=self._order.deficits,
-            counts=tuple(self._counts),
+            deficits=self._order.before(rest) if rest.size else self._order.deficits,
+            counts=tuple(self._counts.tolist()),
+            packing=repr(self.packing),
+            order=self.order,
+            repetition=self.repetition,
+            exhausted=self._exhausted,
         )
 
     def restore(self, state: MixerState) -> None:
-        """Go on from `state`, taken from a mixer of the same schedule, seed, block, seq_len and batch.
+        """Go on from `state`, taken from a mixer of the same settings; rows may differ.
 
         Raises:
             UsageError: it was taken from another one; says in what they differ.
         """
-        mine, theirs = self.state(), state
-        moving = ("events", "batches", "deficits", "counts")
-        for name in (f.name for f in fields(MixerState) if f.name not in moving):
-            refuse_difference(name, getattr(theirs, name), getattr(mine, name))
-        events = tuple(Phase(e.start, Mixture(state.domains, e.units)) for e in state.events)
-        schedule = _merge(self._planned, events)
-        for event in events:
-            self._open(event.mixture)
-        self._events, self.schedule = events, schedule
-        self.batches, self._counts = state.batches, list(state.counts)
+        refuse_another_run(state, self.state())
+        schedule = merged(self._planned, state.events)
+        for event in state.events:
+            self._open(Mixture(state.domains, event.units))
+        self._events, self._exhausted, self.schedule = state.events, state.exhausted, schedule
+        self.batches, self._counts = state.batches, np.array(state.counts, np.int64)
+        self._ahead = self._ahead_rows = None
         # the weights of the last batch, not of the next: a change between the two settles deficits at its own time
         last = max(state.batches - 1, 0) * self.batch * self.seq_len
-        self._order = Order(schedule.at(last).units, state.deficits)
+        out = tuple(e for e in state.exhausted if e.start < self.tokens)
+        self._order = self._make_order(self._slot_units(last, out), state.deficits)
 
-
-def refuse_difference(name: str, saved: object, here: object) -> None:
-    """Raise the UsageError that says that a state was taken under another `name`, unless the two are equal."""
-    if saved != here:
-        raise UsageError(
-            f"this state was saved under another {name}: {saved}",
-            wanted=f"{name} {here}, as here",
-            fix="restore it with what it was saved under, or start afresh",
-        )
-
-
-def _weights(phases: tuple[Phase, ...]) -> tuple[Weights, ...]:
-    return tuple(Weights(p.start, p.mixture.units) for p in phases)
-
-
-def _merge(planned: Schedule, events: tuple[Phase, ...]) -> Schedule:
-    """The planned phases with the live changes among them; of two at one start, the live one."""
-    phases = {p.start: p for p in (*planned.phases, *events)}
-    return Schedule(tuple(phases[start] for start in sorted(phases)))
+    def copy(self) -> Self:
+        """Another mixer at the same place over the same sources, which are not opened anew."""
+        other = copy.copy(self)
+        other._counts, other._order, other._items = self._counts.copy(), copy.deepcopy(self._order), self._items.copy()
+        return other

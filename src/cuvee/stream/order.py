@@ -15,6 +15,8 @@ without changes.
 A domain that leaves (weight 0) is never served again; what it was owed or owes is settled with the others in proportion
 to their new weights.
 
+`RandomOrder` draws instead.
+
 The sequence of slots is a stored format: its test vectors are pinned. Units are 2^-32 of a slot, in Python integers.
 """
 
@@ -22,11 +24,18 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 from itertools import islice
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cuvee.base.permutation import GOLDEN, mixed
 from cuvee.mixture.weights import UNIT
+
+_AHEAD = 128
+"""Slots from which on making their jobs at once costs less than one by one."""
+_MOST = 1 << 13
+"""Slots of deficit up to which jobs fit into 64 bits."""
 
 
 def bound(domains: int) -> float:
@@ -48,8 +57,32 @@ def live_bound(domains: int) -> float:
     return mean
 
 
+class Assigns(Protocol):
+    """What deals slots to domains at weights `units / 2^32`."""
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        """The weights in force."""
+
+    @property
+    def deficits(self) -> tuple[int, ...]:
+        """What is carried besides the number of the slot, in units of 2^-32 slots; sums to 0."""
+
+    def change(self, units: tuple[int, ...]) -> None:
+        """Go on at other weights."""
+
+    def assign(self, n: int) -> NDArray[np.int64]:
+        """The domain indices of the next `n` slots, shape n."""
+
+    def before(self, slots: NDArray[np.int64]) -> tuple[int, ...]:
+        """The deficits before the last `slots`, all of them assigned at the weights in force."""
+
+    def take_back(self, slots: NDArray[np.int64]) -> None:
+        """Undo the assignment of the last `slots`, all of them at the weights in force."""
+
+
 class Order:
-    """Assigns slots to domains at weights `units / 2^32`.
+    """Tijdeman's rule.
 
     Args:
         units: Weights, non-negative, summing to 2^32.
@@ -57,10 +90,13 @@ class Order:
     """
 
     def __init__(self, units: tuple[int, ...], deficits: tuple[int, ...] | None = None) -> None:
-        self._deficits = [0] * len(units) if deficits is None else list(deficits)
-        assert len(self._deficits) == len(units), deficits
-        assert sum(self._deficits) == 0, deficits
-        self._start(units)
+        carried = (0,) * len(units) if deficits is None else deficits
+        assert len(carried) == len(units), deficits
+        assert sum(carried) == 0, deficits
+        self.units = units
+        self._waiting: list[tuple[int, int, int]] | None
+        self._start(carried)
+        self._settle()
 
     @property
     def deficits(self) -> tuple[int, ...]:
@@ -71,28 +107,53 @@ class Order:
     def change(self, units: tuple[int, ...]) -> None:
         """Go on at other weights, deficits carried."""
         assert len(units) == len(self.units), units
-        self._deficits = list(self.deficits)
-        self._start(units)
+        carried, self.units = self.deficits, units
+        self._start(carried)
+        self._settle()
 
-    def _start(self, units: tuple[int, ...]) -> None:
-        assert min(units) >= 0, units
-        assert sum(units) == UNIT, units
-        self.units, self._slot, self._served = units, 0, [0] * len(units)
-        active = [i for i, u in enumerate(units) if u]
-        self._settle(active)
+    def before(self, slots: NDArray[np.int64]) -> tuple[int, ...]:
+        """The deficits before the last `slots`, all of them assigned at the weights in force."""
+        served = np.bincount(slots, minlength=len(self.units)).tolist()
+        now = zip(self.deficits, self.units, served, strict=True)
+        return tuple(d - u * slots.size + UNIT * c for d, u, c in now)
+
+    def take_back(self, slots: NDArray[np.int64]) -> None:
+        """Undo the assignment of the last `slots`, all of them at the weights in force."""
+        if slots.size:
+            self._start(self.before(slots))
+
+    def assign(self, n: int) -> NDArray[np.int64]:
+        """The domain indices of the next `n` slots, shape n."""
+        if len(self._active) == 1:
+            self._slot += n
+            self._served[self._active[0]] += n
+            return np.full(n, self._active[0], np.int64)
+        ahead = self._assign_ahead(n) if n >= max(_AHEAD, len(self._active)) else None
+        if ahead is not None:
+            return ahead
+        if self._waiting is None:
+            waiting = [self._job(i, self._served[i]) for i in self._active]
+            heapify(waiting)
+            self._waiting = waiting
+        return np.fromiter(islice(iter(self._serve, -1), n), np.int64, n)
+
+    def _start(self, deficits: tuple[int, ...]) -> None:
+        """Count slots from here on."""
+        assert min(self.units) >= 0, self.units
+        assert sum(self.units) == UNIT, self.units
+        self._deficits, self._slot, self._served = list(deficits), 0, [0] * len(self.units)
+        self._active = [i for i, u in enumerate(self.units) if u]
         # Times are in slots from here on. The job of domain i after c slots served is released at the first t with
         # deficit + u t - 2^32 c >= 2^32 / s, and due at the first t where that is above 2^32 (1 - 1/s), s = 2D - 2.
-        self._only = active[0] if len(active) == 1 else None
-        self._scale = max(2 * len(active) - 2, 1)
-        self._waiting = [self._job(i, 0) for i in active]
+        self._scale = max(2 * len(self._active) - 2, 1)
+        self._waiting = None  # made when a slot is served singly
         self._ready: list[tuple[int, int]] = []
-        heapify(self._waiting)
 
-    def _settle(self, active: list[int]) -> None:
+    def _settle(self) -> None:
         leaving = [i for i, u in enumerate(self.units) if not u]
         owed = sum(self._deficits[i] for i in leaving)
-        parts = [owed * self.units[i] // UNIT for i in active]
-        for place, (i, part) in enumerate(zip(active, parts, strict=True)):
+        parts = [owed * self.units[i] // UNIT for i in self._active]
+        for place, (i, part) in enumerate(zip(self._active, parts, strict=True)):
             self._deficits[i] += part + (place < owed - sum(parts))
         for i in leaving:
             self._deficits[i] = 0
@@ -103,15 +164,41 @@ class Order:
         missing = self._scale * (UNIT * served - self._deficits[i])
         return -(-(missing + UNIT) // rate), (missing + UNIT * (self._scale - 1)) // rate + 1, i
 
-    def assign(self, n: int) -> NDArray[np.int64]:
-        """The domain indices of the next `n` slots, shape n."""
-        if self._only is not None:
-            self._slot += n
-            self._served[self._only] += n
-            return np.full(n, self._only, np.int64)
-        return np.fromiter(islice(iter(self._serve, -1), n), np.int64, n)
+    def _assign_ahead(self, n: int) -> NDArray[np.int64] | None:
+        """The next `n` slots with all their jobs made at once; None where some domain would be served past its deadline.
+
+        As long as none is, the next job of a domain is released only after its last was served, so that the jobs do not
+        depend on the order that is being made.
+        """
+        deficits = self.deficits
+        # in 64 bits: times are below 2^33 slots, deficits below `_MOST`
+        if self._scale * (n + _MOST) >= 1 << 29 or max(map(abs, deficits)) >= _MOST * UNIT:
+            return None
+        scale, active_A = self._scale, np.array(self._active)
+        units_A, deficits_A = (np.array(a, np.int64)[active_A] for a in (self.units, deficits))
+        jobs_A = np.maximum((scale * (units_A * n + deficits_A) - UNIT) // (scale * UNIT) + 1, 0)
+        place_J = np.repeat(np.arange(active_A.size), jobs_A)
+        served_J = np.arange(place_J.size) - np.repeat(np.cumsum(jobs_A) - jobs_A, jobs_A)
+        rate_J, missing_J = scale * units_A[place_J], scale * (UNIT * served_J - deficits_A[place_J])
+        release_J = -(-(missing_J + UNIT) // rate_J)
+        # jobs compare by deadline, then by domain
+        job_J = ((missing_J + UNIT * (scale - 1)) // rate_J + 1) * active_A.size + place_J
+        by_release = np.argsort(release_J, kind="stable")
+        jobs = job_J[by_release].tolist()
+        released = np.searchsorted(release_J[by_release], np.arange(1, n + 1), side="right").tolist()
+        taken = np.array(_earliest_deadline_first(jobs, released), np.int64)
+        deadline_n, place_n = np.divmod(taken, active_A.size)
+        in_time = np.count_nonzero(job_J < (n + 1) * active_A.size) == np.count_nonzero(deadline_n <= n)
+        if not in_time or np.any(deadline_n < np.arange(1, n + 1)):
+            return None
+        slots = active_A[place_n]
+        served = np.bincount(slots, minlength=len(deficits)).tolist()
+        after = zip(deficits, self.units, served, strict=True)
+        self._start(tuple(d + u * n - UNIT * c for d, u, c in after))
+        return slots
 
     def _serve(self) -> int:
+        assert self._waiting is not None
         self._slot = now = self._slot + 1
         waiting, ready = self._waiting, self._ready
         while waiting and waiting[0][0] <= now:
@@ -132,3 +219,54 @@ class Order:
         self._ready.remove(job)
         heapify(self._ready)
         return job[1]
+
+
+def _earliest_deadline_first(jobs: list[int], released: list[int]) -> list[int]:
+    """At slot t the least of the first `released[t]` jobs that has not been taken."""
+    taken: list[int] = []
+    ready: list[int] = []
+    at = 0
+    for end in released:
+        while at < end:
+            heappush(ready, jobs[at])
+            at += 1
+        taken.append(heappop(ready))
+    return taken
+
+
+class RandomOrder:
+    """Each slot drawn by itself at the weights: what most loaders do, here to compare with.
+
+    Slot k follows from the 64-bit `key` and k; off its share by the square root of the number of slots.
+
+    Args:
+        slot: Slots so far.
+    """
+
+    def __init__(self, units: tuple[int, ...], key: int, slot: int = 0) -> None:
+        self.units, self._key, self._slot = units, key, slot
+
+    @property
+    def deficits(self) -> tuple[int, ...]:
+        """None is carried: zeros."""
+        return (0,) * len(self.units)
+
+    def change(self, units: tuple[int, ...]) -> None:
+        """Go on at other weights."""
+        self.units = units
+
+    def assign(self, n: int) -> NDArray[np.int64]:
+        """The domain indices of the next `n` slots, shape n."""
+        slots = np.arange(self._slot, self._slot + n, dtype=np.uint64)
+        self._slot += n
+        # SplitMix64 (Steele, Lea and Flood 2014): the finaliser over a Weyl sequence
+        drawn = mixed(slots * np.uint64(GOLDEN) + np.uint64(self._key)) >> np.uint64(32)
+        return np.searchsorted(np.cumsum(self.units), drawn.astype(np.int64), side="right")
+
+    def before(self, slots: NDArray[np.int64]) -> tuple[int, ...]:
+        """None is carried: zeros."""
+        return self.deficits
+
+    def take_back(self, slots: NDArray[np.int64]) -> None:
+        """Undo the assignment of the last `slots`."""
+        self._slot -= slots.size

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -12,8 +11,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 from cuvee.base.errors import UsageError
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
+from cuvee.stream.batch import Batch
 from cuvee.stream.loader import Loader, LoaderState
-from cuvee.stream.mixer import Batch
 
 Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -27,12 +26,12 @@ class TorchDataset(IterableDataset[Tensors]):
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
-        self._shadow, self._passed = copy.deepcopy(loader), 0
+        self._shadow, self._passed = loader.copy(), 0
         self._reader: Loader | None = None
 
     def __iter__(self) -> Iterator[Tensors]:
         info = get_worker_info()
-        loader = copy.deepcopy(self._loader)
+        loader = self._loader.copy()
         if info is None:
             _take_changes(loader, self._reader)
             self._reader = loader
@@ -60,7 +59,7 @@ class TorchDataset(IterableDataset[Tensors]):
                 wanted="a DataLoader with num_workers=0, and at least one batch taken from it",
                 fix="reweight the Loader itself before the first batch",
             )
-        self._reader.reweight(mixture)
+        self._reader.change(self._reader.tokens, mixture, "reweight")
 
     @property
     def schedule(self) -> Schedule:

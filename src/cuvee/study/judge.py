@@ -19,7 +19,7 @@ import numpy as np
 
 from cuvee.base.rng import generator
 from cuvee.methods.baselines import Uniform, UniMax
-from cuvee.mixture.schedule import Phase, Schedule
+from cuvee.mixture.schedule import Schedule
 from cuvee.plan.choice import Arm, Choice, Estimate, Verification
 from cuvee.plan.experts import mixtures
 from cuvee.plan.problem import Guard, Problem, Proxy, Target
@@ -63,16 +63,12 @@ def arms(problem: Problem, choice: Choice, trials: Sequence[Trial]) -> dict[str,
 
 def scaled(schedule: Schedule, problem: Problem) -> Schedule:
     """The schedule of a run of R tokens on the scale of a proxy: phases start at the same fraction of training."""
-    return _times(schedule, problem.proxy.tokens / problem.target_tokens)
+    return schedule.stretched(problem.proxy.tokens / problem.target_tokens)
 
 
 def stretched(schedule: Schedule, problem: Problem) -> Schedule:
     """The schedule of a proxy on the scale of a run of R tokens: the inverse of `scaled`."""
-    return _times(schedule, problem.target_tokens / problem.proxy.tokens)
-
-
-def _times(schedule: Schedule, ratio: float) -> Schedule:
-    return Schedule(tuple(Phase(round(p.start * ratio), p.mixture) for p in schedule.phases))
+    return schedule.stretched(problem.target_tokens / problem.proxy.tokens)
 
 
 def judges(verification: Verification, choice: Choice, problem: Problem) -> bool:

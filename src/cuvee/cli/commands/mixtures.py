@@ -17,6 +17,9 @@ CorpusFolder = Annotated[Path | None, typer.Option(help="The corpus; needed for 
 RunTokens = Annotated[
     str, typer.Option("--tokens", help="Tokens of the run (30M); the study's target run when left out.")
 ]
+RampSteps = Annotated[
+    int, typer.Option(help="Phases of constant weights to cut each ramp into; 0 refuses ramps.", min=0)
+]
 MaxEpochs = Annotated[float | None, typer.Option(help="Most passes over any domain; the study's bounds when left out.")]
 
 
@@ -28,6 +31,7 @@ def export(
     corpus: CorpusFolder = None,
     tokens: RunTokens = "",
     max_epochs: MaxEpochs = None,
+    ramp_steps: RampSteps = 0,
     data: Annotated[
         str, typer.Option(help="Where the trainer finds a domain: a pattern with {slug} or {domain}.")
     ] = "",
@@ -45,7 +49,7 @@ def export(
     from cuvee.cli.tokens import token_count
     from cuvee.interop.export import export as export_choice
 
-    found = load_mix(mix, corpus, token_count(tokens), max_epochs)
+    found = load_mix(mix, corpus, token_count(tokens), max_epochs).stepped(ramp_steps)
     exported = export_choice(
         found.choice,
         to,
@@ -117,6 +121,7 @@ def materialise(
     corpus: CorpusFolder = None,
     tokens: RunTokens = "",
     max_epochs: MaxEpochs = None,
+    ramp_steps: RampSteps = 0,
     workers: Annotated[int, typer.Option(help="Worker processes; 0 for one a core.", min=0)] = 0,
     seed: Annotated[int, typer.Option(help="Which documents, and their order.")] = 0,
     as_json: Json = False,
@@ -128,7 +133,7 @@ def materialise(
     from cuvee.cli.tokens import token_count
     from cuvee.interop.materialise import materialise as write
 
-    found = load_mix(mix, corpus, token_count(tokens), max_epochs)
+    found = load_mix(mix, corpus, token_count(tokens), max_epochs).stepped(ramp_steps)
     if found.tokens is None:
         raise UsageError("how many tokens to write is not said", fix="--tokens 30M")
     with Bar("materialise", 1) as bar:
