@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import distributed
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data._utils.worker import WorkerInfo
 
 from cuvee.base.codec import from_json, to_json
 from cuvee.base.errors import DataError, UsageError
@@ -57,7 +58,11 @@ class TorchDataset(IterableDataset[Tensors]):
         self._channel = Channel(loader.batches)
 
     def __iter__(self) -> Reader:
-        return Reader(self, 1)
+        return Reader(self, 1, get_worker_info())
+
+    def all_here(self) -> Iterator[Tensors]:
+        """Every batch of this rank in whatever process asks, for those who share rows out to workers themselves."""
+        return Reader(self, 1, None)
 
     def reweight(self, mixture: Mixture, cause: str = "reweight") -> None:
         """Change to `mixture` from the first batch on that no process has begun to read.
@@ -142,8 +147,7 @@ class Reader(Iterator[Any]):
     `state_dict` and `load_state_dict` are what torchdata's StatefulDataLoader asks of an iterator, in every worker.
     """
 
-    def __init__(self, dataset: TorchDataset, chunk: int) -> None:
-        info = get_worker_info()
+    def __init__(self, dataset: TorchDataset, chunk: int, info: WorkerInfo | None) -> None:
         self._dataset, self._chunk, self._away = dataset, chunk, info is not None
         worker, self._workers = (info.id, info.num_workers) if info is not None else (0, 1)
         self._loader, self._skip = dataset._loader.copy(), worker * chunk
@@ -198,7 +202,7 @@ class _Chunks(IterableDataset[list[Tensors]]):
         self._dataset, self._chunk = dataset, chunk
 
     def __iter__(self) -> Reader:
-        return Reader(self._dataset, self._chunk)
+        return Reader(self._dataset, self._chunk, get_worker_info())
 
 
 class TorchBatches:
@@ -234,9 +238,7 @@ class TorchBatches:
                 yield batch
             return
         chunks = _Chunks(self.dataset, self._chunk)
-        for chunk in DataLoader(
-            chunks, None, num_workers=self._workers, pin_memory=pin, prefetch_factor=self._ahead
-        ):
+        for chunk in DataLoader(chunks, None, num_workers=self._workers, pin_memory=pin, prefetch_factor=self._ahead):
             for batch in chunk:
                 self._given += 1
                 yield batch
