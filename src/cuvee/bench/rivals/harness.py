@@ -210,7 +210,8 @@ def below() -> list[int]:
 def packed(state: Any) -> bytes:
     """A state of Python objects as bytes: JSON where it can, as a trainer's checkpoint would otherwise pickle it."""
     try:
-        return json.dumps(state, separators=(",", ":")).encode()
+        data = json.dumps(state, separators=(",", ":"))
+        return data.encode() if json.loads(data) == state else pickle.dumps(state)
     except TypeError:
         return pickle.dumps(state)
 

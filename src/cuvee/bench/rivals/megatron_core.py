@@ -47,6 +47,8 @@ class Opened:
     """A dataset of the whole run; the state is how many samples were consumed."""
 
     def __init__(self, load: harness.Workload, workers: int, consumed: int) -> None:
+        if not torch.distributed.is_initialized():  # the builder asks for its rank
+            torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
         prefixes = [str(load.work / prefix) for prefix, _ in load.domains]
         config = GPTDatasetConfig(
             random_seed=load.seed,
