@@ -73,9 +73,7 @@ def train(folder: Path, corpus: Corpus, name: str, last: int, checkpoint: str | 
         output_dir=str(folder), max_steps=STEPS, per_device_train_batch_size=4, logging_steps=1, save_steps=SAVED,
         use_cpu=True, report_to=[], disable_tqdm=True, ignore_data_skip=True, **kwargs,
     )  # fmt: skip
-    trainer = transformers.Trainer(
-        model, arguments, train_dataset=examples, callbacks=[live_weights(examples, rule)]
-    )
+    trainer = transformers.Trainer(model, arguments, train_dataset=examples, callbacks=[live_weights(examples, rule)])
     trainer.train(resume_from_checkpoint=checkpoint)
 
 

@@ -63,10 +63,11 @@ class Opened:
             self.iterator.set_state(harness.unpacked(state))
 
     def batches(self) -> Iterator[Any]:
-        return self.iterator
+        return iter(self.iterator)
 
     def state(self, batches: int) -> bytes:
-        return harness.packed(self.iterator.get_state())
+        state: bytes = harness.packed(self.iterator.get_state())
+        return state
 
 
 if __name__ == "__main__":

@@ -126,7 +126,9 @@ def _time(rival: Rival, load: Workload, workers: int, seconds: float) -> dict[st
 
 def _order(rival: Rival, load: Workload, workers: int, sequences: int) -> dict[str, Any]:
     stream = rival.open(load, workers, None)
-    batches, domains, hashes = stream.batches(), [], []
+    batches = stream.batches()
+    domains: list[int] = []
+    hashes: list[str] = []
     saved = b""
     while len(domains) < sequences:
         rows = np.asarray(next(batches))

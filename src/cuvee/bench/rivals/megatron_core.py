@@ -18,9 +18,8 @@ from torch.utils.data import DataLoader
 class Tokenizer:
     """What the dataset asks of one."""
 
-    unique_identifiers = {"name": "bench"}
-
     def __init__(self, vocab_size: int) -> None:
+        self.unique_identifiers = {"name": "bench"}
         self.vocab_size, self.eod, self.pad, self.unk_id = vocab_size, vocab_size + 1, vocab_size + 2, vocab_size + 3
 
 

@@ -66,7 +66,10 @@ def bench(
         typer.Option(help="The folder of the ten domains that `truth` and `search` are about, as JSONL.gz."),
     ] = None,
     work: Annotated[
-        Path, typer.Option(help="Where `truth`, `search` and `stream` keep corpora, studies and environments; again = resume.")
+        Path,
+        typer.Option(
+            help="Where `truth`, `search` and `stream` keep corpora, studies and environments; again = resume."
+        ),
     ] = Path("truth"),
     workers: Annotated[int, typer.Option(help="Worker processes of `replay`, `search` and `truth`.", min=1)] = 2,
     published: Annotated[Path, typer.Option(help="RegMix's tables at 1M, for `replay`: train and test.")] = Path(
@@ -76,9 +79,10 @@ def bench(
     loader: Annotated[list[str] | None, typer.Option(help="Loaders of `stream`; all if none is named.")] = None,
     as_json: Json = False,
 ) -> None:
-    """The project's own benchmarks: `hparams` (learning-rate rule), `infer` (tokenizers of known mixtures), `replay`
-    (predictors and searches on RegMix's published runs), `search` (methods on real trainings), `stream` (this loader and others'
-    in environments of their own), `order` (exact against random order in trainings), `truth` (predicted gains against verified ones), `worlds` (methods against best-of-n random, coverage of intervals)."""
+    """The project's own benchmarks: `hparams` (learning-rate rule), `infer` (tokenizers of known mixtures), `order` (exact
+    against random order in trainings), `replay` (predictors and searches on RegMix's published runs), `search` (methods on
+    real trainings), `stream` (this loader and others', each in an environment of its own), `truth` (predicted gains against
+    verified ones), `worlds` (methods against best-of-n random, coverage of intervals)."""
     from cuvee.cli.render import table
     from cuvee.shards.corpus import Corpus
 
@@ -136,5 +140,7 @@ def bench(
         show("\n\n".join(table(rows) for rows in [*tables.values(), [shares]]), found, as_json)
         return
     else:
-        raise UsageError(f"no benchmark {name!r}", wanted="hparams, infer, order, replay, search, stream, truth or worlds")
+        raise UsageError(
+            f"no benchmark {name!r}", wanted="hparams, infer, order, replay, search, stream, truth or worlds"
+        )
     show("\n\n".join(table(rows) for rows in tables.values()), tables, as_json)
