@@ -3,14 +3,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cuvee.base.codec import SchemaError, canonical, content_id, from_json, to_json
+from cuvee.base.codec import LATER, SchemaError, canonical, content_id, from_json, to_json
 
 
 @dataclass(frozen=True)
@@ -89,3 +89,17 @@ def test_errors_name_the_place_and_the_next_move(data: object, path: tuple[str, 
         from_json(Outer, data)
     assert caught.value.path == path
     assert said in str(caught.value)
+
+
+@dataclass(frozen=True)
+class Grown:
+    old: int
+    new: int = field(default=3, metadata=LATER)
+
+
+def test_a_field_that_came_later_is_not_written_at_its_default() -> None:
+    assert to_json(Grown(1)) == {"old": 1}
+    assert canonical(Grown(1)) == '{"old":1}'
+    assert to_json(Grown(1, 4)) == {"old": 1, "new": 4}
+    for value in (Grown(1), Grown(1, 4)):
+        assert from_json(Grown, to_json(value)) == value

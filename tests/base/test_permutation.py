@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cuvee.base.permutation import permute
+from cuvee.base.permutation import permute, permute_all
 
 KEYS = st.integers(0, 2**64 - 1)
 
@@ -59,3 +59,9 @@ def test_neighbouring_keys_give_unrelated_orders() -> None:
     orders = np.stack([permute(key, 1000, np.arange(1000)) for key in range(20)])
     correlations = np.asarray(np.corrcoef(orders))[~np.eye(20, dtype=bool)]
     assert float(np.abs(correlations).max()) < 0.15
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(KEYS, min_size=1, max_size=5), st.integers(1, 300))
+def test_many_whole_permutations_are_those_of_their_keys(keys: list[int], n: int) -> None:
+    assert permute_all(keys, n).tolist() == [permute(key, n, np.arange(n)).tolist() for key in keys]

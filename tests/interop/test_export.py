@@ -163,3 +163,11 @@ def test_rows_are_cut_where_the_trainer_cuts_them(corpus: Corpus) -> None:
     assert all(s.row_tokens <= 8 for s in cut.sources)
     assert all(c.row_tokens < w.row_tokens for c, w in zip(cut.sources, whole.sources, strict=True))
     assert whole.tokens == sum(corpus.train_tokens.values())
+
+
+def test_a_ramp_is_refused_or_cut_into_steps(corpus: Corpus, tmp_path: Path) -> None:
+    ramped = Schedule.constant(TWO.phases[0].mixture).then(600_000, TWO.phases[1].mixture, ramp=200_000)
+    with pytest.raises(InfeasibleError, match=r"has ramps[\s\S]*stepped\(8\)"):
+        export(ramped, "json", corpus, out=tmp_path, tokens=1_200_000)
+    export(ramped.stepped(4), "json", corpus, out=tmp_path, tokens=1_200_000)
+    assert [p.start for p in read_mixture(tmp_path / "mixture.json").phases] == [0, *range(600_000, 800_001, 50_000)]

@@ -14,7 +14,10 @@ from cuvee.mixture.weights import Mixture
 from cuvee.shards.corpus import Corpus
 from cuvee.shards.indexed import IndexedWriter
 from cuvee.shards.inventory import DomainInfo, Inventory, Shard, SplitInfo, TokenizerInfo
+from cuvee.stream.bestfit import BestFit
 from cuvee.stream.loader import Loader, LoaderState
+from cuvee.stream.repetition import Repetition
+from cuvee.stream.state import OrderKind
 from cuvee.testing.corpora import synthetic
 from tests.stream.test_mixer import digest
 
@@ -33,10 +36,21 @@ def loader(
     return Loader(corpus, schedule, seq_len=32, seed=seed, batch=24, rank=rank, world_size=world_size)
 
 
-def global_batches(
-    corpus: Corpus, world_size: int, n: int, state: LoaderState | None = None
-) -> list[NDArray[np.int64]]:
-    ranks = [loader(corpus, rank, world_size) for rank in range(world_size)]
+POLICY = Repetition({"a": 0.3, "b": 0.5}, "redistribute")
+LIVE = Mixture.from_shares({"a": 0.2, "b": 0.7, "c": 0.1})
+
+
+def eventful(corpus: Corpus, rank: int, world_size: int, order: OrderKind = "exact") -> Loader:
+    """A phase, a ramp, a live change, two domains that run out: all of them within twelve batches."""
+    schedule = Schedule.constant(FIRST).then(2000, SCHEDULE.phases[1].mixture, ramp=2500)
+    stream = Loader(
+        corpus, schedule, seq_len=32, seed=0, batch=24, rank=rank, world_size=world_size, repetition=POLICY, order=order
+    )
+    stream.change(5000, LIVE, "b is learnt fastest")
+    return stream
+
+
+def global_batches(ranks: list[Loader], n: int, state: LoaderState | None = None) -> list[NDArray[np.int64]]:
     for rank in ranks:
         if state is not None:
             rank.restore(state)
@@ -61,23 +75,34 @@ def test_the_global_order_is_pinned(tmp_path: Path) -> None:
     assert digest([next(stream) for _ in range(30)]) == "039da83aeaf8f293"
 
 
+@pytest.mark.parametrize("order", ["exact", "random"])
 @pytest.mark.parametrize("world_size", [1, 2, 3, 8])
-def test_world_sizes_give_one_global_order(corpus: Corpus, world_size: int) -> None:
-    wanted = global_batches(corpus, 1, 12)
-    assert np.array_equal(np.stack(wanted), np.stack(global_batches(corpus, world_size, 12)))
-
-
-@pytest.mark.parametrize(("before", "after"), [(1, 8), (8, 3), (3, 1), (2, 2)])
-def test_resume_on_another_world_size_from_every_position(corpus: Corpus, before: int, after: int) -> None:
-    wanted = global_batches(corpus, 1, 12)
-    saving = loader(corpus, before - 1, before)
-    for position in range(12):
-        state = from_json(LoaderState, json.loads(json.dumps(to_json(saving.state()))))
-        n = min(3, 12 - position)
+def test_resume_on_any_world_size_from_every_position(corpus: Corpus, world_size: int, order: OrderKind) -> None:
+    whole = eventful(corpus, 0, 1, order)
+    states, wanted = [], []
+    for _ in range(12):
+        states.append(from_json(LoaderState, json.loads(json.dumps(to_json(whole.state())))))
+        wanted.append(next(whole).tokens)
+    assert len(whole.state().mixer.exhausted) == 2
+    ranks = [eventful(corpus, rank, world_size, order) for rank in range(world_size)]
+    assert np.array_equal(np.stack(global_batches(ranks, 12)), np.stack(wanted))
+    assert {(r.log, json.dumps(to_json(r.served))) for r in ranks} == {(whole.log, json.dumps(to_json(whole.served)))}
+    for position, state in enumerate(states):
+        ranks = [eventful(corpus, rank, world_size, order) for rank in range(world_size)]
         assert np.array_equal(
-            np.stack(global_batches(corpus, after, n, state)), np.stack(wanted[position : position + n])
+            np.stack(global_batches(ranks, min(3, 12 - position), state)), np.stack(wanted[position : position + 3])
         )
-        next(saving)
+
+
+def test_a_copy_goes_its_own_way(corpus: Corpus) -> None:
+    stream = loader(corpus, 1, 2)
+    stream.skip(3)
+    other = stream.copy()
+    state = stream.state()
+    ahead = [next(other).tokens for _ in range(3)]
+    other.change(other.tokens, FIRST, "x")
+    assert stream.state() == state
+    assert all(np.array_equal(next(stream).tokens, tokens) for tokens in ahead)
 
 
 def test_a_state_of_eight_domains_is_under_a_kilobyte(tmp_path: Path) -> None:
@@ -91,7 +116,10 @@ def test_a_state_of_eight_domains_is_under_a_kilobyte(tmp_path: Path) -> None:
     stream.skip(4_000)
     stream.change(stream.tokens, mixtures[2], "loss stalled")
     stream.skip(10)
-    assert len(json.dumps(to_json(stream.state())).encode()) < 1000
+    state = json.dumps(to_json(stream.state()))
+    assert len(state.encode()) < 1000
+    stream.skip(10_000)
+    assert len(json.dumps(to_json(stream.state()))) < len(state) + 30
 
 
 def test_it_accounts_for_what_it_served(corpus: Corpus) -> None:
@@ -133,8 +161,39 @@ def test_another_corpus_or_run_is_refused_with_the_difference(corpus: Corpus, tm
         loader(other).restore(state)
     with pytest.raises(UsageError, match="another seed: 0"):
         loader(corpus, seed=3).restore(state)
-    with pytest.raises(UsageError, match="another phases"):
+    with pytest.raises(
+        UsageError, match=r"another phases: phase 2 from 4,000 tokens: [\s\S]*phases no phase 2, as here"
+    ):
         loader(corpus, schedule=Schedule.constant(FIRST)).restore(state)
+    other_shares = Schedule((SCHEDULE.phases[0], Phase(4000, Mixture.from_shares({"a": 0.1, "b": 0.3, "c": 0.6}), 70)))
+    with pytest.raises(
+        UsageError, match=r"tokens: b 0\.2, c 0\.7\n.*phase 2 from 4,000 tokens over 70: b 0\.3, c 0\.6"
+    ):
+        loader(corpus, schedule=other_shares).restore(state)
+    for said, there in {
+        "repetition: None": Loader(corpus, SCHEDULE, seq_len=32, seed=0, batch=24, repetition=POLICY),
+        "order: exact": Loader(corpus, SCHEDULE, seq_len=32, seed=0, batch=24, order="random"),
+        r"packing: Concat\(\)\n.*BestFit\(pad=0\)": Loader(
+            corpus, SCHEDULE, seq_len=32, seed=0, batch=24, packing=BestFit()
+        ),
+    }.items():
+        with pytest.raises(UsageError, match=f"another {said}"):
+            there.restore(state)
+
+
+def test_shares_are_of_tokens_whatever_the_packing_leaves_empty(corpus: Corpus) -> None:
+    stream = Loader(corpus, Schedule.constant(FIRST), seq_len=32, seed=0, batch=24, packing=BestFit())
+    learnt_D = np.zeros(3)
+    for _ in range(60):
+        batch = next(stream)
+        np.add.at(learnt_D, batch.domains, (batch.labels >= 0).sum(1))
+    assert learnt_D / learnt_D.sum() == pytest.approx(FIRST.shares, abs=0.01)
+    assert list(stream.realised.values()) == pytest.approx(learnt_D.tolist(), rel=0.03)
+    state = stream.state()
+    wanted = next(stream).tokens
+    again = Loader(corpus, Schedule.constant(FIRST), seq_len=32, seed=0, batch=24, packing=BestFit())
+    again.restore(state)
+    assert np.array_equal(next(again).tokens, wanted)
 
 
 def test_bad_ranks_and_batches_are_refused(corpus: Corpus) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuvee.mixture.weights import UNIT, apportion
-from cuvee.stream.order import Order, bound, live_bound
+from cuvee.stream.order import Order, RandomOrder, advanced, bound, live_bound
 
 Units = tuple[int, ...]
 
@@ -200,3 +200,77 @@ def test_long_runs_stay_exact() -> None:
     counts = np.bincount(order.assign(40_000), minlength=2)
     quota = [(UNIT // 2 + 1) * 40_000 + UNIT // 3, (UNIT // 2 - 1) * 40_000 - UNIT // 3]
     assert order.deficits == tuple(q - UNIT * int(c) for q, c in zip(quota, counts, strict=True))
+
+
+def one_by_one(order: Order, n: int) -> list[int]:
+    return [int(order.assign(1)[0]) for _ in range(n)]
+
+
+LATER = st.tuples(st.lists(st.integers(0, 10**6), min_size=6, max_size=6).filter(any), st.integers(0, 700))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(LATER, min_size=1, max_size=4))
+def test_many_slots_at_once_are_those_one_by_one(changes: list[tuple[list[int], int]]) -> None:
+    """Also right after changes, when domains are past their deadlines."""
+    fast, slow = Order(units([1] * 6)), Order(units([1] * 6))
+    for weights, slots in changes:
+        for order in (fast, slow):
+            order.change(units([float(w) for w in weights]))
+        assert fast.assign(slots).tolist() == one_by_one(slow, slots)
+        assert fast.deficits == slow.deficits
+
+
+@pytest.mark.parametrize("name", [*ADVERSARIAL, "a thousand"])
+def test_many_slots_at_once_are_those_one_by_one_for_adversarial_weights(name: str) -> None:
+    generator = np.random.default_rng(5)
+    weights = ADVERSARIAL.get(name) or units(np.maximum(generator.dirichlet(np.full(1000, 0.3)), 1e-9))
+    fast, slow = Order(weights), Order(weights)
+    wanted = one_by_one(slow, 5000)
+    assert np.concatenate([fast.assign(n) for n in (1, 1000, 7, 1992, 2000)]).tolist() == wanted
+    assert fast.deficits == slow.deficits
+    assert advanced(weights, (0,) * len(weights), np.array(wanted)) == slow.deficits
+
+
+@pytest.mark.parametrize("domains", [100, 1000])
+def test_an_adversary_keeps_a_thousand_domains_within_the_live_bound(domains: int) -> None:
+    """Ever fewer domains get nearly all the weight, and of them the one just served leaves the circle."""
+    generator = np.random.default_rng(domains)
+    order, quota, counts = Order(units([1] * domains)), np.zeros(domains, np.int64), np.zeros(domains, np.int64)
+    starved, lowest, highest = np.ones(domains, bool), 0.0, 0.0
+    for step in range(100 + 60_000 // domains):
+        if starved.sum() < 2 or step == 0:
+            starved[:] = generator.random(domains) < generator.choice([0.1, 0.5, 1.0])
+            starved[:2] = True
+        order.change(units(np.where(starved, 1.0, 1e-5)))
+        slots = order.assign(int(generator.integers(1, 3)))
+        quota += np.array(order.units) * slots.size
+        counts += np.bincount(slots, minlength=domains)
+        starved[slots] = False
+        deficit = quota - UNIT * counts
+        assert order.deficits == tuple(deficit.tolist())
+        lowest, highest = min(lowest, deficit.min() / UNIT), max(highest, deficit.max() / UNIT)
+    assert -bound(domains) - 1e-9 <= lowest
+    assert 1 < highest <= live_bound(domains), "the adversary does exceed a sequence"
+
+
+def test_random_slots_are_pinned_and_follow_from_their_number() -> None:
+    weights = units([0.4, 0.3, 0.2, 0.1])
+    order = RandomOrder(weights, 7)
+    whole = order.assign(4000)
+    assert "".join("abcd"[i] for i in whole[:40]) == "aaadbbabaabaddccbcabcbaabddabdbdaaabbada"
+    for slot in (0, 1, 17, 3999):
+        assert RandomOrder(weights, 7, slot).assign(1)[0] == whole[slot]
+    assert order.deficits == (0, 0, 0, 0)
+    order.change((0, UNIT, 0, 0))
+    assert set(order.assign(50).tolist()) == {1}
+    assert RandomOrder(weights, 8).assign(4000).tolist() != whole.tolist()
+
+
+def test_random_slots_are_off_by_the_square_root_of_their_number() -> None:
+    weights, n = units([0.5, 0.25, 0.125, 0.125]), 10_000
+    share_D = np.array(weights) / UNIT
+    counts_KD = np.stack([np.bincount(RandomOrder(weights, k).assign(n), minlength=4) for k in range(60)])
+    z_KD = (counts_KD - n * share_D) / np.sqrt(n * share_D * (1 - share_D))
+    assert np.abs(z_KD.mean(0)).max() < 0.6
+    assert 0.75 < z_KD.std() < 1.25

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -22,8 +21,9 @@ from cuvee.base.rng import key64
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import UNIT, Mixture, apportion
 from cuvee.shards.sources import Source
+from cuvee.stream.ahead import Ahead, Mark, Rows, Slots
 from cuvee.stream.batch import Batch
-from cuvee.stream.order import Assigns, Order, RandomOrder
+from cuvee.stream.order import Assigns, Order, RandomOrder, advanced
 from cuvee.stream.packing import CONCAT, Items, Packing
 from cuvee.stream.repetition import UNBOUNDED, Repetition, first_reached, without
 from cuvee.stream.state import (
@@ -39,35 +39,8 @@ from cuvee.stream.state import (
     weights,
 )
 
-Slots = NDArray[np.int64]
 _AHEAD = 4096
 """Slots that are assigned ahead, at most, where a batch is smaller."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Ahead:
-    """Batches whose slots have been assigned, at one set of weights, from the batch number `first` on.
-
-    Args:
-        slots_NB: Domains in the order they were dealt.
-        counts_D: Items of each domain served before the first of them.
-    """
-
-    first: int
-    slots_NB: Slots
-    counts_D: Slots
-
-    def rest(self, batches: int) -> Slots:
-        """The slots of the batches from the number `batches` on, shape n."""
-        return self.slots_NB[batches - self.first :].ravel()
-
-
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """The rows wanted of the batches ahead, in their permuted order; shape (N, rows) both."""
-
-    domains_NR: Slots
-    places_NR: Slots
 
 
 class Mixer:
@@ -117,17 +90,18 @@ class Mixer:
         self._sources = {d: sources[d] for d in schedule.domains}
         self.seq_len, self.seed, self.batch, self.block = seq_len, seed, batch, block
         self.packing, self.repetition, self.order = packing, repetition, order
+        self._size = batch * seq_len
         self._rows = slice(0, batch) if rows is None else rows
         self._planned, self.schedule = schedule, schedule
         self._events: tuple[Change, ...] = ()
         self._exhausted: tuple[Exhausted, ...] = ()
         self._items: dict[int, Items] = {}
         self.batches, self._counts = 0, np.zeros(len(schedule.domains), np.int64)
-        self._ahead: _Ahead | None = None
-        self._ahead_rows: _Rows | None = None
+        self._ahead: Ahead | None = None
+        self._ahead_rows: Rows | None = None
         for phase in schedule.phases:
             self._open(phase.mixture)
-        self._order = self._make_order(self._slot_units(0, ()), None)
+        self._order = self._make_order(self._slot_units(0, ()), (0,) * len(schedule.domains), 0)
 
     def _open(self, mixture: Mixture) -> None:
         for i, (domain, units) in enumerate(zip(mixture.domains, mixture.units, strict=True)):
@@ -142,10 +116,10 @@ class Mixer:
                     )
                 self._items[i] = items
 
-    def _make_order(self, units: tuple[int, ...], deficits: tuple[int, ...] | None) -> Assigns:
+    def _make_order(self, units: tuple[int, ...], deficits: tuple[int, ...], slot: int) -> Assigns:
         if self.order == "exact":
             return Order(units, deficits)
-        return RandomOrder(units, key64(self.seed, "order", self.block), self.batches * self.batch)
+        return RandomOrder(units, key64(self.seed, "order", self.block), slot)
 
     # what was served
 
@@ -157,7 +131,7 @@ class Mixer:
     @property
     def tokens(self) -> int:
         """Tokens trained on so far, by all ranks; padding included."""
-        return self.batches * self.batch * self.seq_len
+        return self.batches * self._size
 
     @property
     def served(self) -> dict[str, Served]:
@@ -205,9 +179,7 @@ class Mixer:
 
     def history(self) -> History:
         """What was served so far, and why; with its schedule and the same settings the same batches come again."""
-        done = tuple(
-            p for p in self.schedule.phases if p.start == 0 or p.start <= self.tokens - self.batch * self.seq_len
-        )
+        done = tuple(p for p in self.schedule.phases if p.start == 0 or p.start <= self.tokens - self._size)
         log = tuple(e for e in self.log if e.start < max(self.tokens, 1))
         return History(Schedule(done), self.tokens, log, self.served)
 
@@ -242,7 +214,9 @@ class Mixer:
         events = tuple(sorted((*kept, Change(position, mixture.units, cause, ramp)), key=lambda e: e.start))
         schedule = merged(self._planned, events)
         self._open(mixture)
-        self._drop_ahead()
+        now = self._now()
+        self._order = self._make_order(now.units, now.deficits, self.batches * self.batch)
+        self._ahead = self._ahead_rows = None
         self._events, self.schedule = events, schedule
 
     # batches
@@ -275,32 +249,36 @@ class Mixer:
         """
         while batches:
             ahead = self._look_ahead(batches)
-            passed = min(batches, ahead.first + len(ahead.slots_NB) - self.batches)
+            passed = min(batches, ahead.end - self.batches)
             self._pass(ahead, passed)
             batches -= passed
 
-    def _pass(self, ahead: _Ahead, batches: int) -> None:
+    def _pass(self, ahead: Ahead, batches: int) -> None:
         n = self.batches - ahead.first
         self._counts += np.bincount(ahead.slots_NB[n : n + batches].ravel(), minlength=self._counts.size)
         self.batches += batches
 
-    def _look_ahead(self, batches: int = 1) -> _Ahead:
-        """The batches that have been assigned, the next one among them; as many more as before when they are used up."""
+    def _look_ahead(self, batches: int = 1) -> Ahead:
+        """The batches that have been assigned, the next one among them; twice as many as before when they are used up."""
         ahead = self._ahead
-        if ahead is None or self.batches == ahead.first + len(ahead.slots_NB):
+        if ahead is None or self.batches == ahead.end:
             last = 0 if ahead is None else len(ahead.slots_NB)
-            most = -(-_AHEAD // self.batch)
-            slots = self._deal(min(max(2 * last, batches, 1), most))
-            ahead = _Ahead(self.batches, slots.reshape(-1, self.batch), self._counts.copy())
+            ahead = self._deal(min(max(2 * last, batches, 1), -(-_AHEAD // self.batch)))
             self._ahead, self._ahead_rows = ahead, None
         return ahead
 
-    def _drop_ahead(self) -> None:
-        if self._ahead is not None:
-            self._order.take_back(self._ahead.rest(self.batches))
-            self._ahead = self._ahead_rows = None
+    def _now(self) -> Mark:
+        """The order as the batches served so far left it."""
+        ahead = self._ahead
+        if ahead is None or self.batches == ahead.end:
+            return Mark(self.batches, self._order.units, self._order.deficits)
+        mark, slots = ahead.since(self.batches)
+        return mark._replace(batch=self.batches, deficits=self._carried(mark, slots))
 
-    def _locate(self, ahead: _Ahead) -> _Rows:
+    def _carried(self, mark: Mark, slots: Slots) -> tuple[int, ...]:
+        return advanced(mark.units, mark.deficits, slots) if self.order == "exact" else mark.deficits
+
+    def _locate(self, ahead: Ahead) -> Rows:
         """Domain and place of the rows wanted, in the batches' permuted order."""
         n, slots = len(ahead.slots_NB), ahead.slots_NB.ravel()
         by_domain = np.argsort(slots, kind="stable")
@@ -317,52 +295,66 @@ class Mixer:
         for i in np.flatnonzero(served_D).tolist():
             mine = domains_NR == i
             places_NR[mine] = self._items[i].places(items_NR[mine])
-        return _Rows(domains_NR, places_NR)
+        return Rows(domains_NR, places_NR)
 
     # weights and caps
 
-    def _deal(self, batches: int) -> Slots:
-        """Assign the slots of the next batches: as many of them as have constant weights, or one in which a domain runs out."""
-        units = self._slot_units(self.tokens, self._exhausted)
-        if units != self._order.units:
-            self._order.change(units)
-        size, steady = self.batch * self.seq_len, self.schedule.steady(self.tokens)
-        if steady is not None:
-            batches = min(batches, -(-(steady - self.tokens) // size))
-        slots = self._order.assign(batches * self.batch)
-        reached = first_reached(slots, self._counts, self._limits(self._exhausted)) if self.repetition else None
-        if reached is None:
-            return slots
-        whole = reached[0] // self.batch * self.batch
-        self._order.take_back(slots[whole:])
-        return slots[:whole] if whole else self._deal_and_run_out()
-
-    def _deal_and_run_out(self) -> Slots:
-        """Assign the slots of one batch, taking domains out at the slot where they reach their caps."""
-        order, exhausted, counts_D, parts, left = (
-            copy.deepcopy(self._order),
-            self._exhausted,
-            self._counts.copy(),
-            [],
-            self.batch,
-        )
-        while left:
-            slots = order.assign(left)
-            reached = first_reached(slots, counts_D, self._limits(exhausted))
-            if reached is None:
-                parts.append(slots)
+    def _deal(self, batches: int) -> Ahead:
+        """Assign the slots of the next batches: as many of them as no domain runs out in, or the one in which one does."""
+        before, at, counts_D = self._now(), self.batches, self._counts.copy()
+        limits_D = self._limits(self._exhausted)
+        marks: list[Mark] = []
+        parts: list[Slots] = []
+        reached = None
+        while at < self.batches + batches and reached is None:
+            try:
+                units = self._slot_units(at * self._size, self._exhausted)
+            except DataError:  # no domain is left then, which is no matter before
+                if at == self.batches:
+                    raise
                 break
-            end, i = reached[0] + 1, reached[1]
-            self._stop_if_that_is_the_policy(i)
-            order.take_back(slots[end:])
-            parts.append(slots[:end])
-            counts_D += np.bincount(slots[:end], minlength=counts_D.size)
-            left -= end
-            exhausted = (*exhausted, Exhausted(self.tokens + (self.batch - left) * self.seq_len, i))
-            if left:  # at the batch's end the next batch sees to it
-                order.change(self._slot_units(self.tokens, exhausted))
+            if units != self._order.units:
+                self._order.change(units)
+            mark = Mark(at, units, self._order.deficits)
+            slots = self._order.assign(min(self.batches + batches - at, self._steady(at)) * self.batch)
+            reached = first_reached(slots, counts_D, limits_D)
+            if reached is not None:
+                slots = slots[: reached[0] // self.batch * self.batch]
+                self._order = self._make_order(units, self._carried(mark, slots), at * self.batch + slots.size)
+            marks.append(mark)
+            parts.append(slots)
+            counts_D += np.bincount(slots, minlength=counts_D.size)
+            at += slots.size // self.batch
+        if at == self.batches:
+            return self._deal_and_run_out(before)
+        return Ahead(np.concatenate(parts).reshape(-1, self.batch), self._counts.copy(), before, tuple(marks))
+
+    def _steady(self, batch: int) -> int:
+        """Batches from the number `batch` on that begin at the same weights, as far as the schedule goes."""
+        until = self.schedule.steady(batch * self._size)
+        return -(-until // self._size) - batch if until is not None else UNBOUNDED
+
+    def _deal_and_run_out(self, before: Mark) -> Ahead:
+        """Assign the slots of one batch, taking domains out at the slot where they reach their caps."""
+        exhausted, counts_D, first = self._exhausted, self._counts.copy(), self.batches * self.batch
+        order, parts, done = copy.deepcopy(self._order), list[Slots](), 0
+        while done < self.batch:
+            mark = Mark(self.batches, order.units, order.deficits)
+            slots = order.assign(self.batch - done)
+            reached = first_reached(slots, counts_D, self._limits(exhausted))
+            if reached is not None:
+                self._stop_if_that_is_the_policy(reached[1])
+                slots = slots[: reached[0] + 1]
+                exhausted = (*exhausted, Exhausted((first + done + slots.size) * self.seq_len, reached[1]))
+            parts.append(slots)
+            counts_D += np.bincount(slots, minlength=counts_D.size)
+            done += slots.size
+            if reached is not None:
+                order = self._make_order(mark.units, self._carried(mark, slots), first + done)
+                if done < self.batch:  # at the batch's end the next batch sees to it
+                    order.change(self._slot_units(self.tokens, exhausted))
         self._order, self._exhausted = order, exhausted
-        return np.concatenate(parts)
+        return Ahead(np.concatenate(parts)[None, :], self._counts.copy(), before, ())
 
     def _stop_if_that_is_the_policy(self, i: int) -> None:
         if self.repetition is not None and self.repetition.then == "error":
@@ -404,7 +396,6 @@ class Mixer:
 
     def state(self) -> MixerState:
         """Where the mixer is, between two batches."""
-        rest = self._ahead.rest(self.batches) if self._ahead is not None else np.zeros(0, np.int64)
         return MixerState(
             seed=self.seed,
             block=self.block,
@@ -414,7 +405,7 @@ class Mixer:
             phases=weights(self._planned.phases),
             events=self._events,
             batches=self.batches,
-            deficits=self._order.before(rest) if rest.size else self._order.deficits,
+            deficits=self._now().deficits,
             counts=tuple(self._counts.tolist()),
             packing=repr(self.packing),
             order=self.order,
@@ -436,9 +427,9 @@ class Mixer:
         self.batches, self._counts = state.batches, np.array(state.counts, np.int64)
         self._ahead = self._ahead_rows = None
         # the weights of the last batch, not of the next: a change between the two settles deficits at its own time
-        last = max(state.batches - 1, 0) * self.batch * self.seq_len
+        last = max(state.batches - 1, 0) * self._size
         out = tuple(e for e in state.exhausted if e.start < self.tokens)
-        self._order = self._make_order(self._slot_units(last, out), state.deficits)
+        self._order = self._make_order(self._slot_units(last, out), state.deficits, state.batches * self.batch)
 
     def copy(self) -> Self:
         """Another mixer at the same place over the same sources, which are not opened anew."""

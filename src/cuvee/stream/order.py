@@ -57,6 +57,12 @@ def live_bound(domains: int) -> float:
     return mean
 
 
+def advanced(units: tuple[int, ...], deficits: tuple[int, ...], slots: NDArray[np.int64]) -> tuple[int, ...]:
+    """The deficits after `slots` at the weights `units`, from `deficits` before them; shape D."""
+    served = np.bincount(slots, minlength=len(units)).tolist()
+    return tuple(d + u * slots.size - UNIT * c for d, u, c in zip(deficits, units, served, strict=True))
+
+
 class Assigns(Protocol):
     """What deals slots to domains at weights `units / 2^32`."""
 
@@ -73,12 +79,6 @@ class Assigns(Protocol):
 
     def assign(self, n: int) -> NDArray[np.int64]:
         """The domain indices of the next `n` slots, shape n."""
-
-    def before(self, slots: NDArray[np.int64]) -> tuple[int, ...]:
-        """The deficits before the last `slots`, all of them assigned at the weights in force."""
-
-    def take_back(self, slots: NDArray[np.int64]) -> None:
-        """Undo the assignment of the last `slots`, all of them at the weights in force."""
 
 
 class Order:
@@ -110,17 +110,6 @@ class Order:
         carried, self.units = self.deficits, units
         self._start(carried)
         self._settle()
-
-    def before(self, slots: NDArray[np.int64]) -> tuple[int, ...]:
-        """The deficits before the last `slots`, all of them assigned at the weights in force."""
-        served = np.bincount(slots, minlength=len(self.units)).tolist()
-        now = zip(self.deficits, self.units, served, strict=True)
-        return tuple(d - u * slots.size + UNIT * c for d, u, c in now)
-
-    def take_back(self, slots: NDArray[np.int64]) -> None:
-        """Undo the assignment of the last `slots`, all of them at the weights in force."""
-        if slots.size:
-            self._start(self.before(slots))
 
     def assign(self, n: int) -> NDArray[np.int64]:
         """The domain indices of the next `n` slots, shape n."""
@@ -192,9 +181,7 @@ class Order:
         if not in_time or np.any(deadline_n < np.arange(1, n + 1)):
             return None
         slots = active_A[place_n]
-        served = np.bincount(slots, minlength=len(deficits)).tolist()
-        after = zip(deficits, self.units, served, strict=True)
-        self._start(tuple(d + u * n - UNIT * c for d, u, c in after))
+        self._start(advanced(self.units, deficits, slots))
         return slots
 
     def _serve(self) -> int:
@@ -262,11 +249,3 @@ class RandomOrder:
         # SplitMix64 (Steele, Lea and Flood 2014): the finaliser over a Weyl sequence
         drawn = mixed(slots * np.uint64(GOLDEN) + np.uint64(self._key)) >> np.uint64(32)
         return np.searchsorted(np.cumsum(self.units), drawn.astype(np.int64), side="right")
-
-    def before(self, slots: NDArray[np.int64]) -> tuple[int, ...]:
-        """None is carried: zeros."""
-        return self.deficits
-
-    def take_back(self, slots: NDArray[np.int64]) -> None:
-        """Undo the assignment of the last `slots`."""
-        self._slot -= slots.size
