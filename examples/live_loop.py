@@ -26,7 +26,7 @@ def main(folder: str) -> None:
     model = torch.nn.Sequential(torch.nn.Embedding(vocabulary, 32), torch.nn.Linear(32, vocabulary))  # a bigram model
     optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
     sums_D, counts_D, seen = torch.zeros(domains_D), torch.zeros(domains_D), []
-    for step, (tokens, domains_B, _) in enumerate(DataLoader(dataset, batch_size=None), start=1):
+    for step, (tokens, domains_B) in enumerate(DataLoader(dataset, batch_size=None), start=1):
         seen.append(tokens)
         logits = model(tokens[:, :-1])
         loss_B = functional.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none").mean(1)

@@ -1,85 +1,215 @@
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from cuvee.base.errors import UsageError
+from cuvee.base.errors import DataError, UsageError
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
+from cuvee.shards.corpus import Corpus
 from cuvee.stream.loader import Loader
-from cuvee.stream.torch import TorchDataset
+from cuvee.stream.torch import TorchBatches, TorchDataset
 from cuvee.testing.corpora import synthetic
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),
+]
+EVEN = Schedule.constant(Mixture.from_shares({"a": 1, "b": 2, "c": 1}))
+LATER = Mixture.from_shares({"a": 3, "b": 0, "c": 1})
+ONE = 24 * 16
+"""Tokens of a batch."""
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return synthetic(tmp_path_factory.mktemp("torch"), documents=20)
+
+
+def fresh(corpus: Corpus, rank: int = 0, world_size: int = 1) -> Loader:
+    return Loader(corpus, EVEN, seq_len=16, seed=0, batch=24, rank=rank, world_size=world_size)
 
 
 @pytest.fixture
-def loader(tmp_path: Path) -> Loader:
-    corpus = synthetic(tmp_path, documents=20)
-    return Loader(corpus, Schedule.constant(Mixture.from_shares({"a": 1, "b": 2, "c": 1})), seq_len=16, seed=0, batch=4)
+def loader(corpus: Corpus) -> Loader:
+    return fresh(corpus)
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-@pytest.mark.parametrize("workers", [0, 2])
-def test_batches_are_the_loaders_for_any_number_of_workers(loader: Loader, workers: int) -> None:
-    dataset = TorchDataset(loader)
+def take(batches: Any, n: int) -> list[list[Any]]:
+    return [[t.numpy() for t in batch] for _, batch in zip(range(n), batches, strict=False)]
+
+
+def same(found: list[list[Any]], loader: Loader) -> bool:
+    return all(
+        np.array_equal(tokens, wanted.tokens) and np.array_equal(domains, wanted.domains)
+        for (tokens, domains), wanted in zip(found, loader, strict=False)
+    )
+
+
+@pytest.mark.parametrize("workers", range(5))
+@pytest.mark.parametrize("world", [1, 2, 3, 8])
+def test_one_order_and_resume_at_every_position_for_any_ranks_and_workers(
+    corpus: Corpus, world: int, workers: int
+) -> None:
+    # the whole run on `world` ranks, then on from every position with another number of ranks and workers
+    whole = take(fresh_batches(corpus, 0, 1, 0), 20)
+    rank = workers % world
+    share = slice(rank * 24 // world, (rank + 1) * 24 // world)
+    batches = fresh_batches(corpus, rank, world, workers)
     found = []
-    for batch, _ in zip(DataLoader(dataset, batch_size=None, num_workers=workers), range(7), strict=False):
-        found.append(batch)
+    states = []
+    for _, batch in zip(range(18), batches, strict=False):
+        found.append([t.numpy() for t in batch])
+        states.append(batches.state())
+    assert all(
+        np.array_equal(f, w[share]) for a, b in zip(found, whole, strict=False) for f, w in zip(a, b, strict=True)
+    )
+    for done, state in enumerate(states, start=1):
+        other = fresh(corpus)
+        other.restore(state)
+        assert np.array_equal(next(other).tokens, whole[done][0])
+    again = fresh_batches(corpus, 0, 3, (workers + 1) % 3)
+    again.load_state_dict(batches.state_dict())
+    assert np.array_equal(take(again, 2)[1][0], whole[19][0][:8])
+
+
+def fresh_batches(corpus: Corpus, rank: int, world: int, workers: int) -> TorchBatches:
+    return TorchBatches(TorchDataset(fresh(corpus, rank, world)), workers=workers)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_plain_dataloader_gives_the_loaders_batches(loader: Loader, workers: int) -> None:
+    dataset = TorchDataset(loader, ("tokens", "domains", "documents", "positions", "cu_seqlens", "labels"))
+    found = take(DataLoader(dataset, batch_size=None, num_workers=workers), 7)
     assert loader.batches == 0
     state = dataset.state_after(7)
-    for tokens, domains, documents in found:
+    for batch in found:
         wanted = next(loader)
-        assert tokens.dtype == torch.int64
-        assert np.array_equal(tokens.numpy(), wanted.tokens)
-        assert np.array_equal(domains.numpy(), wanted.domains)
-        assert np.array_equal(documents.numpy(), wanted.documents)
+        for name, tensor in zip(dataset.fields, batch, strict=True):
+            assert tensor.dtype == getattr(wanted, name).dtype
+            assert np.array_equal(tensor, getattr(wanted, name))
     assert state == loader.state()
     assert dataset.state_after(9) != state
 
 
-LATER = Mixture.from_shares({"a": 3, "b": 0, "c": 1})
+def test_batches_that_are_kept_do_not_change(loader: Loader) -> None:
+    found = [batch for _, batch in zip(range(150), TorchBatches(TorchDataset(loader), workers=2), strict=False)]
+    assert all(torch.equal(batch[0], torch.from_numpy(next(loader).tokens)) for batch in found)
 
 
-def test_a_live_change_reaches_the_next_batch_and_replays(loader: Loader) -> None:
-    dataset = TorchDataset(loader)
-    found = []
-    for batch in DataLoader(dataset, batch_size=None):
-        found.append(batch[0])
-        if len(found) == 3:
-            dataset.reweight(LATER)
-        if len(found) == 6:
+def test_an_iteration_goes_on_where_the_last_one_stopped(loader: Loader) -> None:
+    batches = TorchBatches(TorchDataset(loader), workers=1)
+    first = take(batches, 5)
+    # zip asked for one more batch, which was given out
+    loader_at = batches.state().mixer.batches
+    assert same(first, loader)
+    loader.skip(loader_at - loader.batches)
+    assert same(take(batches, 3), loader)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2, 4])
+def test_live_changes_reach_every_reader_and_replay(corpus: Corpus, loader: Loader, workers: int) -> None:
+    batches = TorchBatches(TorchDataset(loader), workers=workers)
+    found, states = [], []
+    for n, batch in enumerate(batches):
+        found.append([t.numpy() for t in batch])
+        states.append(batches.state())
+        if n == 3:
+            with pytest.raises(UsageError, match="the earliest possible now"):
+                batches.dataset.change(3 * ONE, LATER, "too late")
+            batches.dataset.change(400 * ONE, Mixture.from_shares({"a": 0, "b": 1, "c": 0}), "planned ahead", ramp=ONE)
+            batches.dataset.reweight(LATER, "loss of b is low")
+        if n == 450:
             break
-    loader.skip(3)
-    loader.change(loader.tokens, LATER, "reweight")
-    assert dataset.schedule == loader.schedule
-    assert all(np.array_equal(t.numpy(), next(loader).tokens) for t in found[3:])
-    assert dataset.state_after(6) == loader.state()
-    again = TorchDataset(loader)
-    for _, (tokens, _, _) in zip(range(2), again, strict=False):
-        assert tokens.shape == (4, 17)
-    again.reweight(Mixture.from_shares({"a": 0, "b": 1, "c": 0}))
-    repeated = iter(again)
-    assert [next(repeated)[1].tolist() for _ in range(3)][2] == [1, 1, 1, 1]
+    (start,) = [p.start for p in batches.dataset.schedule.phases if p.mixture == LATER]
+    assert start % ONE == 0
+    assert start >= 4 * ONE
+    assert workers or start == 4 * ONE
+    replay = Loader(corpus, batches.dataset.schedule, seq_len=16, seed=0, batch=24)
+    assert same(found, replay)
+    for done in (5, start // ONE + 1, 390):  # a state holds the changes to come
+        other = fresh(corpus)
+        other.restore(states[done - 1])
+        assert np.array_equal(next(other).tokens, found[done][0])
 
 
-def test_a_state_before_a_change_that_was_read_ahead_keeps_the_change(loader: Loader) -> None:
-    dataset = TorchDataset(loader)
-    batches = iter(dataset)
-    ahead = [next(batches)[0] for _ in range(4)]
+def test_a_log_outlives_the_run(corpus: Corpus, tmp_path: Path) -> None:
+    log = tmp_path / "run" / "changes.jsonl"
+    first = TorchDataset(fresh(corpus), log=log)
+    before = first.state_after(2)
+    first.change(6 * ONE, LATER, "one")
+    with open(log, "ab") as file:
+        file.write(b'{"start":99')  # killed while it wrote
+    second = TorchDataset(fresh(corpus), log=log)
+    second.change(9 * ONE, EVEN.phases[0].mixture, "two")
+    # gone on from a state that knows of neither
+    loader = fresh(corpus)
+    loader.restore(before)
+    again = TorchDataset(loader, log=log)
+    assert [p.start for p in again.schedule.phases] == [0, 6 * ONE, 9 * ONE]
+    replay = Loader(corpus, again.schedule, seq_len=16, seed=0, batch=24)
+    replay.skip(2)
+    assert same(take(again, 10), replay)
+    late = fresh(corpus)
+    late.skip(7)
+    with pytest.raises(DataError, match="passed without it"):
+        TorchDataset(late, log=log)
+    other = synthetic(tmp_path / "other", documents=30)
+    with pytest.raises(DataError, match="another corpus"):
+        TorchDataset(fresh(other), log=log)
+    log.write_text("no log\n", encoding="utf-8")
+    with pytest.raises(DataError, match="no log of changes"):
+        TorchDataset(fresh(corpus), log=log)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.parametrize("every", [1, 4])
+def test_torchdatas_loader_resumes_exactly(corpus: Corpus, tmp_path: Path, workers: int, every: int) -> None:
+    with warnings.catch_warnings():  # what it warns of when it is imported is its own
+        warnings.simplefilter("ignore")
+        stateful = pytest.importorskip("torchdata.stateful_dataloader").StatefulDataLoader
+
+    def opened() -> Any:
+        dataset = TorchDataset(fresh(corpus), log=tmp_path / "log")
+        return dataset, stateful(dataset, batch_size=None, num_workers=workers, snapshot_every_n_steps=every)
+
+    dataset, batches = opened()
+    found, states = [], []
+    for n, batch in enumerate(batches):
+        found.append([t.numpy() for t in batch])
+        states.append(batches.state_dict())
+        if n == 4:
+            dataset.reweight(LATER, "live")
+        if n == 24:
+            break
+    assert same(found, Loader(corpus, dataset.schedule, seq_len=16, seed=0, batch=24))
+    for done in (2, 5, 11, 19):
+        _, again = opened()
+        again.load_state_dict(states[done - 1])
+        for tokens, wanted in zip(take(again, 5), found[done:], strict=False):
+            assert np.array_equal(tokens[0], wanted[0])
+
+
+def test_a_worker_state_with_a_change_that_no_log_has_is_refused(corpus: Corpus) -> None:
+    dataset = TorchDataset(fresh(corpus))
+    reader = iter(dataset)
+    next(reader)
     dataset.reweight(LATER)
-    ahead += [next(batches)[0] for _ in range(3)]
-    state = dataset.state_after(2)
-    loader.restore(state)
-    assert all(np.array_equal(t.numpy(), next(loader).tokens) for t in ahead[2:])
+    next(reader)
+    state = reader.state_dict()
+    iter(dataset).load_state_dict(state)
+    with pytest.raises(DataError, match="that this dataset lacks"):
+        iter(TorchDataset(fresh(corpus))).load_state_dict(state)
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_live_change_that_cannot_arrive_is_refused(loader: Loader) -> None:
+def test_spawned_workers_read_the_same(loader: Loader) -> None:
     dataset = TorchDataset(loader)
-    assert not dataset.is_read_here
-    for _ in zip(DataLoader(dataset, batch_size=None, num_workers=1), range(2), strict=False):
-        with pytest.raises(UsageError, match="no batches are read in this process"):
-            dataset.reweight(LATER)
+    batches = DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context="spawn")
+    assert same(take(batches, 2), loader)

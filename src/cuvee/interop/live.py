@@ -3,7 +3,7 @@
     examples = Examples(loader)
     trainer = Trainer(model, arguments, train_dataset=examples, callbacks=[live_weights(examples, rule)])
 
-In a loop of one's own no callback is needed: `cuvee.stream.torch.TorchDataset` has `reweight`.
+In a loop of one's own no callback is needed: `cuvee.stream.torch.TorchDataset` has `change` and `reweight`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, get_worker_info
 
 from cuvee.base.codec import from_json, to_json
 from cuvee.base.errors import DataError, UsageError, missing_extra
@@ -37,35 +37,43 @@ class Examples(IterableDataset[dict[str, torch.Tensor]]):
 
     Args:
         loader: Of all ranks (`world_size=1`): transformers deals the sequences of a batch out to its ranks itself.
+        log: A file of live changes that outlives the run (`TorchDataset`).
 
     Raises:
         UsageError: a loader of one rank among several.
     """
 
-    def __init__(self, loader: Loader) -> None:
+    def __init__(self, loader: Loader, log: Path | str | None = None) -> None:
         if loader.world_size != 1:
             raise UsageError(
                 f"a loader of one rank of {loader.world_size}",
                 wanted="one with world_size=1: the Trainer deals sequences out to its ranks itself",
             )
         self.start, self.batch, self.corpus = loader.batches, loader.batch, loader.fingerprint
-        self.batches = TorchDataset(loader)
+        self.batches = TorchDataset(loader, ("tokens",), log)
+        self.share = loader.batch
+        """Sequences that a worker process reads before the next worker's turn; `live_weights` sets it."""
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        for tokens, _, _ in self.batches:
-            for row in tokens[:, :-1]:
-                yield {"input_ids": row, "labels": row.clone()}
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info is not None else (0, 1)
+        for n, (tokens,) in enumerate(self.batches.all_here()):
+            for start in range(0, self.batch, self.share):
+                if (n * self.batch + start) // self.share % workers == worker:
+                    for row in tokens[start : start + self.share, :-1]:
+                        yield {"input_ids": row, "labels": row.clone()}
 
 
 def live_weights(examples: Examples, rule: Rule) -> Any:
     """A `transformers.TrainerCallback` that asks `rule` after every log of a loss and reweights `examples`.
 
-    A change holds from the next batch that is read: the Trainer reads one micro-batch ahead. Beside every checkpoint it
-    saves the loader's state (for `resume`) and `cuvee_mixture.json`, the schedule with its changes so far.
+    `rule` is asked on every process and must answer alike (numbers that only one rank is given, it must not use). A change
+    holds from the first batch that no process has begun to read. Beside every checkpoint it saves the loader's state (for
+    `resume`) and `cuvee_mixture.json`, the schedule with its changes so far.
 
     Raises:
-        UsageError: transformers is not installed. From the Trainer: batches of another size than the loader's, worker
-            processes, a run that goes on from a checkpoint without `resume`.
+        UsageError: transformers is not installed. From the Trainer: batches of another size than the loader's, a run that
+            goes on from a checkpoint without `resume`.
     """
     try:
         from transformers import TrainerCallback
@@ -75,15 +83,17 @@ def live_weights(examples: Examples, rule: Rule) -> Any:
     class LiveWeights(TrainerCallback):  # type: ignore[misc]
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             _check(examples, args, state)
+            dispatch = args.accelerator_config.dispatch_batches
+            # one process reads for all where batches are dispatched; else each reads all and keeps its own
+            examples.share = args.train_batch_size * (args.world_size if dispatch is False else 1)
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
             metrics = {k: float(v) for k, v in (logs or {}).items() if isinstance(v, int | float)}
             if "loss" not in metrics and not any(k.startswith("eval_") for k in metrics):
                 return  # the summary at the end
             mixture = rule(state.global_step, metrics)
-            # where rank 0 reads for all, the others have nothing to change
-            if mixture is not None and (state.is_world_process_zero or examples.batches.is_read_here):
-                examples.batches.reweight(mixture)
+            if mixture is not None:
+                examples.batches.reweight(mixture, f"the rule, after step {state.global_step}")
 
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if state.is_world_process_zero:
@@ -104,11 +114,6 @@ def _check(examples: Examples, args: Any, state: Any) -> None:
             f"the Trainer takes {size} sequences a step, the loader gives {examples.batch}",
             wanted="the same: per_device_train_batch_size * gradient_accumulation_steps * processes",
             fix=f"Loader(..., batch={size})",
-        )
-    if args.dataloader_num_workers:
-        raise UsageError(
-            f"got dataloader_num_workers={args.dataloader_num_workers}",
-            wanted="0: a change of weights does not reach worker processes",
         )
     if state.global_step != examples.start or (state.global_step and not args.ignore_data_skip):
         raise UsageError(

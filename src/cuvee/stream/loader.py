@@ -81,7 +81,8 @@ class Loader:
             order=order,
             rows=slice(rank * share, (rank + 1) * share),
         )
-        self.fingerprint, self.batch, self.rank, self.world_size = corpus.fingerprint, batch, rank, world_size
+        self.fingerprint, self.seq_len, self.batch = corpus.fingerprint, seq_len, batch
+        self.rank, self.world_size = rank, world_size
 
     def __iter__(self) -> Self:
         return self

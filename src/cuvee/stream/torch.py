@@ -1,89 +1,271 @@
-"""The loader as a torch dataset: whole batches, for a DataLoader with `batch_size=None`."""
+"""The loader in PyTorch: a dataset of whole batches, and its own `DataLoader` over worker processes.
+
+Order, resume and live changes do not depend on how many processes read. Letters: W workers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
-from torch.utils.data import IterableDataset, get_worker_info
+from numpy.typing import NDArray
+from torch import distributed
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data._utils.worker import WorkerInfo
 
-from cuvee.base.errors import UsageError
+from cuvee.base.codec import from_json, to_json
+from cuvee.base.errors import DataError, UsageError
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.stream.batch import Batch
+from cuvee.stream.channel import Channel, Log, take
+from cuvee.stream.handover import Memory, Parcel, Tensors, memory, tensors
 from cuvee.stream.loader import Loader, LoaderState
+from cuvee.stream.state import Change
 
-Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Field = Literal["tokens", "domains", "documents", "positions", "cu_seqlens", "labels"]
+_PARCEL = 1 << 19
+_MOST = 16
 
 
 class TorchDataset(IterableDataset[Tensors]):
-    """Endless (tokens, domains, documents) of this rank's batches, from where `loader` is, the same for any `num_workers`.
+    """Endless batches of this rank, from where `loader` is, for a DataLoader with `batch_size=None` and any `num_workers`.
 
-    Worker w of W reads every W-th batch and passes over the others; a DataLoader asks its workers in turn, so batches come
-    in order. `loader` itself is not moved: `state_after` says what to save, `schedule` what was planned and changed.
+    A batch is a list of the tensors named in `fields`. Worker w of W reads every W-th batch; a DataLoader asks its workers in
+    turn, so batches come in order. `loader` itself is not moved: `state_after` says what to save.
+
+    Args:
+        fields: Attributes of `Batch` that a batch consists of; what is not asked for costs nothing.
+        log: A file of live changes that outlives the run. Those already in it are made again. Rank 0 writes it; every rank
+            reads it here.
+
+    Raises:
+        DataError: the log is of another run, or holds a change that `loader` has passed without it.
     """
 
-    def __init__(self, loader: Loader) -> None:
-        self._loader = loader
-        self._shadow, self._passed = loader.copy(), 0
-        self._reader: Loader | None = None
+    def __init__(
+        self, loader: Loader, fields: tuple[Field, ...] = ("tokens", "domains"), log: Path | str | None = None
+    ) -> None:
+        self.fields, self._log = fields, Log(Path(log), loader) if log is not None else None
+        self._begin_at(loader.copy())
 
-    def __iter__(self) -> Iterator[Tensors]:
-        info = get_worker_info()
-        loader = self._loader.copy()
-        if info is None:
-            _take_changes(loader, self._reader)
-            self._reader = loader
-        worker, workers = (info.id, info.num_workers) if info is not None else (0, 1)
-        loader.skip(worker)
-        while True:
-            yield _tensors(next(loader))
-            loader.skip(workers - 1)
+    def _begin_at(self, loader: Loader) -> None:
+        for change in self._log.read() if self._log is not None else ():
+            take(loader, change)
+        self._loader, self._shadow, self._start = loader, loader.copy(), loader.batches
+        self._channel = Channel(loader.batches)
 
-    @property
-    def is_read_here(self) -> bool:
-        """Whether batches have been taken in this process, so that `reweight` reaches the next ones."""
-        return self._reader is not None
+    def __iter__(self) -> Reader:
+        return Reader(self, 1, get_worker_info())
 
-    def reweight(self, mixture: Mixture) -> None:
-        """Change to `mixture` from the next batch that is read on; call it on every rank at the same batch.
+    def all_here(self) -> Iterator[Tensors]:
+        """Every batch of this rank in whatever process asks, for those who share rows out to workers themselves."""
+        return Reader(self, 1, None)
+
+    def reweight(self, mixture: Mixture, cause: str = "reweight") -> None:
+        """Change to `mixture` from the first batch on that no process has begun to read.
+
+        With several ranks (torch.distributed), call it on every one: they settle on the position.
 
         Raises:
-            UsageError: batches are read by worker processes, or none has been read; the mixture is over other domains.
+            UsageError: the mixture is over other domains.
             DataError: a domain that gets a weight is shorter than one sequence.
         """
-        if self._reader is None:
-            raise UsageError(
-                "a change of weights while no batches are read in this process",
-                wanted="a DataLoader with num_workers=0, and at least one batch taken from it",
-                fix="reweight the Loader itself before the first batch",
-            )
-        self._reader.change(self._reader.tokens, mixture, "reweight")
+        with self._channel.held():
+            self._change(self._earliest(), mixture, cause, 0)
+
+    def change(self, position: int, mixture: Mixture, cause: str, *, ramp: int = 0) -> None:
+        """From `position` tokens on serve `mixture`, until the next planned phase; on every rank alike.
+
+        Args:
+            position: Of all ranks, counted from the start of the run; after all that has been begun, read ahead or not.
+            cause: Why, in words, for the log.
+            ramp: Tokens over which weights move there in a straight line.
+
+        Raises:
+            UsageError: the mixture is over other domains; some process has begun on the position: says which is possible.
+            DataError: a domain that gets a weight is shorter than one sequence.
+        """
+        with self._channel.held():
+            earliest = self._earliest()
+            if position < earliest:
+                raise UsageError(
+                    f"a change at {position:,} tokens, where batches have been read or are being read ahead",
+                    wanted=f"at least {earliest:,} tokens, the earliest possible now",
+                    fix="a later position, or reweight, which takes the earliest",
+                )
+            self._change(position, mixture, cause, ramp)
+
+    def _earliest(self) -> int:
+        """Tokens of the first batch that no process of any rank has begun; while holding, so that it stays so."""
+        begun = self._channel.begun
+        if distributed.is_available() and distributed.is_initialized():
+            device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+            furthest = torch.tensor(begun, device=device)
+            distributed.all_reduce(furthest, distributed.ReduceOp.MAX)
+            begun = int(furthest)
+        return begun * self._loader.batch * self._loader.seq_len
+
+    def _change(self, position: int, mixture: Mixture, cause: str, ramp: int) -> None:
+        self._shadow.change(position, mixture, cause, ramp=ramp)
+        change = Change(position, mixture.units, cause, ramp)
+        if self._log is not None and _rank(self._loader) == 0:
+            self._log.add(change)
+        self._channel.add(change)
 
     @property
     def schedule(self) -> Schedule:
         """The planned phases and the live changes so far: a loader made with it gives the same batches."""
-        return (self._reader or self._loader).schedule
+        return self._shadow.schedule
 
     def state_after(self, batches: int) -> LoaderState:
         """The state to save once the training loop has used `batches` batches of this dataset; ask in rising order.
 
-        Live changes made so far are in it, also those from a batch on that was read ahead and not used.
+        Live changes made so far are in it, also those from a batch on that was not used yet.
         """
-        assert batches >= self._passed, (batches, self._passed)
-        _take_changes(self._shadow, self._reader)
-        self._shadow.skip(batches - self._passed)
-        self._passed = batches
+        passed = self._shadow.batches - self._start
+        assert batches >= passed, (batches, passed)
+        self._shadow.skip(batches - passed)
         return self._shadow.state()
 
+    def restore(self, state: LoaderState) -> None:
+        """Go on from `state` when next read; not while it is being read.
 
-def _take_changes(loader: Loader, other: Loader | None) -> None:
-    """Give `loader` the live changes of `other`, which goes through the same batches, and leave it where it is."""
-    if other is not None:
-        mine = loader.state()
-        loader.restore(replace(mine, mixer=replace(mine.mixer, events=other.state().mixer.events)))
+        Raises:
+            DataError, UsageError: as of `Loader.restore`.
+        """
+        loader = self._loader.copy()
+        loader.restore(state)
+        self._begin_at(loader)
 
 
-def _tensors(batch: Batch) -> Tensors:
-    return torch.from_numpy(batch.tokens), torch.from_numpy(batch.domains), torch.from_numpy(batch.documents)
+class Reader(Iterator[Any]):
+    """Reads the parts of one process: `chunk` batches at a time of every W chunks.
+
+    `state_dict` and `load_state_dict` are what torchdata's StatefulDataLoader asks of an iterator, in every worker.
+    """
+
+    def __init__(self, dataset: TorchDataset, chunk: int, info: WorkerInfo | None) -> None:
+        self._dataset, self._chunk, self._away = dataset, chunk, info is not None
+        worker, self._workers = (info.id, info.num_workers) if info is not None else (0, 1)
+        self._loader, self._skip = dataset._loader.copy(), worker * chunk
+        self._place, self._memory, self._began = 0, None, False
+
+    _memory: Memory | None
+
+    def __next__(self) -> Any:
+        loader = self._loader
+        # changes first: they may lie among the batches that others read
+        first = loader.batches + self._skip
+        self._place = self._dataset._channel.begin(loader, first + self._chunk, self._place)
+        loader.skip(self._skip)
+        self._skip = (self._workers - 1) * self._chunk
+        batches = [self._arrays(next(loader)) for _ in range(self._chunk)]
+        if not self._away:
+            return tensors(batches[0])
+        if not self._began:
+            self._memory, self._began = memory(batches), True
+        return Parcel(batches, self._chunk > 1, self._memory)
+
+    def _arrays(self, batch: Batch) -> list[NDArray[Any]]:
+        return [getattr(batch, name) for name in self._dataset.fields]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where this process is, as JSON types."""
+        return {"loader": to_json(self._loader.state()), "skip": self._skip}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there; live changes since come from the log.
+
+        Raises:
+            DataError: saved on another corpus; the log lacks a change of the state.
+            UsageError: saved under another schedule, seed, seq_len or batch.
+        """
+        saved, known = from_json(LoaderState, state["loader"]), self._dataset._shadow.state().mixer.events
+        unknown = [e for e in saved.mixer.events if e not in known]
+        if unknown:
+            raise DataError(
+                f"the state holds a change at {unknown[0].start:,} tokens ({unknown[0].cause}) that this dataset lacks",
+                wanted="the log of that run, in which every worker finds it",
+                fix="TorchDataset(loader, log=...), from the run's beginning",
+            )
+        self._loader.restore(saved)
+        self._skip, self._place = state["skip"], 0
+        for change in known:
+            take(self._loader, change)
+
+
+class _Chunks(IterableDataset[list[Tensors]]):
+    def __init__(self, dataset: TorchDataset, chunk: int) -> None:
+        self._dataset, self._chunk = dataset, chunk
+
+    def __iter__(self) -> Reader:
+        return Reader(self._dataset, self._chunk, get_worker_info())
+
+
+class TorchBatches:
+    """The batches of a dataset over worker processes, several to a message: a third of a plain DataLoader's cost or less.
+
+    An iteration goes on after the last batch that was given out, by this or an earlier iteration. It has `state_dict` and
+    `load_state_dict`, which do not depend on the number of workers or ranks.
+
+    Args:
+        dataset: Moved by this object alone.
+        workers: Processes that read; 0 reads in this one.
+        pin_memory: Page-locked memory, for copies to a GPU.
+        ahead: Messages that each worker prepares ahead.
+    """
+
+    def __init__(self, dataset: TorchDataset, *, workers: int = 2, pin_memory: bool = False, ahead: int = 2) -> None:
+        self.dataset, self._given = dataset, 0
+        self._workers, self._pin_memory, self._ahead = workers, pin_memory, ahead
+        loader = dataset._loader
+        rows = loader.batch // loader.world_size
+        self._chunk = max(1, min(_MOST, _PARCEL // (2 * rows * (loader.seq_len + 1)))) if workers else 1
+
+    def __iter__(self) -> Iterator[Tensors]:
+        if self._given:
+            self._restore(self.state())
+        pin = self._pin_memory
+        if not self._workers or self._chunk == 1:
+            ahead = self._ahead if self._workers else None
+            for batch in DataLoader(
+                self.dataset, None, num_workers=self._workers, pin_memory=pin, prefetch_factor=ahead
+            ):
+                self._given += 1
+                yield batch
+            return
+        chunks = _Chunks(self.dataset, self._chunk)
+        for chunk in DataLoader(chunks, None, num_workers=self._workers, pin_memory=pin, prefetch_factor=self._ahead):
+            for batch in chunk:
+                self._given += 1
+                yield batch
+
+    def state(self) -> LoaderState:
+        """After the last batch that was given out."""
+        return self.dataset.state_after(self._given)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state as JSON types."""
+        found: dict[str, Any] = to_json(self.state())
+        return found
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there at the next iteration.
+
+        Raises:
+            DataError, UsageError: as of `Loader.restore`.
+        """
+        self._restore(from_json(LoaderState, state))
+
+    def _restore(self, state: LoaderState) -> None:
+        self.dataset.restore(state)
+        self._given = 0
+
+
+def _rank(loader: Loader) -> int:
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank()
+    return loader.rank

@@ -11,6 +11,8 @@ from cuvee.base.errors import UsageError
 from cuvee.base.progress import Bar
 from cuvee.cli.command import Json, app, show
 
+BENCHES = ("edits", "hparams", "infer", "order", "replay", "search", "stream", "truth", "worlds")
+
 
 @app.command()
 def infer(
@@ -56,8 +58,8 @@ def infer(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="edits, hparams, infer, replay, search, truth or worlds.")],
-    corpus: Annotated[Path | None, typer.Option(help="The corpus that `hparams` trains on.")] = None,
+    name: Annotated[str, typer.Argument(help=f"{', '.join(BENCHES)}.")],
+    corpus: Annotated[Path | None, typer.Option(help="The corpus that `hparams` and `order` train on.")] = None,
     samples: Annotated[
         Path | None, typer.Option(help="Categories for `infer`; else text found on this machine.")
     ] = None,
@@ -66,18 +68,24 @@ def bench(
         typer.Option(help="The folder of the ten domains that `truth` and `search` are about, as JSONL.gz."),
     ] = None,
     work: Annotated[
-        Path, typer.Option(help="Where `truth` and `search` keep corpora and studies; again = resume.")
+        Path,
+        typer.Option(
+            help="Where `truth`, `search` and `stream` keep corpora, studies and environments; again = resume."
+        ),
     ] = Path("truth"),
     workers: Annotated[int, typer.Option(help="Worker processes of `replay`, `search` and `truth`.", min=1)] = 2,
     published: Annotated[Path, typer.Option(help="RegMix's tables at 1M, for `replay`: train and test.")] = Path(
         "../shared/published/regmix"
     ),
+    repeats: Annotated[int, typer.Option(help="Timings of each loader in `stream`, and seeds of `order`.", min=1)] = 5,
+    loader: Annotated[list[str] | None, typer.Option(help="Loaders of `stream`; all if none is named.")] = None,
     as_json: Json = False,
 ) -> None:
     """The project's own benchmarks: `edits` (new runs saved by those from before an edit of the domains), `hparams`
-    (learning-rate rule), `infer` (tokenizers of known mixtures), `replay` (predictors and searches on RegMix's published runs),
-    `search` (methods on real trainings), `truth` (predicted gains against verified ones), `worlds` (methods against best-of-n
-    random, coverage of intervals)."""
+    (learning-rate rule), `infer` (tokenizers of known mixtures), `order` (exact against random order in trainings), `replay`
+    (predictors and searches on RegMix's published runs), `search` (methods on real trainings), `stream` (this loader and
+    others', each in an environment of its own), `truth` (predicted gains against verified ones), `worlds` (methods against
+    best-of-n random, coverage of intervals)."""
     from cuvee.cli.render import table
     from cuvee.shards.corpus import Corpus
 
@@ -117,6 +125,18 @@ def bench(
         if corpora is None:
             raise UsageError("`bench search` needs texts and got none", fix="cuvee bench search --corpora DIR")
         tables = search.run(corpora, work, workers)
+    elif name == "stream":
+        from cuvee.bench import stream
+
+        with Bar("stream", repeats) as bar:
+            tables = stream.run(work, loaders=loader or (), repeats=repeats, progress=bar)
+    elif name == "order":
+        from cuvee.bench import order
+
+        if corpus is None:
+            raise UsageError("`bench order` trains on a corpus and got none", fix="cuvee bench order --corpus DIR")
+        with Bar("order", 2 * repeats) as bar:
+            tables = order.run(Corpus.open(corpus), seeds=repeats, progress=bar)
     elif name == "truth":
         from cuvee.bench import truth
 
@@ -128,5 +148,5 @@ def bench(
         show("\n\n".join(table(rows) for rows in [*tables.values(), [shares]]), found, as_json)
         return
     else:
-        raise UsageError(f"no benchmark {name!r}", wanted="edits, hparams, infer, replay, search, truth or worlds")
+        raise UsageError(f"no benchmark {name!r}", wanted=f"one of {', '.join(BENCHES)}")
     show("\n\n".join(table(rows) for rows in tables.values()), tables, as_json)

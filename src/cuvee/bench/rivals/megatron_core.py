@@ -1,0 +1,80 @@
+"""NVIDIA megatron-core: `BlendedDataset` of `GPTDataset`s, the index built and cached before, in a DataLoader."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import harness
+import megatron.core
+import numpy as np
+import torch
+from megatron.core.datasets.blended_megatron_dataset_builder import BlendedMegatronDatasetBuilder
+from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
+from torch.utils.data import DataLoader
+
+
+class Tokenizer:
+    """What the dataset asks of one."""
+
+    def __init__(self, vocab_size: int) -> None:
+        self.unique_identifiers = {"name": "bench"}
+        self.vocab_size, self.eod, self.pad, self.unk_id = vocab_size, vocab_size + 1, vocab_size + 2, vocab_size + 3
+
+
+def stacked(rows: list[Any]) -> Any:
+    """Inputs and the last target, as the other loaders give them."""
+    return torch.stack([torch.cat([r["tokens"], r["labels"][-1:]]) for r in rows])
+
+
+class MegatronCore:
+    """The rival."""
+
+    def versions(self) -> dict[str, str]:
+        return {"megatron-core": megatron.core.__version__, "torch": torch.__version__, "numpy": np.__version__}
+
+    def prepare(self, load: harness.Workload) -> None:
+        load.own("MegatronCore").mkdir(parents=True, exist_ok=True)
+        self.open(load, 0, None)
+
+    def open(self, load: harness.Workload, workers: int, state: bytes | None) -> Opened:
+        return Opened(load, workers, harness.unpacked(state) if state else 0)
+
+
+class Opened:
+    """A dataset of the whole run; the state is how many samples were consumed."""
+
+    def __init__(self, load: harness.Workload, workers: int, consumed: int) -> None:
+        if not torch.distributed.is_initialized():  # the builder asks for its rank
+            torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+        prefixes = [str(load.work / prefix) for prefix, _ in load.domains]
+        config = GPTDatasetConfig(
+            random_seed=load.seed,
+            sequence_length=load.seq_len,
+            blend=(prefixes, list(load.weights)),
+            split="1,0,0",
+            path_to_cache=str(load.own("MegatronCore")),
+            tokenizer=Tokenizer(load.width * len(load.domains)),
+            reset_position_ids=False,
+            reset_attention_mask=False,
+            eod_mask_loss=False,
+            create_attention_mask=False,
+        )
+        samples = int(sum(n for _, n in load.domains) / load.seq_len * 0.95)
+        builder = BlendedMegatronDatasetBuilder(GPTDataset, [samples, 0, 0], lambda: True, config)
+        data = builder.build()[0]
+        order = range(consumed, len(data))
+        self.batch = load.batch
+        self.loader = DataLoader(data, load.batch, sampler=order, num_workers=workers, collate_fn=stacked)
+
+    def batches(self) -> Iterator[Any]:
+        return iter(self.loader)
+
+    def state(self, batches: int) -> bytes:
+        return harness.packed(batches * self.batch)
+
+
+if __name__ == "__main__":
+    logging.disable(logging.WARNING)
+    harness.main(MegatronCore)

@@ -1,0 +1,154 @@
+"""Live changes on their way to the processes that read batches, and how far those have begun to read.
+
+The process that trains and its readers (DataLoader workers, or itself) share a folder of two files: changes, of which lines
+are only ever added, and the number of batches begun, under a lock. A reader takes in the changes and says what it begins
+in one hold of the lock, so a change at a position that nobody has begun reaches every reader in time. That takes a few
+system calls a batch. A log that a user keeps has the same lines; it outlives the run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cuvee.base.codec import SchemaError, from_json, to_json
+from cuvee.base.errors import DataError
+from cuvee.base.files import FORMAT, explained
+from cuvee.mixture.weights import Mixture
+from cuvee.stream.loader import Loader
+from cuvee.stream.state import Change
+
+
+@dataclass(frozen=True)
+class _Header:
+    """The first line of a log: whose changes these are."""
+
+    corpus: str
+    domains: tuple[str, ...]
+    format: int = FORMAT
+
+
+class Channel:
+    """Opened anew in every process that uses it; the folder goes with the object that made it."""
+
+    def __init__(self, begun: int) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="cuvee-changes-"))
+        self._changes, self._lock = self._folder / "changes.jsonl", self._folder / "begun"
+        self._changes.touch()
+        self._lock.write_bytes(begun.to_bytes(8, "little"))
+        self._files: tuple[int, int, int] | None = None
+        weakref.finalize(self, _remove, self._folder, os.getpid())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_files": None}
+
+    def _opened(self) -> tuple[int, int]:
+        """Descriptors of this process's own: a lock taken through one that was inherited would be shared."""
+        if self._files is None or self._files[0] != os.getpid():
+            self._files = os.getpid(), os.open(self._lock, os.O_RDWR), os.open(self._changes, os.O_RDWR | os.O_APPEND)
+        return self._files[1:]
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nobody begins to read a batch meanwhile."""
+        lock, _ = self._opened()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+    @property
+    def begun(self) -> int:
+        """Batches that have been begun, counted from the start of the run; ask while holding."""
+        return int.from_bytes(os.pread(self._opened()[0], 8, 0), "little")
+
+    @begun.setter
+    def begun(self, batches: int) -> None:
+        os.pwrite(self._opened()[0], batches.to_bytes(8, "little"), 0)
+
+    def add(self, change: Change) -> None:
+        """Tell the readers; while holding, at a position that nobody has begun."""
+        os.write(self._opened()[1], _line(change))
+
+    def begin(self, loader: Loader, end: int, place: int) -> int:
+        """Give `loader` the changes after byte `place` and say that batches up to `end` are begun; the new place."""
+        with self.held():
+            changes = self._opened()[1]
+            data = os.pread(changes, os.fstat(changes).st_size - place, place)
+            if end > self.begun:
+                self.begun = end
+        for line in data.splitlines():
+            take(loader, from_json(Change, json.loads(line)))
+        return place + len(data)
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # a forked worker drops its copy of the object too
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def take(loader: Loader, change: Change) -> None:
+    """Give `loader` a change.
+
+    Raises:
+        DataError: the loader is past it and went on without it.
+    """
+    if change.start >= loader.tokens:
+        loader.change(change.start, Mixture(loader.schedule.domains, change.units), change.cause, ramp=change.ramp)
+    elif change not in loader.state().mixer.events:
+        raise DataError(
+            f"the log has a change at {change.start:,} tokens ({change.cause}), which the loader has passed without it",
+            wanted="the log of the run that the state is of",
+            fix="give another log, or go on from a state saved before the change",
+        )
+
+
+def _line(value: Change | _Header) -> bytes:
+    return json.dumps(to_json(value), separators=(",", ":")).encode("utf-8") + b"\n"
+
+
+class Log:
+    """The changes of a run in a file that outlives it. A last line that a kill cut short does not count."""
+
+    def __init__(self, path: Path, loader: Loader) -> None:
+        self.path, self._header = path, _Header(loader.fingerprint, loader.schedule.domains)
+
+    def read(self) -> list[Change]:
+        """The changes so far, none if there is no file yet.
+
+        Raises:
+            DataError: no such log, or one of a run on another corpus or other domains.
+        """
+        data = self.path.read_bytes() if self.path.is_file() else b""
+        lines = data[: data.rfind(b"\n") + 1].splitlines()
+        try:
+            if lines and from_json(_Header, json.loads(lines[0])) != self._header:
+                raise DataError(
+                    f"{self.path} is the log of a run on another corpus or other domains", fix="give another log"
+                )
+            return [from_json(Change, json.loads(line)) for line in lines[1:]]
+        except (ValueError, SchemaError) as error:
+            raise DataError(f"{self.path} is no log of changes: {error}", fix="give another log") from error
+
+    def add(self, change: Change) -> None:
+        """Write a change to the disk."""
+        with explained(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "ab+") as file:
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
+                if not file.tell() or not os.fstat(file.fileno()).st_size:
+                    file.write(_line(self._header))
+                file.write(_line(change))
+                file.flush()
+                os.fsync(file.fileno())
