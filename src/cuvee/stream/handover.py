@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,11 @@ class Memory:
 
 
 class Parcel:
-    """Batches of arrays; unpickled they are lists of tensors.
+    """Batches of arrays; unpickled they are a `Chunk`, or the tensors of the one batch.
 
     Args:
         batches: Arrays of each batch.
-        chunk: Whether the other side wants a list of batches; else there is one, and it is wanted alone.
+        chunk: Whether the other side wants a `Chunk`; else there is one batch, and it is wanted alone.
         memory: Of this worker; None where arrays travel in the message.
     """
 
@@ -82,10 +82,33 @@ def memory(batches: list[list[NDArray[Any]]]) -> Memory | None:
         return None
 
 
+class Chunk:
+    """Batches of a parcel in the memory they came in, made into tensors once, as they are asked for.
+
+    So that one batch of 8-byte tokens is alive at a time, in pages that are used again: new pages cost more than the copy.
+    """
+
+    def __init__(self, arrays: list[NDArray[Any]], layout: _Layout, flag: NDArray[np.uint8]) -> None:
+        self._arrays, self._layout, self._flag, self._pin = arrays, layout, flag, False
+
+    def pin_memory(self) -> Chunk:
+        """What a DataLoader's thread asks for; each batch is pinned when it is made."""
+        self._pin = True
+        return self
+
+    def __iter__(self) -> Iterator[Tensors]:
+        rest = iter(self._arrays)
+        for n, batch in enumerate(self._layout, start=1):
+            made = tensors([next(rest).astype(kind) for _, kind, _ in batch])
+            if n == len(self._layout):
+                self._flag[0] = 0
+            yield [tensor.pin_memory() for tensor in made] if self._pin else made
+
+
 _mapped: dict[tuple[int, int, int], NDArray[np.uint8]] = {}
 
 
-def _from_memory(name: tuple[int, int, int], size: int, place: int, layout: _Layout, chunk: bool) -> Any:
+def _from_memory(name: tuple[int, int, int], size: int, place: int, layout: _Layout, chunk: bool) -> Chunk | Tensors:
     if name not in _mapped:
         for other in [n for n in _mapped if not Path(f"/proc/{n[0]}").exists()]:
             del _mapped[other]
@@ -96,15 +119,13 @@ def _from_memory(name: tuple[int, int, int], size: int, place: int, layout: _Lay
     for kind, _, shape in (one for batch in layout for one in batch):
         arrays.append(_view(shared, at, kind, shape))
         at += _room(shape, kind)
-    batches = _from_message(arrays, layout, chunk)
-    shared[place] = 0
-    return batches
+    found = Chunk(arrays, layout, shared[place : place + 1])
+    return found if chunk else next(iter(found))
 
 
-def _from_message(arrays: list[NDArray[Any]], layout: _Layout, chunk: bool) -> Any:
-    rest = iter(arrays)
-    batches = [tensors([next(rest).astype(kind) for _, kind, _ in batch]) for batch in layout]
-    return batches if chunk else batches[0]
+def _from_message(arrays: list[NDArray[Any]], layout: _Layout, chunk: bool) -> Chunk | Tensors:
+    found = Chunk(arrays, layout, np.ones(1, np.uint8))
+    return found if chunk else next(iter(found))
 
 
 def tensors(arrays: list[NDArray[Any]]) -> Tensors:

@@ -21,7 +21,7 @@ from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.stream.batch import Batch
 from cuvee.stream.channel import Channel, Log, take
-from cuvee.stream.handover import Memory, Parcel, Tensors, memory, tensors
+from cuvee.stream.handover import Chunk, Memory, Parcel, Tensors, memory, tensors
 from cuvee.stream.loader import Loader, LoaderState
 from cuvee.stream.state import Change
 
@@ -197,7 +197,7 @@ class Reader(Iterator[Any]):
             take(self._loader, change)
 
 
-class _Chunks(IterableDataset[list[Tensors]]):
+class _Chunks(IterableDataset[Chunk]):
     def __init__(self, dataset: TorchDataset, chunk: int) -> None:
         self._dataset, self._chunk = dataset, chunk
 
