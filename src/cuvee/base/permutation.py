@@ -59,8 +59,29 @@ def permute_all(keys: list[int], n: int) -> NDArray[np.int64]:
     return x.astype(np.int64)
 
 
-def _feistel(x: NDArray[np.uint64], half: int, keys: Sequence[int | NDArray[np.uint64]]) -> NDArray[np.uint64]:
-    shift, mask = np.uint64(half), np.uint64((1 << half) - 1)
+def permute_each(
+    keys_N: NDArray[np.uint64], sizes_N: NDArray[np.int64], i_N: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Element n is `permute(keys_N[n], sizes_N[n], i_N[n])`, shape N: many permutations, a few elements of each.
+
+    For sizes up to 2^52.
+    """
+    half_N = np.maximum((np.frexp((sizes_N - 1).astype(np.float64))[1] + 1) // 2, 1).astype(np.uint64)
+    rounds = [mixed(keys_N + np.uint64((r + 1) * GOLDEN & _MASK)) for r in range(ROUNDS)]
+    x = _feistel(i_N.astype(np.uint64), half_N, rounds)
+    outside = np.flatnonzero(x >= sizes_N.astype(np.uint64))
+    while outside.size:
+        again = _feistel(x[outside], half_N[outside], [key[outside] for key in rounds])
+        x[outside] = again
+        outside = outside[again >= sizes_N[outside].astype(np.uint64)]
+    return x.astype(np.int64)
+
+
+def _feistel(
+    x: NDArray[np.uint64], half: int | NDArray[np.uint64], keys: Sequence[int | NDArray[np.uint64]]
+) -> NDArray[np.uint64]:
+    shift = np.asarray(half, np.uint64)
+    mask = (np.uint64(1) << shift) - np.uint64(1)
     left, right = x >> shift, x & mask
     for key in keys:
         left, right = right, left ^ (mixed(right ^ np.asarray(key, np.uint64)) & mask)

@@ -16,7 +16,8 @@ Bounds, with b(n) = `order.bound(n)`, D domains, K lengths:
   rounded into quotas, so that nothing drifts. A cell that loses its share has its deficit moved to the other lengths of its
   domain, a domain that leaves to the others in proportion; domains keep theirs.
 
-Letters: D domains, K lengths from the shortest to the longest, T tokens of a batch, S tokens of a row, R rows of a batch.
+Letters: D domains, K lengths from the shortest to the longest, T tokens of a batch, S tokens of a row, N batches dealt at once,
+R rows of all of them.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cuvee.mixture.weights import UNIT, apportion
+from cuvee.stream import order
 from cuvee.stream.order import Order, bound
 
 Ints = NDArray[np.int64]
@@ -80,6 +82,50 @@ class Deficits:
     domains: tuple[Units, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Dealt:
+    """Batches that have been assigned.
+
+    Args:
+        lengths_N: The length of each batch, by its index.
+        rows_N1: Rows before each batch, and in all.
+        domains_R: The domain of each row, in the order they were dealt.
+    """
+
+    lengths_N: Ints
+    rows_N1: Ints
+    domains_R: Ints
+
+    @property
+    def size(self) -> int:
+        """N."""
+        return self.lengths_N.size
+
+    def part(self, start: int, stop: int) -> Dealt:
+        """Batches `start` to `stop`."""
+        rows_N1 = self.rows_N1[start : stop + 1]
+        domains_R = self.domains_R[rows_N1[0] : rows_N1[-1]]
+        return Dealt(self.lengths_N[start:stop], rows_N1 - rows_N1[0], domains_R)
+
+    def then(self, other: Dealt) -> Dealt:
+        """These batches and then those."""
+        return Dealt(
+            np.concatenate([self.lengths_N, other.lengths_N]),
+            np.concatenate([self.rows_N1[:-1], other.rows_N1 + self.rows_N1[-1]]),
+            np.concatenate([self.domains_R, other.domains_R]),
+        )
+
+    @property
+    def length_R(self) -> Ints:
+        """The length of each row's batch."""
+        return np.repeat(self.lengths_N, np.diff(self.rows_N1))
+
+    def counts(self, domains: int, lengths: int) -> Ints:
+        """Rows of each domain and length, shape (D, K)."""
+        cells_R = self.domains_R * lengths + self.length_R
+        return np.bincount(cells_R, minlength=domains * lengths).reshape(domains, lengths)
+
+
 class JointOrder:
     """Assigns batches to lengths and their rows to domains.
 
@@ -109,12 +155,18 @@ class JointOrder:
         """Where it is; with the table all there is to carry."""
         return Deficits(self._lengths.deficits, tuple(o.deficits if o else self._idle for o in self._domains))
 
-    def assign(self) -> tuple[int, Ints]:
-        """(length of the next batch by its index, the domains of its rows, shape R)."""
-        length = int(self._lengths.assign(1)[0])
-        order = self._domains[length]
-        assert order is not None
-        return length, order.assign(self.tokens >> self.powers[length])
+    def assign(self, batches: int) -> Dealt:
+        """Deal the next batches; the same, however many are dealt at once."""
+        lengths_N = self._lengths.assign(batches)
+        sizes_K = self.tokens >> np.array(self.powers)
+        rows_N1 = np.concatenate([[0], np.cumsum(sizes_K[lengths_N])])
+        domains_R = np.empty(rows_N1[-1], np.int64)
+        for k in np.unique(lengths_N).tolist():
+            dealer, rows = self._domains[k], int(sizes_K[k])
+            assert dealer is not None
+            first = rows_N1[:-1][lengths_N == k]
+            domains_R[(first[:, None] + np.arange(rows)).ravel()] = dealer.assign(first.size * rows)
+        return Dealt(lengths_N, rows_N1, domains_R)
 
     def owed(self) -> list[list[int]]:
         """The joint deficits E in 2^-32 tokens, [length][domain]."""
@@ -137,6 +189,15 @@ class JointOrder:
                 _absorb(rows, units)
             domains.append(tuple(rows) if units else self._idle)
         self._start(table, Deficits(tuple(lengths), tuple(domains)))
+
+
+def advanced(table: Table, deficits: Deficits, dealt: Dealt) -> Deficits:
+    """The deficits after what was dealt by `table`, from those before."""
+    length_R, domains = dealt.length_R, []
+    for k, (units, owed) in enumerate(zip(table.domains, deficits.domains, strict=True)):
+        slots = dealt.domains_R[length_R == k]
+        domains.append(order.advanced(units, owed, slots) if slots.size else owed)
+    return Deficits(order.advanced(table.lengths, deficits.lengths, dealt.lengths_N), tuple(domains))
 
 
 def settled(owed_KD: list[list[int]], cells_KD: list[list[int]]) -> list[list[int]]:
