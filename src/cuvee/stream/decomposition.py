@@ -10,15 +10,14 @@ Letters: D domains, K lengths from the shortest to the longest, C cells (domain,
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from typing import NamedTuple, Self
+from dataclasses import fields
+from itertools import pairwise
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cuvee.base.errors import DataError, InfeasibleError, UsageError
-from cuvee.base.files import FORMAT
 from cuvee.base.permutation import permute_all
 from cuvee.base.rng import key64
 from cuvee.mixture.schedule import Schedule
@@ -26,107 +25,21 @@ from cuvee.mixture.weights import UNIT, Mixture
 from cuvee.shards.feed import Feed
 from cuvee.stream.batch import Batch
 from cuvee.stream.curricula import Curriculum, Natural
+from cuvee.stream.dealing import MOVING, Ahead, DecompositionState, Mark, Rows, packed, unpacked, whole
 from cuvee.stream.gather import Gather
 from cuvee.stream.joint import Dealt, Deficits, JointOrder, Table, advanced
 from cuvee.stream.lengths import Decomposed, Pieces
 from cuvee.stream.repetition import UNBOUNDED, Repetition, without
-from cuvee.stream.state import (
-    Change,
-    Event,
-    Exhausted,
-    History,
-    Served,
-    Weights,
-    merged,
-    refuse_difference,
-    weights,
-)
+from cuvee.stream.state import Change, Event, Exhausted, History, Served, merged, refuse_difference, weights
 
 Ints = NDArray[np.int64]
 NATURAL = Natural()
-_MOVING = ("corpus", "events", "batches", "deficits", "counts", "exhausted")
 _AHEAD = 1 << 14
 """Rows that are assigned ahead, about, where a batch has fewer."""
-_TOGETHER = 1 << 12
-"""Rows whose pieces are looked up together: what that needs fits into a cache."""
 
 
-@dataclass(frozen=True)
-class DecompositionState:
-    """Where a run is: O(domains x lengths). Says nothing of ranks, so any world size may go on.
-
-    Args:
-        lengths: The shortest and the longest.
-        events: Live changes.
-        deficits: What the lengths are owed, in 2^-32 batches; then for every length what the domains are, in 2^-32 rows.
-            Integers to base 36, the last of each left out, which is less the sum of the others.
-        counts: Pieces served of each domain and length, a domain at a time; integers to base 36.
-        exhausted: Domains that have reached their caps.
-    """
-
-    corpus: str
-    seed: int
-    lengths: tuple[int, int]
-    batch_tokens: int
-    curriculum: str
-    domains: tuple[str, ...]
-    phases: tuple[Weights, ...]
-    events: tuple[Change, ...]
-    batches: int
-    deficits: tuple[str, ...]
-    counts: str
-    repetition: Repetition | None = None
-    exhausted: tuple[Exhausted, ...] = field(default=())
-    format: int = FORMAT
-
-
-class Mark(NamedTuple):
-    """From the batch of this number on batches are dealt by this table, from these deficits."""
-
-    batch: int
-    table: Table
-    deficits: Deficits
-
-
-@dataclass(frozen=True, eq=False)
-class Ahead:
-    """Batches that have been assigned.
-
-    Args:
-        before: The order as the batches before left it.
-        marks: How it stood where they begin and wherever the table changed.
-        counts_DK: Pieces served before them.
-    """
-
-    before: Mark
-    marks: tuple[Mark, ...]
-    dealt: Dealt
-    counts_DK: Ints
-
-    @property
-    def end(self) -> int:
-        """The number of the first batch after these."""
-        return self.before.batch + self.dealt.size
-
-    def at(self, batch: int) -> Mark:
-        """The order as the batches before this one left it."""
-        first = self.before.batch
-        mark = [self.before, *(m for m in self.marks if m.batch < batch)][-1]
-        since = self.dealt.part(mark.batch - first, batch - first)
-        return Mark(batch, mark.table, advanced(mark.table, mark.deficits, since))
-
-
-class Rows(NamedTuple):
-    """This rank's rows of batches ahead, in the batches' permuted order.
-
-    Args:
-        first_N1: Rows before each batch, and in all.
-        place_R: Where each row's piece begins in its domain's source.
-    """
-
-    first_N1: Ints
-    domain_R: Ints
-    place_R: Ints
+_FEW = 6
+"""Rows of a domain in a batch from which on reading them together costs less than one by one."""
 
 
 class DecompositionLoader:
@@ -193,8 +106,8 @@ class DecompositionLoader:
         self.rank, self.world_size = rank, world_size
         self._decomposed: dict[int, Decomposed] = {}
         self._gather: dict[int, Gather] = {}
-        self.batches, self._counts_DK = 0, np.zeros((len(schedule.domains), len(self._powers)), np.int64)
-        self._natural_DK = np.zeros(self._counts_DK.shape)
+        self.batches, self._base_DK = 0, np.zeros((len(schedule.domains), len(self._powers)), np.int64)
+        self._natural_DK = np.zeros(self._base_DK.shape)
         self._ahead: Ahead | None = None
         self._rows: Rows | None = None
         self._open(*(phase.mixture for phase in schedule.phases))
@@ -260,8 +173,7 @@ class DecompositionLoader:
         found = []
         for i, cap in self._caps.items():
             if i not in gone:
-                sizes_R = np.where(dealt.domains_R == i, 1 << np.array(self._powers)[dealt.length_R], 0)
-                tokens_N = np.cumsum(np.add.reduceat(sizes_R, dealt.rows_N1[:-1]))
+                tokens_N = np.cumsum(dealt.rows_ND[:, i] << np.array(self._powers)[dealt.lengths_N])
                 left = cap - int((counts_DK[i] << np.array(self._powers)).sum())
                 batch = int(np.searchsorted(tokens_N, left, side="right"))
                 if batch < dealt.size:
@@ -283,17 +195,23 @@ class DecompositionLoader:
         ahead = self._look_ahead()
         if self._rows is None:
             self._rows = self._locate(ahead)
-        n = self.batches - ahead.before.batch
-        mine = slice(*self._rows.first_N1[n : n + 2].tolist())
-        domains, places = self._rows.domain_R[mine], self._rows.place_R[mine]
-        size = 1 << self._powers[ahead.dealt.lengths_N[n]]
-        tokens = np.empty((domains.size, size + 1), np.int64)
-        by_domain = np.argsort(domains, kind="stable")
-        edges = np.flatnonzero(np.diff(domains[by_domain], prepend=-1, append=-1)).tolist()
-        for a, b in zip(edges[:-1], edges[1:], strict=True):
-            rows = by_domain[a:b]
-            self._gather[int(domains[rows[0]])].write(places[rows], rows, tokens)
-        self._pass(ahead, 1)
+        n, found = self.batches - ahead.before.batch, self._rows
+        edges = found.edges_G1[found.groups_N1[n] : found.groups_N1[n + 1] + 1]
+        here = slice(edges[0], edges[-1])
+        at, domains, places = (
+            found.at_R[here],
+            np.empty(here.stop - here.start, np.int64),
+            np.empty_like(found.at_R[here]),
+        )
+        tokens = np.empty((at.size, (1 << self._powers[ahead.dealt.lengths_N[n]]) + 1), np.int64)
+        domains[at], places[at] = found.domain_R[here], found.place_R[here]
+        if at.size < _FEW * len(edges):
+            for i, place, row in zip(domains.tolist(), places.tolist(), tokens, strict=True):
+                self._gather[i].one(place, row)
+        else:
+            for a, b in pairwise(edges):
+                self._gather[int(found.domain_R[a])].write(found.place_R[a:b], found.at_R[a:b], tokens)
+        self.batches += 1
         return Batch(tokens, domains, self._decomposed, places)
 
     def skip(self, batches: int = 1) -> None:
@@ -305,13 +223,16 @@ class DecompositionLoader:
         while batches:
             ahead = self._look_ahead(batches)
             passed = min(batches, ahead.end - self.batches)
-            self._pass(ahead, passed)
+            self.batches += passed
             batches -= passed
 
-    def _pass(self, ahead: Ahead, batches: int) -> None:
-        n = self.batches - ahead.before.batch
-        self._counts_DK = self._counts_DK + ahead.dealt.part(n, n + batches).counts(*self._counts_DK.shape)
-        self.batches += batches
+    @property
+    def _counts_DK(self) -> Ints:
+        """Pieces served so far, shape (D, K)."""
+        ahead = self._ahead
+        if ahead is None:
+            return self._base_DK
+        return ahead.counts_DK + ahead.dealt.part(0, self.batches - ahead.before.batch).counts(len(self._powers))
 
     def _look_ahead(self, batches: int = 1) -> Ahead:
         """The batches that have been assigned, the next one among them; twice as many as before when they are used up."""
@@ -320,9 +241,9 @@ class DecompositionLoader:
             last = 0 if ahead is None else ahead.dealt.size
             sizes_K = self.batch_tokens >> np.array(self._powers)
             most = int(_AHEAD * UNIT // max(int(np.dot(self._joint.table.lengths, sizes_K)), 1))
-            ahead = self._deal(min(max(2 * last, batches), max(most, 1)))
-            self._ahead, self._rows = ahead, None
-        return ahead
+            self._ahead, self._rows = self._deal(min(max(2 * last, batches), max(most, 1))), None
+        assert self._ahead is not None
+        return self._ahead
 
     def _now(self) -> Mark:
         """The order as the batches served so far left it."""
@@ -334,6 +255,7 @@ class DecompositionLoader:
     def _deal(self, batches: int) -> Ahead:
         """Assign the next batches; fewer where one of them cannot be."""
         before, end, counts_DK = self._now(), self.batches + batches, self._counts_DK
+        served_DK = counts_DK
         marks, parts, at = list[Mark](), list[Dealt](), self.batches
         while at < end:
             try:
@@ -341,7 +263,7 @@ class DecompositionLoader:
                 mark = Mark(at, self._joint.table, self._joint.deficits)
                 until = end if self._steady is None else min(end, -(-self._steady // self.batch_tokens))
                 dealt = self._joint.assign(until - at)
-                reached = self._first_beyond(dealt, counts_DK)
+                reached = self._first_beyond(dealt, served_DK)
                 if reached is not None:
                     dealt = dealt.part(0, reached[0])
                     kept = advanced(mark.table, mark.deficits, dealt)
@@ -355,12 +277,10 @@ class DecompositionLoader:
                 break
             marks.append(mark)
             parts.append(dealt)
-            counts_DK = counts_DK + dealt.counts(*counts_DK.shape)
+            served_DK = served_DK + dealt.counts(len(self._powers))
             at += dealt.size
-        whole = parts[0]
-        for part in parts[1:]:
-            whole = whole.then(part)
-        return Ahead(before, tuple(marks), whole, self._counts_DK)
+        whole = Dealt(np.concatenate([p.lengths_N for p in parts]), np.concatenate([p.rows_ND for p in parts]))
+        return Ahead(before, tuple(marks), whole, counts_DK)
 
     def _take_table(self, tokens: int) -> None:
         """Go over to the table in force at `tokens`, if it is another."""
@@ -386,30 +306,31 @@ class DecompositionLoader:
     def _locate(self, ahead: Ahead) -> Rows:
         """This rank's rows."""
         if self._pieces is None:
-            self._pieces = Pieces(self._decomposed, len(self._counts_DK), self.seed)
-        dealt, lengths = ahead.dealt, len(self._powers)
-        cell_R = dealt.domains_R * lengths + dealt.length_R
-        by_cell = np.argsort(cell_R.astype(np.uint16) if self._counts_DK.size <= 1 << 16 else cell_R, kind="stable")
-        served_C = np.bincount(cell_R, minlength=self._counts_DK.size)
-        item_R = np.empty_like(cell_R)
-        before_C = ahead.counts_DK.ravel() - (np.cumsum(served_C) - served_C)
-        item_R[by_cell] = np.arange(cell_R.size) + np.repeat(before_C, served_C)
-        # equal distances of one domain's rows would turn into whole ranks of one domain
-        first_N1 = dealt.rows_N1 // self.world_size
-        wanted_R = np.empty(first_N1[-1], np.int64)
+            self._pieces = Pieces(self._decomposed, len(self._base_DK), self.seed)
+        dealt, (domains, lengths) = ahead.dealt, self._base_DK.shape
+        rows_N = self.batch_tokens >> np.array(self._powers)[dealt.lengths_N]
+        start_N = np.cumsum(rows_N) - rows_N
+        first_ND, at_R = np.empty_like(dealt.rows_ND), np.empty(int(rows_N.sum()), np.int64)
         for k in np.unique(dealt.lengths_N).tolist():
-            batches = np.flatnonzero(dealt.lengths_N == k)
-            keys = [key64(self.seed, "decomposition", ahead.before.batch + b) for b in batches.tolist()]
-            rows = self.batch_tokens >> self._powers[k]
-            share = np.arange(rows // self.world_size)
-            chosen = permute_all(keys, rows)[:, self.rank * share.size + share] + dealt.rows_N1[batches, None]
-            wanted_R[first_N1[batches, None] + share] = chosen
-        cell_R, item_R = cell_R[wanted_R], item_R[wanted_R]
-        place_R = np.empty_like(cell_R)
-        for a in range(0, cell_R.size, _TOGETHER):
-            part = slice(a, a + _TOGETHER)
-            place_R[part] = self._pieces.places(cell_R[part], item_R[part])
-        return Rows(first_N1, cell_R // lengths, place_R)
+            mine_N = np.flatnonzero(dealt.lengths_N == k)
+            had_ND = dealt.rows_ND[mine_N]
+            first_ND[mine_N] = ahead.counts_DK[:, k] + np.cumsum(had_ND, axis=0) - had_ND
+            # permuted, since equal slices for ranks would be whole ranks of one domain
+            keys = [key64(self.seed, "decomposition", ahead.before.batch + n) for n in mine_N.tolist()]
+            place_NR = permute_all(keys, int(rows_N[mine_N[0]]))
+            at_R[start_N[mine_N, None] + np.arange(place_NR.shape[1])] = place_NR
+        had_G = dealt.rows_ND.ravel()
+        group_R = np.repeat(np.arange(had_G.size), had_G)
+        item_R = np.arange(group_R.size) + np.repeat(first_ND.ravel() - (np.cumsum(had_G) - had_G), had_G)
+        if self.world_size > 1:
+            share_R = np.repeat(rows_N // self.world_size, rows_N)
+            mine_R = np.flatnonzero(at_R // share_R == self.rank)
+            group_R, item_R, at_R = group_R[mine_R], item_R[mine_R], at_R[mine_R] - self.rank * share_R[mine_R]
+        batch_R, domain_R = np.divmod(group_R, domains)
+        place_R = self._pieces.places(domain_R * lengths + dealt.lengths_N[batch_R], item_R)
+        edges_G1 = np.flatnonzero(np.diff(group_R, prepend=-1, append=-1))
+        groups_N1 = np.searchsorted(batch_R[edges_G1[:-1]], np.arange(dealt.size + 1))
+        return Rows(groups_N1.tolist(), edges_G1.tolist(), domain_R, at_R, place_R)
 
     def change(self, position: int, mixture: Mixture, cause: str, *, ramp: int = 0) -> None:
         """From `position` tokens on serve `mixture`, until the next planned phase; call it on every rank alike.
@@ -439,9 +360,10 @@ class DecompositionLoader:
         schedule = merged(self._planned, events)
         self._open(mixture)
         self._check_ahead(schedule, position)
-        self._go_on(self._now(), self._past, events)
+        self._go_on(self._now(), self._counts_DK, self._past, events)
 
-    def _go_on(self, now: Mark, exhausted: tuple[Exhausted, ...], events: tuple[Change, ...]) -> None:
+    def _go_on(self, now: Mark, counts_DK: Ints, exhausted: tuple[Exhausted, ...], events: tuple[Change, ...]) -> None:
+        self.batches, self._base_DK = now.batch, counts_DK
         self._ahead = self._rows = None
         self._events, self._exhausted, self.schedule = events, exhausted, merged(self._planned, events)
         self._joint = JointOrder(now.table, self._powers, self.batch_tokens, now.deficits)
@@ -467,10 +389,10 @@ class DecompositionLoader:
     @property
     def served(self) -> dict[str, Served]:
         """Domain -> tokens served so far by all ranks, passes over its tokens, tokens that repeat an earlier pass."""
-        found = {d: Served(0, 0.0, 0) for d in self.schedule.domains}
+        found, counts_DK = {d: Served(0, 0.0, 0) for d in self.schedule.domains}, self._counts_DK
         for i, one in self._decomposed.items():
-            again = np.maximum(self._counts_DK[i] - one.counts, 0)
-            tokens, repeated = (int((c << np.array(self._powers)).sum()) for c in (self._counts_DK[i], again))
+            again_K = np.maximum(counts_DK[i] - one.counts, 0)
+            tokens, repeated = (int((c << np.array(self._powers)).sum()) for c in (counts_DK[i], again_K))
             found[one.name] = Served(tokens, tokens / one.tokens, repeated)
         return found
 
@@ -488,8 +410,9 @@ class DecompositionLoader:
     def lengths(self) -> dict[str, dict[int, Served]]:
         """Domain -> length of rows that it has -> what was served of them."""
         found: dict[str, dict[int, Served]] = {d: {} for d in self.schedule.domains}
+        counts_DK = self._counts_DK
         for i, one in self._decomposed.items():
-            for power, served, count in zip(self._powers, self._counts_DK[i].tolist(), one.counts.tolist(), strict=True):
+            for power, served, count in zip(self._powers, counts_DK[i].tolist(), one.counts.tolist(), strict=True):
                 if count:
                     again = max(served - count, 0) << power
                     found[one.name][1 << power] = Served(served << power, served / count, again)
@@ -505,7 +428,9 @@ class DecompositionLoader:
     def log(self) -> tuple[Event, ...]:
         """Every change of what was or will be served: phases, live changes, domains that ran out, in order."""
         causes = {p.start: "planned" for p in self._planned.phases} | {e.start: e.cause for e in self._events}
-        events = [Event(p.start, self._with_caps(p.start, p.mixture), causes[p.start], p.ramp) for p in self.schedule.phases]
+        events = [
+            Event(p.start, self._with_caps(p.start, p.mixture), causes[p.start], p.ramp) for p in self.schedule.phases
+        ]
         for gone in self._past:
             what = "leaves" if gone.domain in self._out(gone.start) else "is repeated"
             cause = f"{self.schedule.domains[gone.domain]} has reached its cap of {self._caps[gone.domain]:,} tokens and {what}"
@@ -536,8 +461,8 @@ class DecompositionLoader:
             phases=weights(self._planned.phases),
             events=self._events,
             batches=self.batches,
-            deficits=tuple(_packed(owed[:-1]) for owed in (deficits.lengths, *deficits.domains)),
-            counts=_packed(self._counts_DK.ravel().tolist()),
+            deficits=tuple(packed(owed[:-1]) for owed in (deficits.lengths, *deficits.domains)),
+            counts=packed(self._counts_DK.ravel().tolist()),
             repetition=self.repetition,
             exhausted=self._past,
         )
@@ -556,18 +481,17 @@ class DecompositionLoader:
                 fix="open the corpus that the run began with",
             )
         mine = self.state()
-        for name in (f.name for f in fields(state) if f.name not in _MOVING):
+        for name in (f.name for f in fields(state) if f.name not in MOVING):
             refuse_difference(name, getattr(state, name), getattr(mine, name), state.domains)
         self._open(*(Mixture(state.domains, event.units) for event in state.events))
-        self.batches = state.batches
-        self._counts_DK = np.array(_unpacked(state.counts), np.int64).reshape(self._counts_DK.shape)
-        lengths, *domains = (_unpacked(owed) for owed in state.deficits)
-        deficits = Deficits(_whole(lengths), tuple(_whole(owed) for owed in domains))
+        counts_DK = np.array(unpacked(state.counts), np.int64).reshape(self._base_DK.shape)
+        lengths, *domains = (unpacked(owed) for owed in state.deficits)
+        deficits = Deficits(whole(lengths), tuple(whole(owed) for owed in domains))
         self._exhausted = state.exhausted
         # the table of the last batch, not of the next: a change between the two carries deficits at its own time
         last = max(state.batches - 1, 0) * self.batch_tokens
         table = self._table(merged(self._planned, state.events), last)
-        self._go_on(Mark(state.batches, table, deficits), state.exhausted, state.events)
+        self._go_on(Mark(state.batches, table, deficits), counts_DK, state.exhausted, state.events)
 
     def copy(self) -> Self:
         """Another loader at the same place, over the same open corpus; moving one does not move the other."""
@@ -575,18 +499,6 @@ class DecompositionLoader:
         other._joint, other._natural_DK = copy.deepcopy(self._joint), self._natural_DK.copy()
         other._decomposed, other._gather = self._decomposed.copy(), self._gather.copy()
         return other
-
-
-def _packed(values: Sequence[int]) -> str:
-    return " ".join(np.base_repr(v, 36) for v in values)
-
-
-def _unpacked(text: str) -> tuple[int, ...]:
-    return tuple(int(word, 36) for word in text.split())
-
-
-def _whole(values: tuple[int, ...]) -> tuple[int, ...]:
-    return (*values, -sum(values))
 
 
 def _powers(shortest: int, longest: int) -> tuple[int, ...]:

@@ -24,6 +24,8 @@ from cuvee.shards.sources import Source
 
 Ints = NDArray[np.int64]
 _BLOCK = 16
+_TOGETHER = 1 << 12
+"""Pieces that are looked up together: what that needs fits into a cache."""
 _AT_ONCE = _BLOCK << 12
 """Documents whose lengths are looked at together when pieces are counted."""
 _LANES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").view(np.uint64).ravel()
@@ -121,7 +123,9 @@ class Pieces:
         """Where in its domain's source each of the items begins, shape N."""
         passes_N, index_N = np.divmod(items_N, self.counts_C[cells_N])
         keys_N = mixed(self._keys_C[cells_N] + (passes_N.astype(np.uint64) + np.uint64(1)) * np.uint64(GOLDEN))
-        return self.starts(cells_N, permute_each(keys_N, self.counts_C[cells_N], index_N))
+        piece_N = permute_each(keys_N, self.counts_C[cells_N], index_N)
+        parts = [slice(a, a + _TOGETHER) for a in range(0, cells_N.size, _TOGETHER)]
+        return np.concatenate([self.starts(cells_N[part], piece_N[part]) for part in parts])
 
     def starts(self, cells_N: Ints, pieces_N: Ints) -> Ints:
         """Where in its domain's source each piece begins, pieces of a cell in the order of the documents; shape N."""
@@ -130,11 +134,11 @@ class Pieces:
         place_N, first_N = number_N - self._before[at_N], (at_N - self._blocks_C[cells_N]) * _BLOCK
         domain_N, bucket_N = np.divmod(cells_N, self.high - self.low + 1)
         ends_NB = self._ends_of(domain_N, first_N)
-        lengths_NB, power_N = np.diff(ends_NB), bucket_N + self.low
+        lengths_NB, power_N = np.diff(ends_NB).astype(np.int32), (bucket_N + self.low).astype(np.int32)
         longest_N = power_N == self.high
-        pieces_NB = (lengths_NB >> power_N[:, None]) & np.where(longest_N, -1, 1)[:, None]
-        held_NB = np.cumsum(pieces_NB, axis=1)
-        within_N, row_N = (held_NB <= place_N[:, None]).sum(1), np.arange(cells_N.size)
+        pieces_NB = (lengths_NB >> power_N[:, None]) & np.where(longest_N, -1, 1).astype(np.int32)[:, None]
+        held_NB = np.cumsum(pieces_NB, axis=1, dtype=np.int32)
+        within_N, row_N = np.count_nonzero(held_NB <= place_N[:, None], axis=1), np.arange(cells_N.size)
         earlier_N = held_NB[row_N, within_N] - pieces_NB[row_N, within_N]
         longer_N = lengths_NB[row_N, within_N] >> (power_N + 1) << (power_N + 1)
         inside_N = np.where(longest_N, (place_N - earlier_N) << power_N, longer_N)
