@@ -13,6 +13,7 @@ bucket, M blocks of documents, B documents of a block.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,7 +125,7 @@ class Pieces:
         passes_N, index_N = np.divmod(items_N, self.counts_C[cells_N])
         keys_N = mixed(self._keys_C[cells_N] + (passes_N.astype(np.uint64) + np.uint64(1)) * np.uint64(GOLDEN))
         piece_N = permute_each(keys_N, self.counts_C[cells_N], index_N)
-        parts = [slice(a, a + _TOGETHER) for a in range(0, cells_N.size, _TOGETHER)]
+        parts = [slice(a, a + _TOGETHER) for a in range(0, max(cells_N.size, 1), _TOGETHER)]
         return np.concatenate([self.starts(cells_N[part], piece_N[part]) for part in parts])
 
     def starts(self, cells_N: Ints, pieces_N: Ints) -> Ints:
@@ -152,7 +153,7 @@ class Pieces:
         document_NB = first_N[order_N, None] + np.arange(-1, _BLOCK)
         ends_NB = np.empty_like(document_NB)
         edges = [0, *(np.flatnonzero(np.diff(sorted_N)) + 1).tolist(), sorted_N.size]
-        for a, b in zip(edges[:-1], edges[1:], strict=True):
+        for a, b in pairwise(edges):
             if a < b:
                 np.take(self._ends[int(sorted_N[a])], document_NB[a:b], mode="clip", out=ends_NB[a:b])
         ends_NB[document_NB[:, 0] < 0, 0] = 0
