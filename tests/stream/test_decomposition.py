@@ -4,9 +4,11 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from torch.utils.data import DataLoader
 
 from cuvee.base.codec import from_json, to_json
 from cuvee.base.errors import DataError, InfeasibleError, UsageError
@@ -17,11 +19,14 @@ from cuvee.shards.indexed import IndexedDataset, IndexedWriter
 from cuvee.shards.inventory import DomainInfo, Inventory, Shard, SplitInfo, TokenizerInfo
 from cuvee.shards.sources import TokenSource
 from cuvee.stream.batch import Batch
+from cuvee.stream.contract import Loads
 from cuvee.stream.curricula import Curriculum, Natural, Odds, Shares, grow_p2
 from cuvee.stream.dealing import DecompositionState
 from cuvee.stream.decomposition import DecompositionLoader
 from cuvee.stream.joint import ahead_bound
+from cuvee.stream.loader import Loader
 from cuvee.stream.repetition import Repetition
+from cuvee.stream.torch import TorchDataset
 
 FIRST = Mixture.from_shares({"a": 0.5, "b": 0.3, "c": 0.2})
 SECOND = Mixture.from_shares({"a": 0.1, "b": 0.2, "c": 0.7})
@@ -364,6 +369,32 @@ def test_shares_of_lengths_are_checked_where_ramps_and_stages_meet(corpus: Corpu
     loader(corpus, schedule=fine, curriculum=Shares(late))
     with pytest.raises(InfeasibleError, match="shares of lengths"):
         loader(corpus, schedule=Schedule((Phase(0, FIRST), Phase(3000, short), Phase(5500, FIRST, 5000))), curriculum=Shares(late))
+
+
+def test_both_loaders_offer_what_the_front_ends_ask(corpus: Corpus) -> None:
+    streams: list[Loads[Any]] = [loader(corpus), Loader(corpus, SCHEDULE, seq_len=16, seed=0, batch=12)]
+    for stream in streams:
+        stream.skip(3)
+        assert stream.tokens == 3 * stream.batch_tokens
+        stream.change(stream.tokens, SECOND, "now")
+        assert [e.cause for e in stream.events] == ["now"]
+        again = stream.copy()
+        again.restore(from_json(type(stream.state()), to_json(stream.state())))
+        assert np.array_equal(next(again).tokens, next(stream).tokens)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_of_varying_shape_pass_through_workers(corpus: Corpus, workers: int) -> None:
+    stream, found = loader(corpus), []
+    dataset = TorchDataset(cast(Any, stream))
+    for batch, _ in zip(DataLoader(dataset, batch_size=None, num_workers=workers), range(12), strict=False):
+        found.append(batch)
+    for batch in found:
+        wanted = next(stream)
+        assert np.array_equal(batch[0].numpy(), wanted.tokens)
+        assert np.array_equal(batch[1].numpy(), wanted.domains)
+    assert len({batch[0].shape for batch in found}) > 2
 
 
 def test_bad_changes_are_refused_and_leave_the_run_as_it_was(corpus: Corpus) -> None:

@@ -29,7 +29,7 @@ class Curriculum(Protocol):
 
     @property
     def starts(self) -> tuple[int, ...]:
-        """Positions at which a table that does not exist would be found, for a check before the run."""
+        """Where the wanted shares of lengths jump; none if every mixture has a table, so that none need be checked."""
 
     def check(self, lengths: int) -> None:
         """Refuse to be used with so many lengths.
@@ -57,7 +57,7 @@ class Curriculum(Protocol):
 class Natural:
     """Every domain's lengths in the proportion in which it has them."""
 
-    starts = (0,)
+    starts: ClassVar[tuple[int, ...]] = ()
 
     def check(self, lengths: int) -> None:
         """Any number of lengths will do."""
@@ -95,7 +95,7 @@ class Odds:
     tokens: int
     cycles: int = 8
     steps: int = 16
-    starts: ClassVar[tuple[int, ...]] = (0,)
+    starts: ClassVar[tuple[int, ...]] = ()
 
     def __post_init__(self) -> None:
         positive = all(0 < odd < math.inf for odd in self.odds)
@@ -235,7 +235,7 @@ def fit(q_DK: Array, w_D: Array, v_K: Array) -> Array:
 def _refuse_short(has_DK: NDArray[np.bool_], w_D: Array, v_K: Array) -> None:
     """Hall's condition: no set of lengths may be given less than the domains that have no others.
 
-    With all its supersets it decides whether a table exists; checked for the sets that some domains have, the cheap part.
+    Checked for the sets that some domain has. What only fails for a union of them, `fit` finds out by not coming to an end.
     """
     for has_K in np.unique(has_DK[w_D > 0], axis=0):
         only = w_D[~(has_DK & ~has_K).any(1)]
