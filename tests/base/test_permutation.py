@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cuvee.base.permutation import permute, permute_all
+from cuvee.base.permutation import permute, permute_all, permute_each
 
 KEYS = st.integers(0, 2**64 - 1)
 
@@ -65,3 +65,24 @@ def test_neighbouring_keys_give_unrelated_orders() -> None:
 @given(st.lists(KEYS, min_size=1, max_size=5), st.integers(1, 300))
 def test_many_whole_permutations_are_those_of_their_keys(keys: list[int], n: int) -> None:
     assert permute_all(keys, n).tolist() == [permute(key, n, np.arange(n)).tolist() for key in keys]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(1, 700), min_size=1, max_size=6), st.integers(0, 2**63))
+def test_permutations_of_several_sizes_at_once_reach_every_place_once(sizes: list[int], key: int) -> None:
+    keys = np.repeat(np.arange(len(sizes), dtype=np.uint64) + np.uint64(key), sizes)
+    index = np.concatenate([np.arange(n) for n in sizes])
+    found = permute_each(keys, np.repeat(sizes, sizes), index)
+    ends = np.cumsum(sizes)
+    for end, n in zip(ends.tolist(), sizes, strict=True):
+        assert np.sort(found[end - n : end]).tolist() == list(range(n))
+    some = np.arange(0, index.size, 3)
+    assert np.array_equal(permute_each(keys[some], np.repeat(sizes, sizes)[some], index[some]), found[some])
+
+
+def test_permutations_at_once_are_pinned_and_spread_evenly() -> None:
+    keys, sizes = np.arange(40_000, dtype=np.uint64) * np.uint64(7), np.full(40_000, 5)
+    found = permute_each(keys, sizes, np.arange(40_000) % 5)
+    assert found[:12].tolist() == [1, 1, 1, 4, 2, 3, 0, 0, 4, 1, 1, 4]
+    counts = np.bincount(np.arange(40_000) % 5 * 5 + found, minlength=25)
+    assert np.abs(counts - 1600).max() < 5 * 40

@@ -81,8 +81,27 @@ def test_shares_of_lengths_that_the_documents_do_not_have_are_refused() -> None:
     fine = Shares(((0, (4, 3, 2, 1)), (500, (1, 1, 1, 1))))
     assert fine.joint(499, W_D, NATURAL_DK).sum(0) == pytest.approx([0.4, 0.3, 0.2, 0.1])
     assert fine.joint(500, W_D, NATURAL_DK).sum(0) == pytest.approx([0.25] * 4)
-    with pytest.raises(InfeasibleError, match="do not fit the domain shares"):
+    with pytest.raises(InfeasibleError, match=r"0\.3 of the tokens have documents for the lengths number \[1, 2\] only"):
         Shares(((0, (1, 1, 4, 4)),)).joint(0, W_D, NATURAL_DK)  # the second domain has 0.3 and only the two shortest
+
+
+def test_odds_are_those_of_the_paper_and_a_cycle_is_its_algorithm_on_average() -> None:
+    """Table 2 and algorithm 1 of Pouransari et al. 2024: six lengths of as many tokens each, drawn until all are empty."""
+    assert grow_linear(6, 1000).odds == (6, 5, 4, 3, 2, 1)
+    assert grow_p2(6, 1000).odds == (32, 16, 8, 4, 2, 1)
+    assert uniform(6, 1000).odds == (1,) * 6
+    curriculum, draw, each = grow_p2(6, 1000, cycles=1), np.random.default_rng(0), 200
+    drawn = np.zeros((16, 6))
+    for _ in range(20):
+        left_K, order = np.full(6, each), list[int]()
+        while left_K.any():
+            odds_K = np.array(curriculum.odds) * (left_K > 0)
+            order.append(int(draw.choice(6, p=odds_K / odds_K.sum())))
+            left_K[order[-1]] -= 1
+        drawn += np.array([np.bincount(part, minlength=6) for part in np.reshape(order, (16, -1))]) / (20 * 6 * each / 16)
+    natural, one = np.full((1, 6), 1 / 6), np.ones(1)
+    tables = np.array([curriculum.joint(n * 1000 // 16 + 1, one, natural)[0] for n in range(16)])
+    assert np.abs(tables - drawn).max() < 0.05
 
 
 def test_bad_settings_are_refused() -> None:

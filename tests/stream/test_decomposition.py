@@ -2,22 +2,31 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from torch.utils.data import DataLoader
 
 from cuvee.base.codec import from_json, to_json
 from cuvee.base.errors import DataError, InfeasibleError, UsageError
 from cuvee.mixture.schedule import Phase, Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.shards.corpus import Corpus
-from cuvee.shards.indexed import IndexedWriter
+from cuvee.shards.indexed import IndexedDataset, IndexedWriter
 from cuvee.shards.inventory import DomainInfo, Inventory, Shard, SplitInfo, TokenizerInfo
+from cuvee.shards.sources import TokenSource
 from cuvee.stream.batch import Batch
+from cuvee.stream.contract import Loads
 from cuvee.stream.curricula import Curriculum, Natural, Odds, Shares, grow_p2
-from cuvee.stream.decomposition import DecompositionLoader, DecompositionState
+from cuvee.stream.dealing import DecompositionState
+from cuvee.stream.decomposition import DecompositionLoader
 from cuvee.stream.joint import ahead_bound
+from cuvee.stream.loader import Loader
+from cuvee.stream.repetition import Repetition
+from cuvee.stream.torch import TorchDataset
 
 FIRST = Mixture.from_shares({"a": 0.5, "b": 0.3, "c": 0.2})
 SECOND = Mixture.from_shares({"a": 0.1, "b": 0.2, "c": 0.7})
@@ -79,7 +88,7 @@ def digest(batches: list[Batch]) -> str:
 
 def test_the_global_order_is_pinned(corpus: Corpus) -> None:
     stream = loader(corpus)
-    assert digest([next(stream) for _ in range(40)]) == "2f18728dd41dfe99"
+    assert digest([next(stream) for _ in range(40)]) == "7fd55ca321693dd2"
 
 
 def test_rows_are_one_document_of_their_domain_at_constant_tokens(corpus: Corpus) -> None:
@@ -100,7 +109,7 @@ def test_rows_are_one_document_of_their_domain_at_constant_tokens(corpus: Corpus
     assert seen == set(LENGTHS)
 
 
-@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 6])
 def test_world_sizes_give_one_global_order_and_resume_anywhere(corpus: Corpus, world_size: int) -> None:
     whole, states, batches = loader(corpus), [], []
     for _ in range(50):
@@ -143,7 +152,7 @@ def test_domains_and_lengths_hold_together_through_phases_ramps_and_live_changes
             )
         quota_D += T * stream.schedule.at(stream.tokens).shares
         stream.skip()
-        served_D = np.array([sum(stream.realised[d].values()) for d in "abc"])
+        served_D = np.array([stream.realised[d] for d in "abc"])
         worst = max(worst, float(np.abs(served_D - quota_D).max()))
     assert sum(served_D) == stream.tokens == 120 * T
     assert worst <= 2.2 * T < ahead_bound(3, (2, 3, 4, 5), T)
@@ -154,19 +163,19 @@ def test_stated_shares_of_lengths_are_kept_within_a_batch(corpus: Corpus) -> Non
     stream = loader(corpus, curriculum=Shares(((0, (4, 3, 2, 1)),)), schedule=Schedule.constant(FIRST))
     for n in range(1, 100):
         stream.skip()
-        served_K = np.array([[row[length] for length in LENGTHS] for row in stream.realised.values()]).sum(0)
+        served_K = np.array([[row[n].tokens if n in row else 0 for n in LENGTHS] for row in stream.lengths.values()]).sum(0)
         assert np.abs(served_K - n * T * np.array([0.4, 0.3, 0.2, 0.1])).max() < T
 
 
 def test_natural_repeats_all_lengths_of_a_domain_alike(corpus: Corpus) -> None:
     stream = loader(corpus, curriculum=GROW, schedule=Schedule.constant(FIRST))
     stream.skip(2 * 12_000 // T)
-    for domain, epochs in stream.epochs.items():
-        pieces = {length: stream.realised[domain][length] / (length * passes) for length, passes in epochs.items()}
-        mean = sum(stream.realised[domain].values()) / sum(length * count for length, count in pieces.items())
-        assert epochs.keys() <= set(LENGTHS)
-        for length, passes in epochs.items():
-            assert abs(passes - mean) * pieces[length] * length <= 2.2 * T
+    for domain, lengths in stream.lengths.items():
+        assert lengths.keys() <= set(LENGTHS)
+        for served in lengths.values():
+            held = served.tokens / served.epochs
+            assert abs(served.epochs - stream.epochs[domain]) * held <= 2.2 * T
+        assert sum(s.tokens for s in lengths.values()) == stream.realised[domain]
 
 
 def test_live_changes_replay_from_their_log(corpus: Corpus) -> None:
@@ -197,7 +206,107 @@ def test_a_state_is_small(tmp_path: Path) -> None:
     mixture = Mixture.from_array(tuple(names), np.arange(1, 9) / 36)
     stream = loader(eight, schedule=Schedule.constant(mixture))
     stream.skip(200)
-    assert len(json.dumps(to_json(stream.state())).encode()) < 1300
+    late = replace(stream.state(), batches=10**10, counts=" ".join(["1Z141Z4"] * 32))  # 10^9 rows of each
+    assert len(json.dumps(to_json(late)).encode()) < 1024
+
+
+CAPPED = Mixture.from_shares({"a": 0.2, "b": 0.4, "c": 0.4})
+
+
+def capped(corpus: Corpus, repetition: Repetition, curriculum: Curriculum = GROW) -> DecompositionLoader:
+    schedule = Schedule.constant(CAPPED)
+    return DecompositionLoader(
+        corpus, schedule, shortest=4, longest=32, batch_tokens=T, seed=0, curriculum=curriculum, repetition=repetition
+    )
+
+
+def test_a_cap_stops_before_the_batch_that_would_go_beyond_it(corpus: Corpus) -> None:
+    stream = capped(corpus, Repetition({"b": 1.5}))
+    with pytest.raises(DataError, match="domain 'b' would go beyond its cap"):
+        stream.skip(1000)
+    assert 1.5 - T / (stream.served["b"].tokens / stream.epochs["b"]) <= stream.epochs["b"] <= 1.5
+    assert 0 < stream.served["b"].repeated < stream.served["b"].tokens
+    state = stream.state()
+    with pytest.raises(DataError, match="beyond its cap"):
+        next(stream)
+    assert stream.state() == state
+    stream.change(stream.tokens, Mixture.from_shares({"a": 1, "b": 0, "c": 1}), "b has been used up")
+    stream.skip(3)
+
+
+def test_a_domain_at_its_cap_leaves_the_others_in_proportion_or_is_repeated(corpus: Corpus) -> None:
+    stream = capped(corpus, Repetition({"b": 1.0}, "redistribute"), Natural())
+    stream.skip(100)
+    assert [e.cause for e in stream.log][1:] == [e.cause for e in stream.history().log][1:]
+    assert "b has reached its cap" in stream.log[1].cause
+    assert stream.log[1].mixture.units[1] == 0
+    at, before = stream.log[1].start, stream.served
+    assert before["b"].epochs <= 1
+    assert before["b"].repeated <= T  # of the length that is ahead of the others
+    stream.skip(300)
+    more = {d: stream.served[d].tokens - before[d].tokens for d in "abc"}
+    assert more["b"] == 0
+    assert abs(more["c"] - 2 * more["a"]) <= 6 * T
+    again = capped(corpus, Repetition({"b": 1.0}, "repeat"), Natural())
+    again.skip(400)
+    assert "is repeated" in again.log[1].cause
+    assert again.log[1].start == at
+    assert again.epochs["b"] > 1
+    with pytest.raises(DataError, match="every domain with a weight has reached its cap"):
+        capped(corpus, Repetition(0.5, "redistribute")).skip(1000)
+    with pytest.raises(UsageError, match="less than one row"):
+        capped(corpus, Repetition(1e-6))
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_caps_act_alike_at_any_world_size_and_after_any_resume(corpus: Corpus, world_size: int) -> None:
+    repetition = Repetition({"b": 0.7, "a": 0.4}, "redistribute")
+    whole, states, batches = capped(corpus, repetition), [], []
+    for _ in range(60):
+        states.append(whole.state())
+        batches.append(next(whole))
+    assert len(whole.state().exhausted) == 2
+    for position, state in list(enumerate(states))[::2]:
+        rank = DecompositionLoader(
+            corpus, Schedule.constant(CAPPED), shortest=4, longest=32, batch_tokens=T, seed=0, curriculum=GROW,
+            repetition=repetition, rank=1, world_size=world_size,
+        )
+        rank.restore(state)
+        share = len(batches[position].tokens) // world_size
+        assert np.array_equal(next(rank).tokens, batches[position].tokens[share : 2 * share])
+        rank.skip(60 - position - 1)
+        assert rank.state() == whole.state()
+
+
+def test_a_history_replays(corpus: Corpus) -> None:
+    stream = loader(corpus)
+    first = [next(stream) for _ in range(5)]
+    stream.change(stream.tokens, SECOND, "more of c", ramp=600)
+    first += [next(stream) for _ in range(20)]
+    history = stream.history()
+    assert [e.cause for e in history.log] == ["planned", "more of c", "planned"]
+    assert sum(s.tokens for s in history.domains.values()) == history.tokens == 25 * T
+    again = loader(corpus, schedule=history.schedule)
+    assert digest([next(again) for _ in range(25)]) == digest(first)
+
+
+def test_pieces_of_several_shards_are_read_alike(tmp_path: Path) -> None:
+    sizes = np.random.default_rng(5).integers(1, 90, 120).tolist()
+    one = corpus_of(tmp_path / "one", {"a": sizes})
+    source = TokenSource(_shards(tmp_path, sizes), np.dtype(np.uint16))
+    two = Corpus(one.path, one.inventory, {("a", "train"): source})
+    schedule = Schedule.constant(Mixture.from_shares({"a": 1}))
+    streams = [loader(corpus, schedule=schedule, curriculum=Natural()) for corpus in (one, two)]
+    assert digest([next(streams[0]) for _ in range(80)]) == digest([next(streams[1]) for _ in range(80)])
+
+
+def _shards(folder: Path, sizes: list[int]) -> list[IndexedDataset]:
+    ends = np.cumsum(sizes).tolist()
+    for n in range(2):
+        with IndexedWriter(folder / f"part{n}", np.uint16) as writer:
+            for size, end in list(zip(sizes, ends, strict=True))[60 * n : 60 * n + 60]:
+                writer.add(np.arange(end - size, end))
+    return [IndexedDataset(folder / f"part{n}") for n in range(2)]
 
 
 def test_another_run_is_refused_with_the_difference(corpus: Corpus, tmp_path: Path) -> None:
@@ -251,6 +360,41 @@ def test_bad_calls_are_refused(corpus: Corpus, tmp_path: Path) -> None:
     short = corpus_of(tmp_path, {"a": [3, 2, 1], "b": [64] * 9})
     with pytest.raises(DataError, match="domain 'a' has no document"):
         loader(short, schedule=Schedule.constant(Mixture.from_shares({"a": 1, "b": 1})))
+
+
+def test_shares_of_lengths_are_checked_where_ramps_and_stages_meet(corpus: Corpus) -> None:
+    """Only short documents from 3,000 to 9,000 tokens, long rows from 6,000: each end of the ramp back alone would do."""
+    short, late = Mixture.from_shares({"a": 0, "b": 1, "c": 0}), ((0, (1.0, 1.0, 0.0, 0.0)), (6000, (1.0, 1.0, 1.0, 1.0)))
+    fine = Schedule((Phase(0, FIRST), Phase(3000, short), Phase(5000, FIRST, 500)))
+    loader(corpus, schedule=fine, curriculum=Shares(late))
+    with pytest.raises(InfeasibleError, match="shares of lengths"):
+        loader(corpus, schedule=Schedule((Phase(0, FIRST), Phase(3000, short), Phase(5500, FIRST, 5000))), curriculum=Shares(late))
+
+
+def test_both_loaders_offer_what_the_front_ends_ask(corpus: Corpus) -> None:
+    streams: list[Loads[Any]] = [loader(corpus), Loader(corpus, SCHEDULE, seq_len=16, seed=0, batch=12)]
+    for stream in streams:
+        stream.skip(3)
+        assert stream.tokens == 3 * stream.batch_tokens
+        stream.change(stream.tokens, SECOND, "now")
+        assert [e.cause for e in stream.events] == ["now"]
+        again = stream.copy()
+        again.restore(from_json(type(stream.state()), to_json(stream.state())))
+        assert np.array_equal(next(again).tokens, next(stream).tokens)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_of_varying_shape_pass_through_workers(corpus: Corpus, workers: int) -> None:
+    stream, found = loader(corpus), []
+    dataset = TorchDataset(cast(Any, stream))
+    for batch, _ in zip(DataLoader(dataset, batch_size=None, num_workers=workers), range(12), strict=False):
+        found.append(batch)
+    for batch in found:
+        wanted = next(stream)
+        assert np.array_equal(batch[0].numpy(), wanted.tokens)
+        assert np.array_equal(batch[1].numpy(), wanted.domains)
+    assert len({batch[0].shape for batch in found}) > 2
 
 
 def test_bad_changes_are_refused_and_leave_the_run_as_it_was(corpus: Corpus) -> None:

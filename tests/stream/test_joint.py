@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from cuvee.mixture.weights import UNIT
+from cuvee.mixture.weights import UNIT, apportion
 from cuvee.stream.curricula import Array
-from cuvee.stream.joint import JointOrder, Table, ahead_bound, domain_bound, settled
+from cuvee.stream.joint import JointOrder, Table, ahead_bound, domain_bound, settled, shared_out
 from cuvee.stream.order import bound
 
 D, POWERS, TOKENS = 4, (1, 2, 3), 32
@@ -27,11 +28,13 @@ class Books:
         self.owed = np.zeros((3, D), object)
 
     def serve(self, order: JointOrder) -> None:
-        length, domains = order.assign()
+        dealt = order.assign(1)
+        length, rows_D = int(dealt.lengths_N[0]), dealt.rows_ND[0]
         size = 1 << POWERS[length]
-        assert domains.size * size == TOKENS
+        assert rows_D.sum() * size == TOKENS
+        assert rows_D.min() >= 0
         self.owed = self.owed + np.array(order.table.cells, object) * TOKENS
-        self.owed[length] -= np.bincount(domains, minlength=D).astype(object) * size * UNIT**2
+        self.owed[length] -= rows_D.astype(object) * size * UNIT**2
 
     @property
     def tokens(self) -> Array:
@@ -107,9 +110,10 @@ def test_cells_may_come_and_go(changes: list[tuple[list[int], int]]) -> None:
         if (shares.sum(0) > 0).all():  # all domains stay: what each is owed stays, whatever its lengths do
             assert np.abs(after.sum(0) - before.sum(0)).max() <= 1000
         for _ in range(batches):
-            length, domains = order.assign()
+            dealt = order.assign(1)
+            length = int(dealt.lengths_N[0])
             assert order.table.lengths[length]
-            assert (shares[length][domains] > 0).all()
+            assert (shares[length][dealt.rows_ND[0] > 0] > 0).all()
         assert np.abs(np.array(order.owed(), float)).max() <= 20 * TOKENS * UNIT
 
 
@@ -126,13 +130,48 @@ def test_table_and_deficits_are_all_there_is_to_carry(
     order = JointOrder(table(first), POWERS, TOKENS)
     order.change(table(cells))
     for _ in range(before):
-        order.assign()
+        order.assign(1)
     again = JointOrder(order.table, POWERS, TOKENS, order.deficits)
-    for _ in range(after):
-        (one, rows), (two, other) = order.assign(), again.assign()
-        assert one == two
-        assert rows.tolist() == other.tolist()
+    singly = [order.assign(1) for _ in range(after)]
+    together = again.assign(after)
+    assert [int(d.lengths_N[0]) for d in singly] == together.lengths_N.tolist()
+    assert np.array_equal(np.concatenate([d.rows_ND for d in singly]), together.rows_ND)
     assert again.deficits == order.deficits
+
+
+UNITS = st.lists(st.integers(0, 10**6), min_size=1, max_size=12).filter(any)
+
+
+@settings(deadline=None, max_examples=80)
+@given(UNITS, st.integers(1, 40), st.integers(1, 30))
+def test_rows_are_shared_out_within_the_bound_of_single_slots(weights: list[int], rows: int, batches: int) -> None:
+    units = tuple(apportion(np.array(weights) / sum(weights), UNIT))
+    zeros, within = (0,) * len(units), bound(sum(u > 0 for u in units)) * UNIT
+    rows_ND = shared_out(units, zeros, rows, batches)
+    assert rows_ND.min() >= 0
+    assert (rows_ND.sum(1) == rows).all()
+    quota_ND = np.array(units, object) * (rows * np.arange(1, batches + 1)[:, None])
+    assert np.abs(quota_ND - np.cumsum(rows_ND, axis=0).astype(object) * UNIT).max() <= within
+
+
+def test_a_thousand_domains_are_shared_out_in_parts_that_fit_into_64_bits() -> None:
+    units = tuple(apportion(np.random.default_rng(0).dirichlet(np.ones(1000)), UNIT))
+    rows_ND = shared_out(units, (0,) * 1000, 1024, 400)
+    owed = np.array(units, object) * (1024 * 400) - rows_ND.sum(0).astype(object) * UNIT
+    assert np.abs(owed).max() <= bound(1000) * UNIT
+    assert np.array_equal(rows_ND[200:], shared_out(units, tuple(_owed(units, rows_ND[:200])), 1024, 200))
+
+
+def _owed(units: tuple[int, ...], rows_ND: NDArray[np.int64]) -> list[int]:
+    rows = int(rows_ND.sum())
+    return [u * rows - UNIT * had for u, had in zip(units, rows_ND.sum(0).tolist(), strict=True)]
+
+
+def test_domains_far_behind_come_first_the_largest_deficit_before_the_others() -> None:
+    units, owed = (UNIT // 4,) * 4, (9 * UNIT, 7 * UNIT, -8 * UNIT, -8 * UNIT)
+    rows_ND = shared_out(units, owed, 4, 4)
+    assert rows_ND.sum(0).tolist() == [9, 7, 0, 0]
+    assert rows_ND[0, 0] > rows_ND[0, 1]
 
 
 def test_tables_are_nearest_in_integers() -> None:

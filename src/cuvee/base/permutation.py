@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ROUNDS = 8
+_ROUNDS_EACH = 6
 GOLDEN = 0x9E3779B97F4A7C15
 _MIX_1, _MIX_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _MASK = (1 << 64) - 1
@@ -57,6 +58,31 @@ def permute_all(keys: list[int], n: int) -> NDArray[np.int64]:
         outside = x[rows, columns] >= n
         rows, columns = rows[outside], columns[outside]
     return x.astype(np.int64)
+
+
+def permute_each(keys_N: NDArray[np.uint64], sizes_N: NDArray[np.int64], i_N: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where element n is sent by the permutation of 0..sizes_N[n]-1 named by keys_N[n]; shape N. Other ones than `permute`'s.
+
+    Many permutations and a few elements of each. The halves of the network may differ by a bit, so that walks are half as
+    long; sizes up to 2^52.
+    """
+    bits_N = np.maximum(np.frexp((sizes_N - 1).astype(np.float64))[1], 2)
+    low_N, limit_N = (bits_N // 2).astype(np.uint64), sizes_N.astype(np.uint64)
+    high_N = bits_N.astype(np.uint64) - low_N
+    masks = [(np.uint64(1) << bits) - np.uint64(1) for bits in (high_N, low_N)]
+    rounds = [mixed(keys_N + np.uint64((r + 1) * GOLDEN & _MASK)) for r in range(_ROUNDS_EACH)]
+    found_N, moving, x = np.empty_like(i_N), np.arange(i_N.size), i_N.astype(np.uint64)
+    while x.size:
+        sides = [x >> low_N, x & masks[1]]
+        for r, key in enumerate(rounds):
+            sides[r % 2] ^= mixed(sides[1 - r % 2] ^ key) & masks[r % 2]
+        x = (sides[0] << low_N) | sides[1]
+        inside = x < limit_N
+        found_N[moving[inside]] = x[inside]
+        out = np.flatnonzero(~inside)
+        moving, x, low_N, limit_N = moving[out], x[out], low_N[out], limit_N[out]
+        masks, rounds = [mask[out] for mask in masks], [key[out] for key in rounds]
+    return found_N
 
 
 def _feistel(x: NDArray[np.uint64], half: int, keys: Sequence[int | NDArray[np.uint64]]) -> NDArray[np.uint64]:

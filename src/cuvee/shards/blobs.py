@@ -72,6 +72,11 @@ class LocalBlob:
             )
         return np.frombuffer(mapped, np.uint8)
 
+    @property
+    def mapped(self) -> bool:
+        """Whether what is read is a view, so that reading all of it costs nothing."""
+        return self._bytes is not None
+
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Bytes `start` to `stop`, a view of the file."""
         data = self._bytes

@@ -224,6 +224,11 @@ class IndexedDataset:
         stop = HEADER.size + 12 * self._sequences + 8 * (self.documents + 1)
         return f"{self.documents};".encode() + sampled(self._index, HEADER.size, stop)
 
+    @property
+    def mapped(self) -> bool:
+        """Whether all its tokens can be had as a view of memory."""
+        return isinstance(self._data, LocalBlob) and self._data.mapped
+
     @cached_property
     def lengths(self) -> NDArray[np.int32]:
         """Tokens of each document, shape N.

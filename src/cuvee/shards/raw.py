@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cuvee.base.errors import DataError
-from cuvee.shards.blobs import Blob, sampled
+from cuvee.shards.blobs import Blob, LocalBlob, sampled
 from cuvee.shards.indexed import Tokens
 
 _SCAN = 1 << 22
@@ -63,6 +63,11 @@ class RawShard:
     def indexed(self) -> bool:
         """Whether a file says where documents end."""
         return self._ends_blob is not None
+
+    @property
+    def mapped(self) -> bool:
+        """Whether all its tokens can be had as a view of memory."""
+        return isinstance(self.blob, LocalBlob) and self.blob.mapped
 
     def stamp(self) -> bytes:
         """The id that ends documents, or samples of the file of ends."""

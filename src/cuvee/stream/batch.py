@@ -5,14 +5,22 @@ Letters: B sequences of a batch, L sequence length.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cuvee.stream import segments
-from cuvee.stream.packing import Items
+
+
+class Documented(Protocol):
+    """What knows the documents of one domain's sequences: its `Items`, for instance."""
+
+    def documents(self, place: int, row_L1: NDArray[np.int32]) -> None:
+        """Write the document of each token of the sequence at `place`; -1 where padding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +36,7 @@ class Batch:
 
     tokens: NDArray[np.int64]
     domains: NDArray[np.int64]
-    items_of: dict[int, Items]
+    items_of: Mapping[int, Documented]
     places: NDArray[np.int64]
 
     @cached_property

@@ -29,7 +29,7 @@ class Curriculum(Protocol):
 
     @property
     def starts(self) -> tuple[int, ...]:
-        """Positions at which a table that does not exist would be found, for a check before the run."""
+        """Where the wanted shares of lengths jump; none if every mixture has a table, so that none need be checked."""
 
     def check(self, lengths: int) -> None:
         """Refuse to be used with so many lengths.
@@ -57,7 +57,7 @@ class Curriculum(Protocol):
 class Natural:
     """Every domain's lengths in the proportion in which it has them."""
 
-    starts = (0,)
+    starts: ClassVar[tuple[int, ...]] = ()
 
     def check(self, lengths: int) -> None:
         """Any number of lengths will do."""
@@ -75,8 +75,11 @@ class Natural:
 class Odds:
     """Lengths picked at `odds` from what is left of them: a cycle begins at the odds and ends with what they left over.
 
-    In a cycle each domain gives every length in proportion to what it has of it, in an order that the odds make: the limit
-    of drawing batches without replacement. No piece is repeated more often than the others of its domain.
+    In a cycle each domain gives every length in proportion to what it has of it, in an order that the odds make: the mean
+    course of algorithm 1 of Pouransari et al., which draws the length of each batch at the odds of those that have something
+    left. Here nothing is drawn, and each domain goes through its own lengths. The scripts released with the paper differ: they
+    multiply the odds by the tokens that a length has, so that all lengths run out later. No piece is repeated more often than
+    the others of its domain.
 
     Args:
         odds: Of each length, from the shortest to the longest.
@@ -92,7 +95,7 @@ class Odds:
     tokens: int
     cycles: int = 8
     steps: int = 16
-    starts: ClassVar[tuple[int, ...]] = (0,)
+    starts: ClassVar[tuple[int, ...]] = ()
 
     def __post_init__(self) -> None:
         positive = all(0 < odd < math.inf for odd in self.odds)
@@ -114,10 +117,10 @@ class Odds:
     def joint(self, tokens: int, w_D: Array, natural_DK: Array) -> Array:
         """The mean table of the step that `tokens` falls in, shape (D, K)."""
         step = tokens * self.cycles * self.steps // self.tokens % self.steps
+        active = np.flatnonzero(w_D)
         odds_K, table_DK = np.array(self.odds), np.zeros_like(natural_DK)
-        for d in np.flatnonzero(w_D).tolist():
-            begin_K, end_K = (_given(natural_DK[d], odds_K, (step + n) / self.steps) for n in (0, 1))
-            table_DK[d] = w_D[d] * np.maximum(end_K - begin_K, 0) * self.steps
+        begin_DK, end_DK = (_given(natural_DK[active], odds_K, (step + n) / self.steps) for n in (0, 1))
+        table_DK[active] = w_D[active, None] * np.maximum(end_DK - begin_DK, 0) * self.steps
         return table_DK
 
     def steady(self, tokens: int) -> int | None:
@@ -127,26 +130,34 @@ class Odds:
         return -(-step * self.tokens // steps)
 
 
-def _given(natural_K: Array, odds_K: Array, part: float) -> Array:
-    """How much of each length has been given when `part` of a cycle has: min(natural, odds x time), shape K."""
-    ends_K = np.sort(natural_K / odds_K)
-    given_K = np.minimum(natural_K, odds_K * ends_K[:, None]).sum(1)
-    time = np.interp(part, np.append(0.0, given_K), np.append(0.0, ends_K))
-    return natural_K if part >= 1 else np.minimum(natural_K, odds_K * time)
+def _given(natural_DK: Array, odds_K: Array, part: float) -> Array:
+    """How much of each length has been given when `part` of a cycle has: min(natural, odds x time), shape (D, K)."""
+    if part >= 1:
+        return natural_DK
+    ends_DK = np.sort(natural_DK / odds_K, axis=1)  # times at which lengths run out
+    given_DK = np.minimum(natural_DK[:, None, :], odds_K * ends_DK[:, :, None]).sum(2)
+    last_D = np.minimum((given_DK <= part).sum(1), odds_K.size - 1)[:, None]  # the next to run out
+    before_D = np.maximum(last_D - 1, 0)
+    begun_D = last_D > 0
+    time_D, done_D = (np.where(begun_D, np.take_along_axis(x, before_D, 1), 0.0) for x in (ends_DK, given_DK))
+    rest_D = np.take_along_axis(given_DK, last_D, 1) - done_D
+    span_D = np.take_along_axis(ends_DK, last_D, 1) - time_D
+    time_D = time_D + span_D * np.divide(part - done_D, rest_D, out=np.ones_like(rest_D), where=rest_D > 0)
+    return np.minimum(natural_DK, odds_K * time_D)
 
 
 def uniform(lengths: int, tokens: int, *, cycles: int = 8) -> Odds:
-    """Every length at the same odds."""
+    """Every length at the same odds; "Uniform" of the paper's table 2."""
     return Odds((1.0,) * lengths, tokens, cycles)
 
 
 def grow_linear(lengths: int, tokens: int, *, cycles: int = 8) -> Odds:
-    """From short to long: odds K, K-1, ... 1."""
+    """From short to long: odds K, K-1, ... 1; "Grow-Linear" of the paper's table 2."""
     return Odds(tuple(float(lengths - k) for k in range(lengths)), tokens, cycles)
 
 
 def grow_p2(lengths: int, tokens: int, *, cycles: int = 8) -> Odds:
-    """From short to long, faster: every length at half the odds of the one before."""
+    """From short to long, faster: every length at half the odds of the one before; "Grow-P2" of the paper's table 2."""
     return Odds(tuple(2.0 ** (lengths - 1 - k) for k in range(lengths)), tokens, cycles)
 
 
@@ -190,7 +201,9 @@ class Shares:
             InfeasibleError: there is none.
         """
         shares = next(shares for start, shares in reversed(self.stages) if start <= tokens)
-        return fit(w_D[:, None] * natural_DK, w_D, np.array(shares) / math.fsum(shares))
+        v_K = np.array(shares) / math.fsum(shares)
+        _refuse_short(natural_DK > 0, w_D, v_K)
+        return fit(w_D[:, None] * natural_DK, w_D, v_K)
 
     def steady(self, tokens: int) -> int | None:
         """Where the next stage begins; None in the last."""
@@ -217,6 +230,22 @@ def fit(q_DK: Array, w_D: Array, v_K: Array) -> Array:
         wanted="for every set of lengths, no more than the domains that have them are given",
         fix="lengths nearer to natural, or the curriculum `Odds`, which moves each domain within its own lengths",
     )
+
+
+def _refuse_short(has_DK: NDArray[np.bool_], w_D: Array, v_K: Array) -> None:
+    """Hall's condition: no set of lengths may be given less than the domains that have no others.
+
+    Checked for the sets that some domain has. What only fails for a union of them, `fit` finds out by not coming to an end.
+    """
+    for has_K in np.unique(has_DK[w_D > 0], axis=0):
+        only = w_D[~(has_DK & ~has_K).any(1)]
+        if math.fsum(only) > math.fsum(v_K[has_K]) + _CLOSE:
+            raise InfeasibleError(
+                f"domains with {math.fsum(only):.4g} of the tokens have documents for the lengths number "
+                f"{(np.flatnonzero(has_K) + 1).tolist()} only; the shares of lengths {_round(v_K)} do not fit that",
+                wanted=f"at least that share for these lengths together, not {math.fsum(v_K[has_K]):.4g}",
+                fix="lengths nearer to natural, or the curriculum `Odds`, which moves each domain within its own lengths",
+            )
 
 
 def _sums(table: Array) -> Array:

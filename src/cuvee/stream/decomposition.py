@@ -2,61 +2,44 @@
 
 Documents are cut into pieces of power-of-two lengths (`stream.lengths`); a curriculum says which lengths come when
 (`stream.curricula`); domains and lengths are held to their shares together (`stream.joint`). Everything follows from (corpus,
-schedule, curriculum, lengths, batch_tokens, seed) and the number of the batch.
-Letters: D domains, K lengths from the shortest to the longest, R rows of a batch.
+schedule, curriculum, lengths, batch_tokens, repetition, seed) and the number of the batch. Batches are assigned some ahead,
+which changes nothing but the cost.
+Letters: D domains, K lengths from the shortest to the longest, C cells (domain, length), N batches ahead, R rows.
 """
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, fields
+from dataclasses import fields
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cuvee.base.errors import DataError, UsageError
-from cuvee.base.files import FORMAT
-from cuvee.base.permutation import permute
+from cuvee.base.errors import DataError, InfeasibleError, UsageError
+from cuvee.base.permutation import permute_all
 from cuvee.base.rng import key64
 from cuvee.mixture.schedule import Schedule
-from cuvee.mixture.weights import Mixture
+from cuvee.mixture.weights import UNIT, Mixture
 from cuvee.shards.feed import Feed
 from cuvee.stream.batch import Batch
 from cuvee.stream.curricula import Curriculum, Natural
-from cuvee.stream.joint import Deficits, JointOrder, Table
-from cuvee.stream.lengths import Bucket, Decomposed
-from cuvee.stream.packing import Items
-from cuvee.stream.state import Change, Weights, merged, refuse_difference, weights
+from cuvee.stream.dealing import MOVING, Ahead, DecompositionState, Mark, Rows, packed, unpacked, whole
+from cuvee.stream.gather import Gather
+from cuvee.stream.joint import Dealt, Deficits, JointOrder, Table, advanced
+from cuvee.stream.lengths import Decomposed, Pieces
+from cuvee.stream.repetition import UNBOUNDED, Repetition, without
+from cuvee.stream.state import Change, Event, Exhausted, History, Served, merged, refuse_difference, weights
 
 Ints = NDArray[np.int64]
 NATURAL = Natural()
-_MOVING = ("corpus", "events", "batches", "deficits", "counts")
+_AHEAD = 1 << 14
+"""Rows that are assigned ahead, about, where a batch has fewer."""
 
 
-@dataclass(frozen=True)
-class DecompositionState:
-    """Where a run is: O(domains x lengths). Says nothing of ranks, so any world size may go on.
-
-    Args:
-        events: Live changes.
-        deficits: What lengths and domains are owed.
-        counts: Pieces served, [domain][length].
-    """
-
-    corpus: str
-    seed: int
-    shortest: int
-    longest: int
-    batch_tokens: int
-    curriculum: str
-    domains: tuple[str, ...]
-    phases: tuple[Weights, ...]
-    events: tuple[Change, ...]
-    batches: int
-    deficits: Deficits
-    counts: tuple[tuple[int, ...], ...]
-    format: int = FORMAT
+_FEW = 6
+"""Rows of a domain in a batch from which on reading them together costs less than one by one."""
 
 
 class DecompositionLoader:
@@ -72,6 +55,8 @@ class DecompositionLoader:
         longest: Tokens of the longest, a power of two.
         batch_tokens: A multiple of `longest` times `world_size`.
         curriculum: Which lengths come when.
+        repetition: Caps on the passes over domains, counted in tokens whatever their lengths, and what to do before the
+            batch that would go beyond one; None for no caps.
 
     Raises:
         UsageError: lengths that are no powers of two or the wrong way round, tokens that do not divide, no such rank, an
@@ -90,6 +75,7 @@ class DecompositionLoader:
         batch_tokens: int,
         seed: int,
         curriculum: Curriculum = NATURAL,
+        repetition: Repetition | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -110,46 +96,88 @@ class DecompositionLoader:
                 wanted=f"some of {', '.join(corpus.domains)}",
             )
         curriculum.check(len(self._powers))
+        if repetition is not None:
+            repetition.check(schedule.domains)
         self._corpus, self._planned, self.schedule = corpus, schedule, schedule
         self._events: tuple[Change, ...] = ()
-        self.fingerprint, self.seed, self.curriculum = corpus.fingerprint, seed, curriculum
+        self._exhausted: tuple[Exhausted, ...] = ()
+        self.fingerprint, self.seed, self.curriculum, self.repetition = corpus.fingerprint, seed, curriculum, repetition
         self.shortest, self.longest, self.batch_tokens = shortest, longest, batch_tokens
         self.rank, self.world_size = rank, world_size
         self._decomposed: dict[int, Decomposed] = {}
-        self._items: list[dict[int, Items]] = [{} for _ in self._powers]
-        self.batches, self._counts_DK = 0, np.zeros((len(schedule.domains), len(self._powers)), np.int64)
-        for phase in schedule.phases:
-            self._open(phase.mixture)
+        self._gather: dict[int, Gather] = {}
+        self.batches, self._base_DK = 0, np.zeros((len(schedule.domains), len(self._powers)), np.int64)
+        self._natural_DK = np.zeros(self._base_DK.shape)
+        self._ahead: Ahead | None = None
+        self._rows: Rows | None = None
+        self._open(*(phase.mixture for phase in schedule.phases))
         self._check_ahead(schedule, 0)
         self._joint = JointOrder(self._table(schedule, 0), self._powers, batch_tokens)
         self._steady = self._next_change(0)
 
-    def _open(self, mixture: Mixture) -> None:
-        for i, (domain, units) in enumerate(zip(mixture.domains, mixture.units, strict=True)):
-            if units and i not in self._decomposed:
-                source = self._corpus.source(domain, "train")
-                found = Decomposed(domain, source, self._powers[0], self._powers[-1])
-                self._decomposed[i] = found
-                for k, items in enumerate(self._items):
-                    if found.counts[k]:
-                        items[i] = Bucket(found, k, self.seed)
+    def _open(self, *mixtures: Mixture) -> None:
+        wanted = {i for mixture in mixtures for i, units in enumerate(mixture.units) if units}
+        for i in sorted(wanted - self._decomposed.keys()):
+            domain = self.schedule.domains[i]
+            source = self._corpus.source(domain, "train")
+            found = Decomposed(domain, source, self._powers[0], self._powers[-1])
+            if self.repetition is not None and self.repetition.cap(domain, found.tokens) < self.shortest:
+                raise UsageError(
+                    f"domain {domain!r} may be used for less than one row of {self.shortest:,} tokens",
+                    wanted="a cap that lets it have one",
+                    fix="a higher max_epochs, or a weight of 0",
+                )
+            self._decomposed[i], self._gather[i] = found, Gather(source)
+            self._natural_DK[i] = found.natural
+            self._pieces: Pieces | None = None
 
-    # weights
+    # weights and caps
 
     def _table(self, schedule: Schedule, tokens: int) -> Table:
-        natural_DK = np.zeros(self._counts_DK.shape)
-        for i, found in self._decomposed.items():
-            natural_DK[i] = found.natural
-        shares_D = schedule.at(tokens).shares
-        return Table.of(self.curriculum.joint(tokens, shares_D, natural_DK))
+        units = without(schedule.at(tokens).units, self._out(tokens), schedule.domains)
+        return Table.of(self.curriculum.joint(tokens, np.array(units) / UNIT, self._natural_DK))
+
+    def _out(self, tokens: int) -> frozenset[int]:
+        """Domains that have left by then."""
+        if self.repetition is None or self.repetition.then != "redistribute":
+            return frozenset()
+        return frozenset(e.domain for e in self._exhausted if e.start <= tokens)
 
     def _check_ahead(self, schedule: Schedule, tokens: int) -> None:
-        ends = {p.start + p.ramp for p in schedule.phases}
-        for position in sorted({*ends, *self.curriculum.starts}):
-            self._table(schedule, max(position, tokens))
+        """Make the tables at both ends of every stretch within which the mixture moves in a straight line and lengths stay.
+
+        Tables that exist at both ends exist in between: any mean of the two has the mean of their margins.
+        """
+        if not self.curriculum.starts:
+            return
+        ends = {p for phase in schedule.phases for p in (phase.start, phase.start + phase.ramp)}
+        turns = {*ends, *self.curriculum.starts}
+        for position in sorted({max(p, tokens) for turn in turns for p in (turn - 1, turn)}):
+            self._table(schedule, position)
 
     def _next_change(self, tokens: int) -> int | None:
         found = [p for p in (self.schedule.steady(tokens), self.curriculum.steady(tokens)) if p is not None]
+        return min(found, default=None)
+
+    @property
+    def _caps(self) -> dict[int, int]:
+        """The most tokens of each domain that has a cap."""
+        if self.repetition is None:
+            return {}
+        found = ((i, self.repetition.cap(d.name, d.tokens)) for i, d in self._decomposed.items())
+        return {i: cap for i, cap in found if cap < UNBOUNDED}
+
+    def _first_beyond(self, dealt: Dealt, counts_DK: Ints) -> tuple[int, int] | None:
+        """(batch of `dealt`, domain) of the first that would take a domain beyond its cap, from `counts_DK` before."""
+        gone = {e.domain for e in self._exhausted}
+        found = []
+        for i, cap in self._caps.items():
+            if i not in gone:
+                tokens_N = np.cumsum(dealt.rows_ND[:, i] << np.array(self._powers)[dealt.lengths_N])
+                left = cap - int((counts_DK[i] << np.array(self._powers)).sum())
+                batch = int(np.searchsorted(tokens_N, left, side="right"))
+                if batch < dealt.size:
+                    found.append((batch, i))
         return min(found, default=None)
 
     # batches
@@ -158,47 +186,157 @@ class DecompositionLoader:
         return self
 
     def __next__(self) -> Batch:
-        """This rank's rows of the next global batch."""
-        number, before_DK = self.batches, self._counts_DK.copy()
-        length, domains_R = self._assign()
-        served_D = np.bincount(domains_R, minlength=len(before_DK))
-        items_R = np.empty_like(domains_R)
-        offset_D = before_DK[:, length] - (np.cumsum(served_D) - served_D)
-        items_R[np.argsort(domains_R, kind="stable")] = np.arange(domains_R.size) + np.repeat(offset_D, served_D)
-        # equal distances of one domain's rows would turn into whole ranks of one domain
-        place_R = permute(key64(self.seed, "decomposition", number), domains_R.size, np.arange(domains_R.size))
-        share = domains_R.size // self.world_size
-        mine = place_R[self.rank * share : (self.rank + 1) * share]
-        domains, places = domains_R[mine], items_R[mine]
-        for i in set(domains.tolist()):
-            places[domains == i] = self._items[length][i].places(places[domains == i])
-        tokens = np.empty((share, (1 << self._powers[length]) + 1), np.int64)
-        for i, place, row in zip(domains.tolist(), places.tolist(), tokens, strict=True):
-            self._items[length][i].read(place, row)
-        return Batch(tokens, domains, self._items[length], places)
+        """This rank's rows of the next global batch.
+
+        Raises:
+            DataError: it would take a domain beyond its cap, and the policy is to stop; or all have reached theirs.
+            InfeasibleError: domains that ran out have left lengths whose stated shares nobody can give.
+        """
+        ahead = self._look_ahead()
+        if self._rows is None:
+            self._rows = self._locate(ahead)
+        n, found = self.batches - ahead.before.batch, self._rows
+        edges = found.edges_G1[found.groups_N1[n] : found.groups_N1[n + 1] + 1]
+        here = slice(edges[0], edges[-1])
+        at, domains, places = (
+            found.at_R[here],
+            np.empty(here.stop - here.start, np.int64),
+            np.empty_like(found.at_R[here]),
+        )
+        tokens = np.empty((at.size, (1 << self._powers[ahead.dealt.lengths_N[n]]) + 1), np.int64)
+        domains[at], places[at] = found.domain_R[here], found.place_R[here]
+        if at.size < _FEW * len(edges):
+            for i, place, row in zip(domains.tolist(), places.tolist(), tokens, strict=True):
+                self._gather[i].one(place, row)
+        else:
+            for a, b in pairwise(edges):
+                self._gather[int(found.domain_R[a])].write(found.place_R[a:b], found.at_R[a:b], tokens)
+        self.batches += 1
+        return Batch(tokens, domains, self._decomposed, places)
 
     def skip(self, batches: int = 1) -> None:
-        """Pass over batches without reading their tokens."""
-        for _ in range(batches):
-            self._assign()
+        """Pass over batches without reading their tokens.
 
-    def _assign(self) -> tuple[int, Ints]:
-        """Length and domains of the next batch's rows, counted as served."""
-        if self._steady is not None and self.tokens >= self._steady:
-            table = self._table(self.schedule, self.tokens)
+        Raises:
+            DataError, InfeasibleError: as from the next batch.
+        """
+        while batches:
+            ahead = self._look_ahead(batches)
+            passed = min(batches, ahead.end - self.batches)
+            self.batches += passed
+            batches -= passed
+
+    @property
+    def _counts_DK(self) -> Ints:
+        """Pieces served so far, shape (D, K)."""
+        ahead = self._ahead
+        if ahead is None:
+            return self._base_DK
+        return ahead.counts_DK + ahead.dealt.part(0, self.batches - ahead.before.batch).counts(len(self._powers))
+
+    def _look_ahead(self, batches: int = 1) -> Ahead:
+        """The batches that have been assigned, the next one among them; twice as many as before when they are used up."""
+        ahead = self._ahead
+        if ahead is None or self.batches == ahead.end:
+            last = 0 if ahead is None else ahead.dealt.size
+            sizes_K = self.batch_tokens >> np.array(self._powers)
+            most = int(_AHEAD * UNIT // max(int(np.dot(self._joint.table.lengths, sizes_K)), 1))
+            self._ahead, self._rows = self._deal(min(max(2 * last, batches), max(most, 1))), None
+        assert self._ahead is not None
+        return self._ahead
+
+    def _now(self) -> Mark:
+        """The order as the batches served so far left it."""
+        ahead = self._ahead
+        if ahead is None or self.batches == ahead.end:
+            return Mark(self.batches, self._joint.table, self._joint.deficits)
+        return ahead.at(self.batches)
+
+    def _deal(self, batches: int) -> Ahead:
+        """Assign the next batches; fewer where one of them cannot be."""
+        before, end, counts_DK = self._now(), self.batches + batches, self._counts_DK
+        served_DK = counts_DK
+        marks, parts, at = list[Mark](), list[Dealt](), self.batches
+        while at < end:
+            try:
+                self._take_table(at * self.batch_tokens)
+                mark = Mark(at, self._joint.table, self._joint.deficits)
+                until = end if self._steady is None else min(end, -(-self._steady // self.batch_tokens))
+                dealt = self._joint.assign(until - at)
+                reached = self._first_beyond(dealt, served_DK)
+                if reached is not None:
+                    dealt = dealt.part(0, reached[0])
+                    kept = advanced(mark.table, mark.deficits, dealt)
+                    self._joint = JointOrder(mark.table, self._powers, self.batch_tokens, kept)
+                    if not dealt.size:
+                        self._run_out(at * self.batch_tokens, reached[1])
+                        continue
+            except (DataError, InfeasibleError):  # no matter before its time
+                if at == self.batches:
+                    raise
+                break
+            marks.append(mark)
+            parts.append(dealt)
+            served_DK = served_DK + dealt.counts(len(self._powers))
+            at += dealt.size
+        whole = Dealt(np.concatenate([p.lengths_N for p in parts]), np.concatenate([p.rows_ND for p in parts]))
+        return Ahead(before, tuple(marks), whole, counts_DK)
+
+    def _take_table(self, tokens: int) -> None:
+        """Go over to the table in force at `tokens`, if it is another."""
+        if self._steady is not None and tokens >= self._steady:
+            table = self._table(self.schedule, tokens)
             if table != self._joint.table:
                 self._joint.change(table)
-            self._steady = self._next_change(self.tokens)
-        length, domains_R = self._joint.assign()
-        self._counts_DK[:, length] += np.bincount(domains_R, minlength=len(self._counts_DK))
-        self.batches += 1
-        return length, domains_R
+            self._steady = self._next_change(tokens)
+
+    def _run_out(self, tokens: int, domain: int) -> None:
+        """What the policy says of a domain that the batch at `tokens` would take beyond its cap."""
+        assert self.repetition is not None
+        if self.repetition.then == "error":
+            raise DataError(
+                f"domain {self.schedule.domains[domain]!r} would go beyond its cap of {self._caps[domain]:,} tokens in the "
+                f"batch after {tokens:,} tokens",
+                wanted="at most the passes over it that max_epochs allows",
+                fix='change to a mixture without it, raise max_epochs, or then="redistribute" or "repeat"',
+            )
+        self._exhausted = (*self._exhausted, Exhausted(tokens, domain))
+        self._steady = tokens
+
+    def _locate(self, ahead: Ahead) -> Rows:
+        """This rank's rows."""
+        if self._pieces is None:
+            self._pieces = Pieces(self._decomposed, len(self._base_DK), self.seed)
+        dealt, (domains, lengths) = ahead.dealt, self._base_DK.shape
+        rows_N = self.batch_tokens >> np.array(self._powers)[dealt.lengths_N]
+        start_N = np.cumsum(rows_N) - rows_N
+        first_ND, at_R = np.empty_like(dealt.rows_ND), np.empty(int(rows_N.sum()), np.int64)
+        for k in np.unique(dealt.lengths_N).tolist():
+            mine_N = np.flatnonzero(dealt.lengths_N == k)
+            had_ND = dealt.rows_ND[mine_N]
+            first_ND[mine_N] = ahead.counts_DK[:, k] + np.cumsum(had_ND, axis=0) - had_ND
+            # permuted, since equal slices for ranks would be whole ranks of one domain
+            keys = [key64(self.seed, "decomposition", ahead.before.batch + n) for n in mine_N.tolist()]
+            place_NR = permute_all(keys, int(rows_N[mine_N[0]]))
+            at_R[start_N[mine_N, None] + np.arange(place_NR.shape[1])] = place_NR
+        had_G = dealt.rows_ND.ravel()
+        group_R = np.repeat(np.arange(had_G.size), had_G)
+        item_R = np.arange(group_R.size) + np.repeat(first_ND.ravel() - (np.cumsum(had_G) - had_G), had_G)
+        if self.world_size > 1:
+            share_R = np.repeat(rows_N // self.world_size, rows_N)
+            mine_R = np.flatnonzero(at_R // share_R == self.rank)
+            group_R, item_R, at_R = group_R[mine_R], item_R[mine_R], at_R[mine_R] - self.rank * share_R[mine_R]
+        batch_R, domain_R = np.divmod(group_R, domains)
+        place_R = self._pieces.places(domain_R * lengths + dealt.lengths_N[batch_R], item_R)
+        edges_G1 = np.flatnonzero(np.diff(group_R, prepend=-1, append=-1))
+        groups_N1 = np.searchsorted(batch_R[edges_G1[:-1]], np.arange(dealt.size + 1))
+        return Rows(groups_N1.tolist(), edges_G1.tolist(), domain_R, at_R, place_R)
 
     def change(self, position: int, mixture: Mixture, cause: str, *, ramp: int = 0) -> None:
         """From `position` tokens on serve `mixture`, until the next planned phase; call it on every rank alike.
 
         Args:
-            cause: Why, in words; kept in the state.
+            cause: Why, in words; kept in the state and the log.
             ramp: Tokens over which weights move there in a straight line.
 
         Raises:
@@ -222,9 +360,21 @@ class DecompositionLoader:
         schedule = merged(self._planned, events)
         self._open(mixture)
         self._check_ahead(schedule, position)
-        self._events, self.schedule, self._steady = events, schedule, self.tokens
+        self._go_on(self._now(), self._counts_DK, self._past, events)
+
+    def _go_on(self, now: Mark, counts_DK: Ints, exhausted: tuple[Exhausted, ...], events: tuple[Change, ...]) -> None:
+        self.batches, self._base_DK = now.batch, counts_DK
+        self._ahead = self._rows = None
+        self._events, self._exhausted, self.schedule = events, exhausted, merged(self._planned, events)
+        self._joint = JointOrder(now.table, self._powers, self.batch_tokens, now.deficits)
+        self._steady = self.tokens
 
     # what was served
+
+    @property
+    def _past(self) -> tuple[Exhausted, ...]:
+        """Of the domains known to run out, those that have."""
+        return tuple(e for e in self._exhausted if e.start < self.tokens)
 
     @property
     def events(self) -> tuple[Change, ...]:
@@ -237,51 +387,84 @@ class DecompositionLoader:
         return self.batches * self.batch_tokens
 
     @property
-    def realised(self) -> dict[str, dict[int, int]]:
-        """Domain -> length of rows -> tokens trained on so far, by all ranks."""
-        tokens_DK = self._counts_DK << np.array(self._powers)
-        lengths = [1 << p for p in self._powers]
-        return {
-            d: dict(zip(lengths, row, strict=True))
-            for d, row in zip(self.schedule.domains, tokens_DK.tolist(), strict=True)
-        }
+    def served(self) -> dict[str, Served]:
+        """Domain -> tokens served so far by all ranks, passes over its tokens, tokens that repeat an earlier pass."""
+        found, counts_DK = {d: Served(0, 0.0, 0) for d in self.schedule.domains}, self._counts_DK
+        for i, one in self._decomposed.items():
+            again_K = np.maximum(counts_DK[i] - one.counts, 0)
+            tokens, repeated = (int((c << np.array(self._powers)).sum()) for c in (counts_DK[i], again_K))
+            found[one.name] = Served(tokens, tokens / one.tokens, repeated)
+        return found
 
     @property
-    def epochs(self) -> dict[str, dict[int, float]]:
-        """Domain -> length -> passes over its pieces so far; lengths that it has."""
-        domains = enumerate(self.schedule.domains)
-        return {
-            d: {
-                1 << p: float(self._counts_DK[i, k] / self._decomposed[i].counts[k])
-                for k, p in enumerate(self._powers)
-                if i in self._decomposed and self._decomposed[i].counts[k]
-            }
-            for i, d in domains
-        }
+    def realised(self) -> dict[str, int]:
+        """Domain -> tokens trained on so far, by all ranks."""
+        return {d: s.tokens for d, s in self.served.items()}
+
+    @property
+    def epochs(self) -> dict[str, float]:
+        """Domain -> passes over its tokens so far."""
+        return {d: s.epochs for d, s in self.served.items()}
+
+    @property
+    def lengths(self) -> dict[str, dict[int, Served]]:
+        """Domain -> length of rows that it has -> what was served of them."""
+        found: dict[str, dict[int, Served]] = {d: {} for d in self.schedule.domains}
+        counts_DK = self._counts_DK
+        for i, one in self._decomposed.items():
+            for power, served, count in zip(self._powers, counts_DK[i].tolist(), one.counts.tolist(), strict=True):
+                if count:
+                    again = max(served - count, 0) << power
+                    found[one.name][1 << power] = Served(served << power, served / count, again)
+        return found
 
     @property
     def dropped(self) -> dict[str, float]:
         """Domain -> share of its tokens in ends of documents shorter than `shortest`, which are not used; those with a weight."""
-        found = ((i, d.tokens / d.source.tokens) for i, d in sorted(self._decomposed.items()))
-        return {self.schedule.domains[i]: 1 - kept for i, kept in found}
+        found = ((d.name, d.tokens / d.source.tokens) for _, d in sorted(self._decomposed.items()))
+        return {name: 1 - kept for name, kept in found}
+
+    @property
+    def log(self) -> tuple[Event, ...]:
+        """Every change of what was or will be served: phases, live changes, domains that ran out, in order."""
+        causes = {p.start: "planned" for p in self._planned.phases} | {e.start: e.cause for e in self._events}
+        events = [
+            Event(p.start, self._with_caps(p.start, p.mixture), causes[p.start], p.ramp) for p in self.schedule.phases
+        ]
+        for gone in self._past:
+            what = "leaves" if gone.domain in self._out(gone.start) else "is repeated"
+            cause = f"{self.schedule.domains[gone.domain]} has reached its cap of {self._caps[gone.domain]:,} tokens and {what}"
+            events.append(Event(gone.start, self._with_caps(gone.start, self.schedule.at(gone.start)), cause))
+        return tuple(sorted(events, key=lambda e: e.start))
+
+    def _with_caps(self, tokens: int, mixture: Mixture) -> Mixture:
+        return Mixture(mixture.domains, without(mixture.units, self._out(tokens), mixture.domains))
+
+    def history(self) -> History:
+        """What was served so far, and why; a loader made with its schedule and the same settings gives the same batches."""
+        done = tuple(p for p in self.schedule.phases if p.start == 0 or p.start <= self.tokens - self.batch_tokens)
+        log = tuple(e for e in self.log if e.start < max(self.tokens, 1))
+        return History(Schedule(done), self.tokens, log, self.served)
 
     # state
 
     def state(self) -> DecompositionState:
         """Where the run is; the same on every rank."""
+        deficits = self._now().deficits
         return DecompositionState(
             corpus=self.fingerprint,
             seed=self.seed,
-            shortest=self.shortest,
-            longest=self.longest,
+            lengths=(self.shortest, self.longest),
             batch_tokens=self.batch_tokens,
             curriculum=repr(self.curriculum),
             domains=self.schedule.domains,
             phases=weights(self._planned.phases),
             events=self._events,
             batches=self.batches,
-            deficits=self._joint.deficits,
-            counts=tuple(tuple(row) for row in self._counts_DK.tolist()),
+            deficits=tuple(packed(owed[:-1]) for owed in (deficits.lengths, *deficits.domains)),
+            counts=packed(self._counts_DK.ravel().tolist()),
+            repetition=self.repetition,
+            exhausted=self._past,
         )
 
     def restore(self, state: DecompositionState) -> None:
@@ -298,22 +481,23 @@ class DecompositionLoader:
                 fix="open the corpus that the run began with",
             )
         mine = self.state()
-        for name in (f.name for f in fields(state) if f.name not in _MOVING):
+        for name in (f.name for f in fields(state) if f.name not in MOVING):
             refuse_difference(name, getattr(state, name), getattr(mine, name), state.domains)
-        for event in state.events:
-            self._open(Mixture(state.domains, event.units))
-        self._events, self.schedule = state.events, merged(self._planned, state.events)
-        self.batches, self._counts_DK = state.batches, np.array(state.counts, np.int64)
+        self._open(*(Mixture(state.domains, event.units) for event in state.events))
+        counts_DK = np.array(unpacked(state.counts), np.int64).reshape(self._base_DK.shape)
+        lengths, *domains = (unpacked(owed) for owed in state.deficits)
+        deficits = Deficits(whole(lengths), tuple(whole(owed) for owed in domains))
+        self._exhausted = state.exhausted
         # the table of the last batch, not of the next: a change between the two carries deficits at its own time
         last = max(state.batches - 1, 0) * self.batch_tokens
-        self._joint = JointOrder(self._table(self.schedule, last), self._powers, self.batch_tokens, state.deficits)
-        self._steady = self._next_change(last)
+        table = self._table(merged(self._planned, state.events), last)
+        self._go_on(Mark(state.batches, table, deficits), counts_DK, state.exhausted, state.events)
 
     def copy(self) -> Self:
         """Another loader at the same place, over the same open corpus; moving one does not move the other."""
         other = copy.copy(self)
-        other._joint, other._counts_DK = copy.deepcopy(self._joint), self._counts_DK.copy()
-        other._decomposed, other._items = self._decomposed.copy(), [items.copy() for items in self._items]
+        other._joint, other._natural_DK = copy.deepcopy(self._joint), self._natural_DK.copy()
+        other._decomposed, other._gather = self._decomposed.copy(), self._gather.copy()
         return other
 
 

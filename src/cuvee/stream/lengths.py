@@ -4,25 +4,33 @@ A document of n tokens is n // H pieces of the longest length H = 2^high, and of
 in its binary form, longest first; fewer than 2^low tokens remain at its end and are not used. So a piece is of one
 document, and no document is cut more than its length asks for.
 
-A row of a bucket of length S holds S + 1 tokens: the token before the piece as context, and the piece as S targets. Pieces are
-found from counts kept for every 256 documents: 1/32 byte per document and bucket.
-Letters: N items asked for, K buckets from the shortest to the longest, M blocks of documents, S tokens of a piece.
+Pieces are found from counts kept for every 16 documents, of all domains in one table: what takes one pass over the documents
+and memory in proportion to them, 3/4 of a byte per document and bucket.
+Letters: N pieces asked for, D domains, K buckets from the shortest to the longest, C cells (domain, bucket) by domain and then
+bucket, M blocks of documents, B documents of a block.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cuvee.base.errors import DataError
+from cuvee.base.permutation import GOLDEN, mixed, permute_each
+from cuvee.base.rng import key64
 from cuvee.shards.sources import Source
-from cuvee.stream.packing import permuted
 
 Ints = NDArray[np.int64]
-_BLOCK = 256
-_CHUNK = 128
-_AT_ONCE = _BLOCK << 10
+_BLOCK = 16
+_TOGETHER = 1 << 12
+"""Pieces that are looked up together: what that needs fits into a cache."""
+_AT_ONCE = _BLOCK << 12
 """Documents whose lengths are looked at together when pieces are counted."""
+_LANES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").view(np.uint64).ravel()
+"""The bits of a byte, each in a byte of its own: sums of up to 255 of them count all eight bits at once."""
 
 
 class Decomposed:
@@ -39,7 +47,8 @@ class Decomposed:
     def __init__(self, name: str, source: Source, low: int, high: int) -> None:
         assert 0 <= low <= high, (low, high)
         self.name, self.source, self.low, self.high = name, source, low, high
-        self.before_KM = self._count()
+        self.held_KM = self._count()
+        self.counts: Ints = self.held_KM.sum(1, dtype=np.int64)
         if not self.counts.any():
             raise DataError(
                 f"domain {name!r} has no document of {1 << low:,} tokens, the shortest length",
@@ -47,29 +56,21 @@ class Decomposed:
                 fix="a smaller shortest length, or a weight of 0",
             )
 
-    def _count(self) -> Ints:
-        """Pieces of each bucket before each block of documents, and in all; shape (K, M + 1)."""
-        ends, found = self.source.ends, [np.zeros((self.high - self.low + 1, 1), np.int64)]
+    def _count(self) -> NDArray[np.int32]:
+        """Pieces of each bucket in each block of documents, shape (K, M)."""
+        ends, shorter, start = self.source.ends, self.high - self.low, 0
+        held_KM = np.zeros((shorter + 1, -(-ends.size // _BLOCK)), np.int32)
         for first in range(0, ends.size, _AT_ONCE):
-            lengths = np.diff(ends[first : first + _AT_ONCE], prepend=ends[first - 1] if first else 0)
+            lengths = np.diff(ends[first : first + _AT_ONCE], prepend=start)
+            start = ends[min(first + _AT_ONCE, ends.size) - 1]
             blocks = np.arange(0, lengths.size, _BLOCK)
-            found.append(np.stack([np.add.reduceat(self.pieces(lengths, k), blocks) for k in range(self.buckets)]))
-        return np.cumsum(np.concatenate(found, axis=1), axis=1)
-
-    def pieces(self, lengths: Ints, bucket: int) -> Ints:
-        """How many pieces of the bucket documents of these lengths have; same shape."""
-        power = self.low + bucket
-        return lengths >> power if power == self.high else (lengths >> power) & 1
-
-    @property
-    def buckets(self) -> int:
-        """K."""
-        return self.high - self.low + 1
-
-    @property
-    def counts(self) -> Ints:
-        """Pieces of each bucket, shape K."""
-        return self.before_KM[:, -1]
+            here = held_KM[:, first // _BLOCK : first // _BLOCK + blocks.size]
+            for k in range(0, shorter, 8):
+                lanes = _LANES[(lengths >> (self.low + k)) & 255]
+                counted = np.add.reduceat(lanes, blocks).view(np.uint8).reshape(-1, 8)
+                here[k : min(k + 8, shorter)] = counted[:, : shorter - k].T
+            here[shorter] = np.add.reduceat(lengths >> self.high, blocks)
+        return held_KM
 
     @property
     def tokens(self) -> int:
@@ -82,72 +83,80 @@ class Decomposed:
         held = (self.counts << np.arange(self.low, self.high + 1)).astype(np.float64)
         return held / self.tokens
 
-    def starts(self, bucket: int, pieces_N: Ints) -> Ints:
-        """Where in the source each of the pieces of a bucket begins, shape N."""
-        before_M, power, ends = self.before_KM[bucket], self.low + bucket, self.source.ends
-        block_N = np.searchsorted(before_M, pieces_N, side="right") - 1
-        place_N = pieces_N - before_M[block_N]
-        document = np.minimum(block_N[:, None] * _BLOCK + np.arange(-1, _BLOCK), ends.size - 1)
-        ends_NB = np.where(document < 0, 0, ends[document])
-        lengths_NB = np.diff(ends_NB)
-        held_NB = np.cumsum(self.pieces(lengths_NB, bucket), axis=1)
-        within_N = (held_NB <= place_N[:, None]).sum(1)
-        row_N = np.arange(pieces_N.size)
-        if power == self.high:
-            earlier_N = np.where(within_N > 0, held_NB[row_N, within_N - 1], 0)
-            inside_N = (place_N - earlier_N) << power
-        else:
-            inside_N = lengths_NB[row_N, within_N] >> (power + 1) << (power + 1)
-        starts_N: Ints = ends_NB[row_N, within_N] + inside_N
-        return starts_N
-
-
-class Bucket:
-    """The endless items of one domain and length: `packing.Items` of single pieces. A place is where its piece begins."""
-
-    fill = 1.0
-
-    def __init__(self, decomposed: Decomposed, bucket: int, seed: int) -> None:
-        self.decomposed, self.bucket, self.seed = decomposed, bucket, seed
-        self.size = 1 << (decomposed.low + bucket)
-        self.count = int(decomposed.counts[bucket])
-        self._chunks: dict[int, Ints] = {}
-
-    def places(self, items_N: Ints) -> Ints:
-        """Where in the source each item begins, shape N."""
-        if items_N.size >= _CHUNK // 2:
-            return self._starts(items_N)
-        chunk_N, place_N = np.divmod(items_N, _CHUNK)
-        found_N = np.empty_like(place_N)
-        for chunk in set(chunk_N.tolist()):
-            found_N[chunk_N == chunk] = self._chunk(chunk)[place_N[chunk_N == chunk]]
-        return found_N
-
-    def _chunk(self, chunk: int) -> Ints:
-        """The items of a chunk; two chunks are kept, since items are asked for a few at a time and in order."""
-        if chunk not in self._chunks:
-            if len(self._chunks) > 1:
-                self._chunks.pop(next(iter(self._chunks)))
-            self._chunks[chunk] = self._starts(np.arange(chunk * _CHUNK, (chunk + 1) * _CHUNK))
-        return self._chunks[chunk]
-
-    def _starts(self, items_N: Ints) -> Ints:
-        key = f"length/{self.size}/{self.decomposed.name}"
-        return self.decomposed.starts(self.bucket, permuted(key, self.count, self.seed, 0, items_N))
-
-    def read(self, place: int, row_S1: Ints) -> None:
-        """Write the tokens of the piece after the one that precedes them; before the source's first comes its last."""
-        source = self.decomposed.source
-        if place:
-            row_S1[:] = source.flat(place - 1, place + self.size)
-        else:
-            row_S1[:1] = source.flat(source.tokens - 1, source.tokens)
-            row_S1[1:] = source.flat(0, self.size)
-
     def documents(self, place: int, row_S1: NDArray[np.int32]) -> None:
-        """Write the piece's document; -1 for context of another one."""
-        ends = self.decomposed.source.ends
+        """Write the document of the piece that begins at `place`; -1 for context of another one."""
+        ends = self.source.ends
         document = int(np.searchsorted(ends, place, side="right"))
         row_S1[:] = document
         if place == (int(ends[document - 1]) if document else 0):
             row_S1[0] = -1
+
+
+class Pieces:
+    """The endless items of every cell: item n of a cell is in pass n // count, and every pass is permuted anew.
+
+    Args:
+        domains: Number of a domain -> its pieces; all cut alike.
+        size: D, of which some may be left out.
+    """
+
+    def __init__(self, domains: Mapping[int, Decomposed], size: int, seed: int) -> None:
+        some = next(iter(domains.values()))
+        self.low, self.high = some.low, some.high
+        self._ends = {i: found.source.ends for i, found in domains.items()}
+        buckets = self.high - self.low + 1
+        counts_DK, blocks_DK = np.zeros((2, size, buckets), np.int64)
+        keys_DK = np.zeros((size, buckets), np.uint64)
+        powers_K = np.arange(1, buckets + 1, dtype=np.uint64) + np.uint64(self.low)
+        for i, found in domains.items():
+            counts_DK[i], blocks_DK[i] = found.counts, found.held_KM.shape[1]
+            keys_DK[i] = np.uint64(key64(seed, f"pieces/{found.name}"))
+        self.counts_C, self._keys_C = counts_DK.ravel(), mixed(keys_DK + powers_K * np.uint64(GOLDEN)).ravel()
+        self._pieces_C = np.cumsum(self.counts_C) - self.counts_C
+        self._blocks_C = np.cumsum(blocks_DK.ravel()) - blocks_DK.ravel()
+        held = np.concatenate([domains[i].held_KM.ravel() for i in sorted(domains)])
+        # pieces of all cells before each block
+        self._before = np.empty(held.size, np.int64)
+        self._before[0] = 0
+        np.cumsum(held[:-1], out=self._before[1:])
+
+    def places(self, cells_N: Ints, items_N: Ints) -> Ints:
+        """Where in its domain's source each of the items begins, shape N."""
+        passes_N, index_N = np.divmod(items_N, self.counts_C[cells_N])
+        keys_N = mixed(self._keys_C[cells_N] + (passes_N.astype(np.uint64) + np.uint64(1)) * np.uint64(GOLDEN))
+        piece_N = permute_each(keys_N, self.counts_C[cells_N], index_N)
+        parts = [slice(a, a + _TOGETHER) for a in range(0, max(cells_N.size, 1), _TOGETHER)]
+        return np.concatenate([self.starts(cells_N[part], piece_N[part]) for part in parts])
+
+    def starts(self, cells_N: Ints, pieces_N: Ints) -> Ints:
+        """Where in its domain's source each piece begins, pieces of a cell in the order of the documents; shape N."""
+        number_N = self._pieces_C[cells_N] + pieces_N
+        at_N = np.searchsorted(self._before, number_N, side="right") - 1
+        place_N, first_N = number_N - self._before[at_N], (at_N - self._blocks_C[cells_N]) * _BLOCK
+        domain_N, bucket_N = np.divmod(cells_N, self.high - self.low + 1)
+        ends_NB = self._ends_of(domain_N, first_N)
+        lengths_NB, power_N = np.diff(ends_NB).astype(np.int32), (bucket_N + self.low).astype(np.int32)
+        longest_N = power_N == self.high
+        pieces_NB = (lengths_NB >> power_N[:, None]) & np.where(longest_N, -1, 1).astype(np.int32)[:, None]
+        held_NB = np.cumsum(pieces_NB, axis=1, dtype=np.int32)
+        within_N, row_N = np.count_nonzero(held_NB <= place_N[:, None], axis=1), np.arange(cells_N.size)
+        earlier_N = held_NB[row_N, within_N] - pieces_NB[row_N, within_N]
+        longer_N = lengths_NB[row_N, within_N] >> (power_N + 1) << (power_N + 1)
+        inside_N = np.where(longest_N, (place_N - earlier_N) << power_N, longer_N)
+        starts_N: Ints = ends_NB[row_N, within_N] + inside_N
+        return starts_N
+
+    def _ends_of(self, domain_N: Ints, first_N: Ints) -> Ints:
+        """The ends of the documents from the one before each `first` on, the last repeated; shape (N, B + 1)."""
+        order_N = np.argsort(domain_N.astype(np.uint16) if len(self._ends) < 1 << 16 else domain_N, kind="stable")
+        sorted_N = domain_N[order_N]
+        document_NB = first_N[order_N, None] + np.arange(-1, _BLOCK)
+        ends_NB = np.empty_like(document_NB)
+        edges = [0, *(np.flatnonzero(np.diff(sorted_N)) + 1).tolist(), sorted_N.size]
+        for a, b in pairwise(edges):
+            if a < b:
+                np.take(self._ends[int(sorted_N[a])], document_NB[a:b], mode="clip", out=ends_NB[a:b])
+        ends_NB[document_NB[:, 0] < 0, 0] = 0
+        found_NB = np.empty_like(ends_NB)
+        found_NB[order_N] = ends_NB
+        return found_NB

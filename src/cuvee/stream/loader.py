@@ -15,7 +15,7 @@ from cuvee.stream.batch import Batch
 from cuvee.stream.mixer import Mixer
 from cuvee.stream.packing import CONCAT, Packing
 from cuvee.stream.repetition import Repetition
-from cuvee.stream.state import Event, History, MixerState, OrderKind, Served, refuse_difference
+from cuvee.stream.state import Change, Event, History, MixerState, OrderKind, Served, refuse_difference
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,16 @@ class Loader:
     def schedule(self) -> Schedule:
         """The planned phases and the live changes so far: a loader made with it gives the same batches."""
         return self._mixer.schedule
+
+    @property
+    def events(self) -> tuple[Change, ...]:
+        """The live changes so far, with their causes."""
+        return self._mixer.events
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens of a global batch."""
+        return self._mixer.batch * self._mixer.seq_len
 
     @property
     def batches(self) -> int:

@@ -129,6 +129,11 @@ class Mixer:
         return self.schedule.domains
 
     @property
+    def events(self) -> tuple[Change, ...]:
+        """The live changes so far, with their causes."""
+        return self._events
+
+    @property
     def tokens(self) -> int:
         """Tokens trained on so far, by all ranks; padding included."""
         return self.batches * self._size
