@@ -47,7 +47,8 @@ class Opened:
 
     def __init__(self, load: harness.Workload, workers: int, consumed: int) -> None:
         if not torch.distributed.is_initialized():  # the builder asks for its rank
-            torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+            store = torch.distributed.HashStore()  # type: ignore[attr-defined]
+            torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
         prefixes = [str(load.work / prefix) for prefix, _ in load.domains]
         config = GPTDatasetConfig(
             random_seed=load.seed,
