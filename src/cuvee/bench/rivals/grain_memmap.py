@@ -66,8 +66,7 @@ class Opened:
         return iter(self.iterator)
 
     def state(self, batches: int) -> bytes:
-        state: bytes = harness.packed(self.iterator.get_state())
-        return state
+        return harness.packed(self.iterator.get_state())
 
 
 if __name__ == "__main__":
