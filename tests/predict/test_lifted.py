@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 
 from cuvee.methods.regression import Regression
-from cuvee.mixture.edits import Add, Merge, Remove, Revise, Split
+from cuvee.mixture.edits import Add, Edit, Remove, Revise, lift
 from cuvee.mixture.weights import Array
 from cuvee.plan.past import Past, PastRun
 from cuvee.predict import ridge
 from cuvee.predict.combine import block_error
 from cuvee.predict.corrected import Corrected
 from cuvee.predict.doubt import noises
-from cuvee.predict.lifted import lift_table
 from cuvee.predict.loglinear import LogLinear
 from cuvee.predict.posterior import Predictor, smooth
 from cuvee.predict.power import PowerLaw
@@ -94,7 +93,7 @@ def test_centred_by_weight() -> None:
     assert table.rows(np.array([True, False, False, True])).weight_N.tolist() == [1, 0.5]
 
 
-def past_of(table: Table, edits: tuple[Remove | Split | Revise | Add | Merge, ...]) -> Past:
+def past_of(table: Table, edits: tuple[Edit, ...]) -> Past:
     runs = tuple(
         PastRun(i, int(b), tuple(w), tuple(y))
         for i, b, w, y in zip(table.ids, table.block_N, table.shares_ND.tolist(), table.loss_NT.tolist(), strict=True)
@@ -199,7 +198,9 @@ def test_a_gradient_of_a_lifted_fit_is_the_slope_of_its_losses() -> None:
 def test_a_removed_domain_costs_no_run_and_no_truth() -> None:
     """What old runs say of the domains that stay is recovered, though all of them had a domain that is gone."""
     old = old_runs(("a", "b", "c", "d", "gone"), ("a", "b"))
-    table = lift_table(old, [Remove("gone")])
+    today = old.rows(np.zeros(len(old.ids), bool))
+    today = replace(today, domains=old.domains[:4], shares_ND=today.shares_ND[:, :4])
+    table = today.after((past_of(old, (Remove("gone"),)),))
     assert table.gone == 1
     assert table.domains[-1] == "gone (removed)"
     assert table.weight_N.min() == 1
@@ -207,19 +208,6 @@ def test_a_removed_domain_costs_no_run_and_no_truth() -> None:
     mixtures = np.random.default_rng(5).dirichlet(np.ones(4), 8)
     missed_NT = fit.mean(mixtures) - law(np.pad(mixtures, ((0, 0), (0, 1))))
     assert np.std(missed_NT - missed_NT.mean(0)) < 2e-3
-
-
-def test_lifting_a_table() -> None:
-    old = old_runs(("a", "b", "c", "d"), ("a", "b"))
-    same = replace(old, targets=("a", "bench"))
-    table = lift_table(same, [Split("a", {"a": 0.5, "a2": 0.5}), Revise("b", 5.0)])
-    assert table.targets == ("bench",), "the loss on a is that of another text now"
-    np.testing.assert_allclose(table.shares_ND[:, 0], old.shares_ND[:, 0] / 2)
-    np.testing.assert_allclose(table.weight_N, 1 / (1 + 25 * old.shares_ND[:, 1] ** 2))
-    assert min(table.blocks) == PAST
-    merged = lift_table(old, [Merge(("c", "d"), "cd")])
-    assert merged.weight_N.max() <= 1
-    assert merged.weight_N.min() < 0.9
 
 
 def test_few_runs_of_today_say_how_far_a_domain_was_revised() -> None:
@@ -239,8 +227,8 @@ def test_few_runs_of_today_say_how_far_a_domain_was_revised() -> None:
             mixture_N=np.arange(76),
             weight_N=np.ones(76),
         )
-        doubts = lift_table(old, [Revise("d0")]), Past("o", old.domains, (), (0.2,) * 5, (Revise("d0"),), ())
-        return noises(both, doubts[1].lift().doubts, both.block_N >= PAST)[0]
+        doubts = lift(old.domains, (Revise("d0"),), np.full(5, 0.2)).doubts
+        return noises(both, doubts, both.block_N >= PAST)[0]
 
     assert lifted(0.0) < 10 < lifted(0.6)
     assert lifted(0.6) < lifted(1.2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -168,8 +169,6 @@ def _plausible(blob: Blob, dtype: np.dtype[Any], limit: int) -> bool:
 
 
 def _npy(blob: Blob, dtype: np.dtype[Any] | None) -> tuple[np.dtype[Any], int, str]:
-    import io
-
     head = io.BytesIO(blob.read(0, min(blob.size, 1 << 16)).tobytes())
     try:
         version = np.lib.format.read_magic(head)

@@ -27,7 +27,7 @@ from cuvee.shards.blobs import Blob
 from cuvee.shards.feed import DomainFacts, Sources
 from cuvee.shards.indexed import IndexedDataset, token_dtype
 from cuvee.shards.inventory import TokenizerInfo
-from cuvee.shards.mds import MdsShard, MdsShardInfo
+from cuvee.shards.mds import COLUMNS, MdsShard, MdsShardInfo
 from cuvee.shards.raw import RawShard
 from cuvee.shards.sources import Shard, TokenSource
 
@@ -182,9 +182,7 @@ class _Opening:
         found = detect(name, self.places.all(entry.path, name), self.places, entry.format)
         shards, evidence = self._shards(name, entry, found)
         self._check_width(name, entry, shards)
-        eos = entry.eos if entry.eos is not None else self.eos
-        facts = DomainFacts(found.format, evidence, eos, entry.eos is not None)
-        return TokenSource(shards, shards[0].dtype), facts
+        return TokenSource(shards, shards[0].dtype), DomainFacts(found.format, evidence, entry.eos is not None)
 
     def _check_width(self, name: str, entry: DomainEntry, shards: list[Shard]) -> None:
         """Tokens of a vocabulary above 65,536 are not written as uint16: such a domain has another tokenizer."""
@@ -248,7 +246,7 @@ class _Opening:
         return shards
 
     def _is_bytes(self, info: MdsShardInfo, column: str | None) -> bool:
-        names = (column,) if column else ("tokens", "input_ids")
+        names = (column,) if column else COLUMNS
         return any(info.encodings[info.names.index(n)] == "bytes" for n in names if n in info.names)
 
     def _bytes_dtype(self, plain: Blob, info: MdsShardInfo, column: str | None) -> np.dtype[Any]:

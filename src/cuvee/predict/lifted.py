@@ -9,16 +9,14 @@ Letters: N runs or mixtures, D domains, T targets.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from cuvee.mixture.edits import Edit, lift, weights
 from cuvee.mixture.weights import Array
-from cuvee.predict.doubt import noises
-from cuvee.predict.table import PAST, Table
+from cuvee.predict.table import Table
 
 if TYPE_CHECKING:
     from cuvee.predict.posterior import Fit, Smooth
@@ -115,41 +113,6 @@ def completed(table: Table, fit: Callable[[Table, Fit | None], Fit]) -> Callable
         return (SmoothLiftedFit if smooth else LiftedFit)(tuple(parts), targets, tuple(columns))
 
     return whole
-
-
-def lift_table(table: Table, edits: Sequence[Edit], natural_D: Array | None = None) -> Table:
-    """A table of runs over the domains before `edits` as one over the domains after them; all its runs are from before.
-
-    Args:
-        table: Runs over the old domains.
-        edits: In order.
-        natural_D: Natural shares of the old domains; the mean of natural's runs, or of all where there are none, if left out.
-
-    Returns:
-        The table with domains that are gone last, blocks numbered from `PAST`, weights by the stated or default noise,
-        and the targets that are no domains or whose domains are still the same text; losses of the others are left out.
-
-    Raises:
-        UsageError: edits that do not apply.
-    """
-    if natural_D is None:
-        natural_D = table.shares_ND[table.natural_N if table.natural_N.any() else slice(None)].mean(0)
-    found = lift(table.domains, edits, natural_D)
-    renamed = {before: after for after, before in found.same.items()}
-    kept = [t for t, name in enumerate(table.targets) if name in renamed or name not in table.domains]
-    lifted = replace(
-        table,
-        domains=found.columns,
-        targets=tuple(renamed.get(table.targets[t], table.targets[t]) for t in kept),
-        shares_ND=found.shares(table.shares_ND),
-        loss_NT=table.loss_NT[:, kept],
-        start_T=None if table.start_T is None else table.start_T[kept],
-        block_N=table.block_N + PAST,
-        gone=len(found.gone),
-    )
-    noise_K = noises(lifted, found.doubts, np.ones(len(table.ids), bool))
-    believed_N = weights([doubt.exposure(table.shares_ND) for doubt in found.doubts], noise_K)
-    return replace(lifted, weight_N=table.weight_N * believed_N)
 
 
 def together(table: Table) -> tuple[Targets, ...]:

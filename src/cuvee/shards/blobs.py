@@ -92,7 +92,7 @@ def even(count: int, most: int) -> list[int]:
     return list(range(count)) if count <= most else [i * (count - 1) // max(most - 1, 1) for i in range(most)]
 
 
-def sampled(blob: Blob, start: int, stop: int, piece: int = 512, most: int = 8) -> bytes:
-    """At most `most` pieces of the bytes `start` to `stop`, at even distances: enough to tell two files apart."""
-    places = [start + i * piece for i in even(-(-(stop - start) // piece), most)]
-    return b"".join(blob.read(place, min(place + piece, stop)).tobytes() for place in places)
+def sampled(blob: Blob, start: int, stop: int) -> bytes:
+    """At most 8 pieces of 512 bytes of the bytes `start` to `stop`, at even distances: enough to tell two files apart."""
+    places = [start + i * 512 for i in even(-(-(stop - start) // 512), 8)]
+    return b"".join(blob.read(place, min(place + 512, stop)).tobytes() for place in places)

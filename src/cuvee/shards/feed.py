@@ -52,7 +52,7 @@ class Sample:
 
     Args:
         digest: Of the sampled blocks and boundaries.
-        least: Smallest token id of the blocks, `least_at` where; 0 of an empty domain.
+        least: Smallest token id of the blocks.
         most: Largest, at `most_at`.
         ending: The token that all sampled documents end with; None if they do not, or if finding their ends would mean
             reading the domain.
@@ -72,13 +72,11 @@ class DomainFacts:
     Args:
         format: Of its files.
         evidence: How that and the dtype were found.
-        eos: Id that ends its documents, if it was given or all its sampled documents end with it.
-        stated: The eos or the dtype was given for this very domain, so that no difference from others is an error.
+        stated: The eos was given for this very domain, so that no difference from others is an error.
     """
 
     format: str
     evidence: str = ""
-    eos: int | None = None
     stated: bool = False
 
 
@@ -215,13 +213,13 @@ def check_ids(domain: str, least: int, most: int, most_at: int, vocab_size: int 
 
 
 def sample(source: TokenSource) -> Sample:
-    """A look at blocks of tokens, document boundaries and last tokens, at even distances."""
+    """A look at blocks of tokens, document boundaries and last tokens of a source that is not empty, at even distances."""
     digest, least, most, most_at = hashlib.blake2b(digest_size=16), 0, 0, 0
     for i, start in enumerate(even(max(source.tokens - BLOCK, 0) + 1, BLOCKS)):
         tokens = source.flat(start, min(start + BLOCK, source.tokens)).astype(np.int64)
         digest.update(tokens.astype("<u4").data)
-        low, at = int(tokens.min()) if tokens.size else 0, int(tokens.argmax()) if tokens.size else 0
-        if tokens.size and (i == 0 or tokens[at] > most):
+        low, at = int(tokens.min()), int(tokens.argmax())
+        if i == 0 or tokens[at] > most:
             most, most_at = int(tokens[at]), start + at
         least = low if i == 0 else min(low, least)
     for shard in even(len(source.shards), STAMPS):
@@ -231,12 +229,10 @@ def sample(source: TokenSource) -> Sample:
 
 def _ending(source: TokenSource) -> int | None:
     indexed = [s for s in source.shards if s.indexed and s.documents]
-    endings = set()
-    seen = 0
+    endings, seen = set(), 0
     for k in even(len(indexed), ENDINGS):
         shard = indexed[k]
         for i in even(shard.documents, -(-ENDINGS // min(len(indexed), ENDINGS))):
-            last = shard.document(i)[-1:]
-            endings |= set(last.tolist())
+            endings |= set(shard.document(i)[-1:].tolist())
             seen += 1
     return endings.pop() if len(endings) == 1 and seen >= ENDINGS // 2 else None

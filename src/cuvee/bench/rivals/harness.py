@@ -102,10 +102,10 @@ def main(rival: Callable[[], Rival]) -> None:
 
 
 def _time(rival: Rival, load: Workload, workers: int, seconds: float) -> dict[str, float]:
-    before, wall = cpu_seconds(), time.perf_counter()
+    before = cpu_seconds()
     batches = rival.open(load, workers, None).batches()
     next(batches)
-    start, start_wall = cpu_seconds() - before, time.perf_counter() - wall
+    start = cpu_seconds() - before
     for _ in range(AHEAD):
         next(batches)
     tokens, before, wall = 0, cpu_seconds(), time.perf_counter()
@@ -120,7 +120,7 @@ def _time(rival: Rival, load: Workload, workers: int, seconds: float) -> dict[st
     assert str(batch.dtype).endswith("int64"), batch.dtype
     return {
         "mtok_per_cpu_s": tokens / spent / 1e6, "mtok_per_s": tokens / passed / 1e6, "start_cpu_s": start,
-        "start_s": start_wall, "peak_rss_mb": peak_rss_mb(),
+        "peak_rss_mb": peak_rss_mb(),
     }  # fmt: skip
 
 
@@ -152,16 +152,12 @@ def _order(rival: Rival, load: Workload, workers: int, sequences: int) -> dict[s
 
 def _resume(rival: Rival, load: Workload, workers: int) -> dict[str, Any]:
     state = (load.own(rival.__class__.__name__) / f"state-{workers}").read_bytes()
-    before, wall = cpu_seconds(), time.perf_counter()
+    before = cpu_seconds()
     batches = rival.open(load, workers, state).batches()
     first = next(batches)
-    spent, passed = cpu_seconds() - before, time.perf_counter() - wall
+    spent = cpu_seconds() - before
     rows = [first, *(next(batches) for _ in range(CHECK - 1))]
-    return {
-        "resume_cpu_s": spent,
-        "resume_s": passed,
-        "after": [h for r in rows for h in _hashes(np.asarray(r))],
-    }
+    return {"resume_cpu_s": spent, "after": [h for r in rows for h in _hashes(np.asarray(r))]}
 
 
 def _hashes(rows: Any) -> list[str]:
