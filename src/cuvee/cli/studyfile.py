@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from cuvee.interop.checkpoint import Checkpoint
 
 
+RunnerName = Literal["local", "ray"]
+
+
 @dataclass(frozen=True)
 class LimitEntry:
     """Bounds of one domain: shares of tokens, tokens or epochs of the target run."""
@@ -120,6 +123,16 @@ class VerifyEntry:
         _check_seeds(self.seeds)
 
 
+@dataclass(frozen=True)
+class RayEntry:
+    """Where and with what the tasks of `runner: ray` run."""
+
+    address: str | None = None
+    num_cpus: float = 1.0
+    num_gpus: float = 0.0
+    restarts: int = 3
+
+
 def _check_seeds(seeds: int) -> None:
     if seeds == 1 or seeds < 0:
         raise UsageError(f"got seeds {seeds}", wanted="0 (no verification) or at least 2; five for published figures")
@@ -145,6 +158,8 @@ class StudyFile:
         method: A method's name, or `name:` with the method's own options beside it.
         verify: Verification on fresh blocks.
         workers: Worker processes, one thread each. Not part of the question.
+        runner: Where workers run: `local` (this machine) or `ray`. Not part of the question.
+        ray: Which cluster, and what a task holds of it. Not part of the question.
         reuse: Other study folders whose runs may be taken over when they are the very same runs.
         trainer: `proxies`, or `outside`: `cuvee suggest` and `cuvee tell` take the place of `cuvee run`.
         checkpoint: The model that proxies start from: continued pre-training. `proxy.size` is then left out.
@@ -169,6 +184,8 @@ class StudyFile:
     method: Mapping[str, Any] | str = "auto"
     verify: VerifyEntry = VerifyEntry()
     workers: int = 1
+    runner: RunnerName = "local"
+    ray: RayEntry = RayEntry()
     reuse: tuple[str, ...] = ()
     measures: Mapping[str, MeasureEntry] = field(default_factory=dict)
     trainer: Literal["proxies", "outside"] = "proxies"
