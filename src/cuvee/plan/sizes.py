@@ -80,15 +80,27 @@ SIZES: dict[str, Size] = {
 }
 
 
+LARGE: dict[str, Size] = {
+    size.name: size
+    for size in (
+        Size("100M", 14, 768, 12, 2048),
+        Size("300M", 24, 1024, 16, 2816),
+        Size("1B", 20, 2048, 16, 5632),
+    )
+}
+"""Sizes of one large run, trained by many processes together (`proxies.ddp`)."""
+
+
 def size(name: str) -> Size:
     """The named size.
 
     Raises:
         UsageError: no such size.
     """
-    if name not in SIZES:
-        raise UsageError(f"no proxy size {name!r}", wanted=f"one of {', '.join(SIZES)}", fix=nearest(name, SIZES))
-    return SIZES[name]
+    known = SIZES | LARGE
+    if name not in known:
+        raise UsageError(f"no proxy size {name!r}", wanted=f"one of {', '.join(known)}", fix=nearest(name, known))
+    return known[name]
 
 
 def learning_rate(parameters: int, tokens: int) -> float:

@@ -100,19 +100,20 @@ def work(job: str, command: Sequence[str]) -> tuple[int, str]:
             DataError.exit_code,
             f"a node does not see {job}\n  wanted: the study's folder at the same path on all nodes",
         )
-    with tempfile.TemporaryFile() as stderr:
-        process = subprocess.Popen(
+    with (
+        tempfile.TemporaryFile() as stderr,
+        subprocess.Popen(
             [sys.executable, *command, job, "--end-with-stdin"],
             stdin=subprocess.PIPE,  # held by this process: when its node is lost, the worker ends
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             env=environment(),
-        )
+        ) as process,
+    ):
         try:
             return process.wait(), tail(stderr)
         finally:
             process.kill()
-            process.wait()
 
 
 def _ended(ray: Any, ref: Any) -> tuple[str, str]:
