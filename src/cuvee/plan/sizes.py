@@ -66,6 +66,12 @@ class Size:
         """Training FLOPs per token: 6 per matrix parameter, the output projection and attention included."""
         return 6.0 * (self.parameters + vocab * self.dim) + 12.0 * self.layers * self.dim * seq_len / 2
 
+    def training_bytes(self, vocab: int, tokens: int) -> int:
+        """Memory of a training in fp32: weights, gradients, two moments, and what is kept of `tokens` tokens for the backward
+        pass: 12 widths and 4 hidden widths a layer, counted on the model."""
+        kept = self.layers * (12 * self.dim + 4 * self.hidden)
+        return 16 * self.all_parameters(vocab) + 4 * tokens * kept
+
 
 SIZES: dict[str, Size] = {
     size.name: size

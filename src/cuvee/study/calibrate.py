@@ -18,7 +18,7 @@ from cuvee.base.processes import environment
 from cuvee.plan.trial import Plan
 from cuvee.shards.corpus import Corpus
 
-SECONDS = 3.0
+SECONDS = 2.0
 """That the steps of a calibration take, about; its start and one scoring come on top."""
 FLOP_RATE = 3e10
 """FLOP/s assumed of one core when there is nothing to calibrate with: about what small models reach on a recent core."""
@@ -93,17 +93,21 @@ def answer(request: _Request, began: float) -> Speed:
     flops = plan.shape.flops_per_token(corpus.vocab_size, plan.seq_len) * plan.batch * plan.seq_len
     steps = min(max(4, round(SECONDS * FLOP_RATE / flops)), 200)
     texts = [held_out(corpus, target, plan.split, plan.seq_len).tokens for target in plan.targets]
-    stamps, start = list[float](), time.process_time()
     short = replace(plan, steps=steps, targets=plan.targets[:1], measures=(), wants=(), eval_points=1)
+    train([replace(short, steps=2)], corpus, inputs=inputs)  # what the first run of a process alone takes
+    stamps, start = list[float](), time.process_time()
     train([short], corpus, inputs=inputs, on_step=lambda step, steps: stamps.append(time.process_time()))
-    step = (stamps[-2] - stamps[1]) / (steps - 3)
+    step = (stamps[-2] - stamps[0]) / (steps - 2)
     setup = max(0.0, stamps[0] - start - step)
     scored = sum(texts) + sum(m.tokens for m in plan.measures)
     # where no domain is scored, a forward pass is taken to be a third of a step's price
-    token = max(0.0, stamps[-1] - stamps[-2] - step) / texts[0] if texts else step / (3 * plan.batch * plan.seq_len)
+    scoring = max(0.0, stamps[-1] - stamps[-2] - step)
+    token = scoring / texts[0] if texts else step / (3 * plan.batch * plan.seq_len)
     scorings = plan.eval_points + (plan.start is not None)
     whole = setup + step * plan.steps + token * scored * scorings
-    return Speed(start, whole, max(1.0, (time.monotonic() - began) / time.process_time()))
+    return Speed(
+        max(0.0, start - setup - 2 * step - scoring), whole, max(1.0, (time.monotonic() - began) / time.process_time())
+    )
 
 
 if __name__ == "__main__":

@@ -54,13 +54,14 @@ class DomainEpochs:
 
 @dataclass(frozen=True)
 class Price:
-    """One run: tokens trained on, FLOPs with its scoring, CPU-seconds of one worker, bytes of its trial and of a checkpoint."""
+    """One run: tokens trained on, FLOPs with its scoring, CPU-seconds of one worker, bytes of its trial, of a checkpoint and of memory."""
 
     tokens: int
     flops: float
     seconds: float
     record: int
     checkpoint: int
+    memory: int
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class LargerCost:
         return (
             f"larger runs, {self.proxy.size} parameters and {self.each.tokens:,} tokens: "
             f"{', '.join(f'{n} {what}' for n, what in kinds if n)}; {self.each.flops:.2e} FLOPs and about "
-            f"{duration(self.each.seconds)} each; {_ratio(self.ratio, self.smallest_pool)}"
+            f"{duration(self.each.seconds)} each, in {self.each.memory / 1e9:.1f} GB of memory; {_ratio(self.ratio, self.smallest_pool)}"
         )
 
 
@@ -278,7 +279,8 @@ def _price(plan: Plan, vocab: int, rate: float) -> Price:
     flops, weights = _flops(plan, vocab), plan.shape.all_parameters(vocab)
     record = 2 * len(dump_json(to_json(plan))) + 200 * plan.eval_points * len(plan.targets)
     # the weights and the two moments of AdamW, 4 bytes each
-    return Price(plan.tokens, flops, flops / rate, record, weights * 4 * 3)
+    memory = plan.shape.training_bytes(vocab, plan.batch * plan.seq_len)
+    return Price(plan.tokens, flops, flops / rate, record, weights * 4 * 3, memory)
 
 
 def _ratio(ratio: float, pool: tuple[str, int]) -> str:
