@@ -73,19 +73,22 @@ def cluster() -> Iterator[Any]:
         patch.syspath_prepend(ROOT)
         from ray.cluster_utils import Cluster
 
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **SMALL})
-        for _ in range(2):
-            add_node(made)
+        made = Cluster()
+        for cpus in (0, 1, 1):
+            add_node(made, cpus)
         yield made
         made.shutdown()
 
 
-def add_node(cluster: Any) -> None:
-    """With room for one task. Ray gives a node half a minute to start, which is little on a busy machine: once more then."""
-    try:
-        cluster.add_node(num_cpus=1, **SMALL)
-    except Exception:
-        cluster.add_node(num_cpus=1, **SMALL)
+def add_node(cluster: Any, cpus: int = 1) -> None:
+    """With room for so many tasks. Ray gives a node half a minute to start, which is little on a busy machine: try again."""
+    for last in (False, False, True):
+        try:
+            cluster.add_node(num_cpus=cpus, **SMALL)
+            return
+        except Exception:
+            if last:
+                raise
 
 
 def owners(folder: Path) -> set[int]:
