@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from cuvee.study.study import Study
@@ -52,4 +53,8 @@ def same(folder: Path, reference: Path) -> None:
         (t.id, t.status, t.curves, t.realised) for t in theirs
     ]
     assert trials(folder) == len(theirs)
-    assert (folder / "choice.json").read_bytes() == (reference / "choice.json").read_bytes()
+    ours_chosen, theirs_chosen = (Study.load(f).choice() for f in (folder, reference))
+    assert ours_chosen is not None
+    assert theirs_chosen is not None
+    # made by other commits where the code is worked on meanwhile
+    assert replace(ours_chosen, provenance=None) == replace(theirs_chosen, provenance=None)

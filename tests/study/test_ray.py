@@ -36,6 +36,16 @@ def test_without_ray_it_says_what_to_install(store: Store, corpus: Corpus, monke
         Ray().run([store.write_job(corpus.path, tuple(store.planned()))], lambda: None)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_no_cluster(store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match="ray start --head"):
+        Ray("auto").run([store.write_job(corpus.path, tuple(store.planned()))], lambda: None)
+
+
 def test_a_node_makes_the_runs_of_a_job(
     store: Store, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,13 +152,3 @@ def test_crashes_are_started_again_and_errors_keep_their_kind(cluster: Any, smal
     assert "after 1 restarts" in crash
     assert "about to die" in crash
     assert "disk is full" in said("full", 1) or "No space left" in said("full", 1)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("default")
-def test_no_cluster(store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray")
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(UsageError, match="ray start --head"):
-        Ray("auto").run([store.write_job(corpus.path, tuple(store.planned()))], lambda: None)
