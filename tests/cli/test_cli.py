@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,24 @@ def test_a_study_from_end_to_end(folder: Path, capsys: pytest.CaptureFixture[str
     code, value, _ = call(capsys, "export", folder / "study", "--to", "megatrn", "--out", folder / "blend")
     assert code == 2
     assert "megatron" in value["error"]["fix"]
+
+
+def test_runs_are_made_elsewhere(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, out = edited(folder, "study: study", "study: elsewhere\nrunner: ray\nray: {num_gpus: 0.5}"), folder / "out"
+    code, value, _ = call(capsys, "run", file, "--emit", "slurm", "--workers", "4", "--out", out)
+    assert code == 5, "partly done: run it again"
+    assert f"sbatch {out / 'slurm.sh'}" in value["error"]["fix"]
+    assert " --array=0-3 " in (out / "slurm.sh").read_text(encoding="utf-8")
+    assert call(capsys, "run", file, "--emit", "bash")[0] == 5
+    assert (folder / "elsewhere" / "emitted" / "bash.sh").exists()
+    assert call(capsys, "run", file, "--emit", "bash", "--runner", "local")[0] == 2
+    assert call(capsys, "run", file, "--out", out)[0] == 2
+    monkeypatch.setitem(sys.modules, "ray", None)
+    code, value, _ = call(capsys, "run", file)
+    assert code == 2
+    assert "cuvee[ray]" in value["error"]["fix"], "the file's runner, unless the command says otherwise"
 
 
 def test_check_spends_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

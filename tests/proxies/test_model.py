@@ -135,3 +135,22 @@ def test_initial_weights_follow_from_seed_and_block() -> None:
         assert torch.equal(first[name][0], first[name][1]), name
     for other in (decoder(seed=1, block=3), decoder(seed=2, block=2)):
         assert not torch.equal(other.table[0], first["table"][0])
+
+
+def test_the_memory_of_a_training_is_what_the_backward_pass_keeps() -> None:
+    shape, kept = SIZES["0.3M"], dict[int, int]()
+    model = decoder(size=shape)
+    weights = {w.untyped_storage().data_ptr() for w in model.parameters()}
+    held = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        held.append(tensor)
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    tokens = torch.zeros(model.members, 8, 65, dtype=torch.int64)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        model.loss(tokens)
+    found = sum(size for place, size in kept.items() if place not in weights)
+    foretold = shape.training_bytes(VOCAB, model.members * 8 * 64) - 16 * shape.all_parameters(VOCAB)
+    assert found == pytest.approx(foretold, rel=0.15)

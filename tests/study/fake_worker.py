@@ -56,6 +56,26 @@ def eager(
     return train(plans, corpus, checkpoint=checkpoint, checkpoint_seconds=0)
 
 
+def witness(
+    plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None, inputs: Path | None = None
+) -> tuple[Trial, ...]:
+    """The real training, slow enough to be killed, with a checkpoint after every step; notes the first step that it makes."""
+    import torch
+
+    from cuvee.proxies.train import train
+
+    assert checkpoint is not None
+    torch.set_num_threads(1)
+    note = checkpoint.parent.parent / f"{checkpoint.stem}.{os.getpid()}.first"
+
+    def on_step(step: int, steps: int) -> None:
+        if not note.exists():
+            note.write_text(str(step), encoding="utf-8")
+        time.sleep(0.1)
+
+    return train(plans, corpus, checkpoint=checkpoint, checkpoint_seconds=0, on_step=on_step)
+
+
 MODES: dict[str, Trainer] = {
     "fake": fake_train,
     "crash": crash,
@@ -63,6 +83,7 @@ MODES: dict[str, Trainer] = {
     "hang": hang,
     "full": full,
     "eager": eager,
+    "witness": witness,
 }
 
 if __name__ == "__main__":

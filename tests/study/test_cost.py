@@ -68,13 +68,19 @@ def test_more_workers_take_less_time(corpus: Corpus, monkeypatch: pytest.MonkeyP
     question = problem(corpus)
     plans = [question.plan(question.natural, b) for b in range(16)]
 
-    def seconds(workers: int) -> float:
+    def found(workers: int) -> cost.CostEstimate:
         return cost.estimate(
             question, corpus, plans, finished=0, budget=0, workers=workers, verify_seeds=0, speed="assumed"
-        ).seconds
+        )
+
+    def seconds(workers: int) -> float:
+        return found(workers).seconds - cost.START
 
     assert seconds(1) == pytest.approx(8 * seconds(8))
     assert seconds(100) == seconds(8), "no more at once than the machine has cores"
+    assert found(8).cpu_seconds - 8 * cost.START == pytest.approx(found(1).cpu_seconds - cost.START)
+    low, high = found(8).between
+    assert low < found(8).seconds < high
 
 
 def test_a_method_that_says_its_runs_is_believed(corpus: Corpus) -> None:
@@ -106,7 +112,7 @@ def test_larger_runs_are_priced_by_their_flops(folder: Path, corpus: Corpus) -> 
     per_token = size("0.3M").flops_per_token(corpus.vocab_size, 16)
     assert large.each.flops > 16_384 * per_token
     assert both.tokens - proxies.tokens == 21 * 16_384
-    assert both.seconds - proxies.seconds == pytest.approx(21 * large.each.seconds)
+    assert both.seconds - proxies.seconds == pytest.approx(21 * large.each.seconds + 2 * cost.START)
     assert both.disk > proxies.disk
     assert large.smallest_pool[1] == pytest.approx(4 * both.smallest_pool[1], abs=4)
     assert "15 for verification, 6 for the transfer check" in str(both)
@@ -128,15 +134,3 @@ def test_larger_runs_with_small_pools_are_refused(folder: Path, corpus: Corpus) 
     study = Study.open(folder, question, corpus, Grid())
     with pytest.raises(InfeasibleError, match="pools matched"):
         study.cost(speed="assumed", large=cost.Larger(at, 2, 0))
-
-
-@pytest.mark.slow
-def test_calibration_trains_for_real(corpus: Corpus) -> None:
-    import torch
-
-    question = problem(corpus)
-    threads = torch.get_num_threads()
-    found = cost.measure(question.plan(question.natural, 0), corpus)
-    assert found is not None
-    assert found > 0
-    assert torch.get_num_threads() == threads

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cuvee.base.errors import DataError, PartialError
+from cuvee.base.processes import environment
 from cuvee.shards.corpus import Corpus
 from cuvee.study import claims
 from cuvee.study.runners.local import Local
@@ -74,6 +75,33 @@ def test_an_error_here_stops_the_workers(store: Store, corpus: Corpus) -> None:
     with pytest.raises(KeyboardInterrupt):
         local("hang").run(jobs(store, corpus, 1), poll)
     assert not claims.alive(pids[0])
+
+
+def test_a_dead_workers_run_goes_on_in_another(store: Store, corpus: Corpus) -> None:
+    import torch
+
+    from cuvee.proxies.train import train
+
+    first, *others = store.planned()
+    command = [sys.executable, "-m", "tests.study.fake_worker", "witness"]
+    dies = subprocess.Popen([*command, str(store.write_job(corpus.path, (first,)))], env=environment())
+    lives = subprocess.Popen([*command, str(store.write_job(corpus.path, (*others, first)))], env=environment())
+    note = store.folder / f"{first}.{dies.pid}.first"
+    while not note.exists() or not store.checkpoint_path(first).exists():
+        assert dies.poll() is None
+    dies.kill()
+    dies.wait()
+    assert not store.has(first)
+    assert lives.wait() == 0
+    assert note.read_text(encoding="utf-8") == "1"
+    assert int((store.folder / f"{first}.{lives.pid}.first").read_text(encoding="utf-8")) > 1, "not from the beginning"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    (undisturbed,) = train([store.planned()[first].plan], corpus)
+    torch.set_num_threads(threads)
+    trial = store.trial(first)
+    assert trial is not None
+    assert (trial.curves, trial.realised) == (undisturbed.curves, undisturbed.realised)
 
 
 def test_workers_end_when_their_parent_is_killed(store: Store, corpus: Corpus) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -19,6 +19,18 @@ AllowLeak = Annotated[bool, typer.Option("--allow-leak", help="Go on where a tar
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of text.")]
 StudyYaml = Annotated[Path, typer.Argument(help="The study file.", metavar="STUDY.yaml")]
 StudyFolder = Annotated[Path, typer.Argument(help="The study's folder.", metavar="STUDY")]
+
+
+Runner = Annotated[
+    Literal["local", "ray"] | None, typer.Option(help="Where workers run; as the study file says when left out.")
+]
+Emitted = Annotated[
+    Literal["slurm", "bash"] | None,
+    typer.Option(help="Start no workers: write a script that does (exit code 5), and go on when its runs are there."),
+]
+EmittedTo = Annotated[
+    Path | None, typer.Option("--out", help="The folder of that script; `emitted` in the study's folder when left out.")
+]
 
 
 def show(text: str, value: dict[str, Any], as_json: bool) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cuvee.base.files import replace
 from cuvee.base.progress import Bar
+from cuvee.cli.machines import Machines
 from cuvee.cli.render import corpus_text, table
 from cuvee.cli.run import Result, run_study
 from cuvee.cli.studyfile import load
@@ -14,6 +15,7 @@ from cuvee.corpus.found import gather
 from cuvee.corpus.prepare import prepare
 from cuvee.plan.problem import POOL_FLOOR
 from cuvee.shards.corpus import Corpus
+from cuvee.study.runners.local import Local
 
 # A pointed question: a model that should read Python code and reference prose, of a corpus that is mostly something
 # else. The target run is as long as the smallest domain's pool allows (100 sequences), so every proxy is sound.
@@ -53,7 +55,7 @@ def run_demo(folder: Path, *, workers: int) -> Result:
     study_file = folder / "study.yaml"
     if not study_file.exists():
         replace(study_file, _study(corpus).encode("utf-8"))
-    return run_study(load(study_file), count, "refuse")
+    return run_study(load(study_file), Machines(count, Local()), "refuse")
 
 
 def _study(corpus: Corpus) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from cuvee.base.codec import to_json
 from cuvee.base.errors import UsageError
 from cuvee.base.progress import Bar
+from cuvee.cli.machines import Machines
 from cuvee.cli.studyfile import Question
 from cuvee.plan.choice import Choice, Verification
 from cuvee.plan.problem import Proxy
@@ -73,16 +74,16 @@ def _to_measure(cost: CostEstimate, again: str) -> str:
     )
 
 
-def run_pilot(question: Question, workers: int, accept: Accept, again: str) -> Result:
+def run_pilot(question: Question, at: Machines, accept: Accept, again: str) -> Result:
     """The runs of the first round that measure the noise, and what gain can then be found; the study goes on from them."""
     study = open_study(question, accept)
     with Bar("pilot", 0) as bar:
-        noise = study.pilot(workers=workers, progress=bar)
+        noise = study.pilot(at.workers, bar, at.runner)
     after = f"{again} goes on from here; {again} --dry-run --detect 0.5% plans for a gain"
     return f"{noise}\n{noise.table()}\n{after}", {"noise": to_json(noise), "study": str(question.folder)}
 
 
-def run_study(question: Question, workers: int, accept: Accept) -> Result:
+def run_study(question: Question, at: Machines, accept: Accept) -> Result:
     """Search, choose, verify, report; every step resumes."""
     if question.problem.trainer == "outside":
         raise UsageError(
@@ -93,22 +94,22 @@ def run_study(question: Question, workers: int, accept: Accept) -> Result:
     study = open_study(question, accept)
     # a resume should not train for seconds to learn the speed again; the bar soon has an ETA of its own
     seeds = question.file.verify.seeds
-    cost = study.cost(workers=workers, verify_seeds=seeds, speed="assumed", large=question.large)
+    cost = study.cost(workers=at.workers, verify_seeds=seeds, speed="assumed", large=question.large)
     with Bar("proxies", cost.runs) as bar:
         bar.say(str(cost))
-        study.run(workers=workers, progress=bar)
+        study.run(at.workers, bar, at.runner)
     choice = study.choose()
-    found = [_verify(study, choice, seeds, workers, None)] if seeds else []
+    found = [_verify(study, choice, seeds, at, None)] if seeds else []
     if (large := question.large) is not None:
         if large.transfer:
             with Bar("transfer check", 0) as bar:
-                bar.say(str(study.check_transfer(large.proxy, large.transfer, workers, bar)))
+                bar.say(str(study.check_transfer(large.proxy, large.transfer, at.workers, bar, at.runner)))
         if large.seeds:
-            found.append(_verify(study, choice, large.seeds, workers, large.proxy))
+            found.append(_verify(study, choice, large.seeds, at, large.proxy))
     return finish(question, study, choice, found)
 
 
-def verify_study(question: Question, seeds: int, workers: int, scale: VerifyScale) -> Result:
+def verify_study(question: Question, seeds: int, at: Machines, scale: VerifyScale) -> Result:
     """More fresh blocks for the choice that the study has."""
     study = open_study(question, "refuse")
     choice = study.choose()
@@ -116,8 +117,8 @@ def verify_study(question: Question, seeds: int, workers: int, scale: VerifyScal
         raise UsageError(
             "the study file names no larger runs", fix="verify: {large: {size: 0.6M, tokens: 2M}}, with yours"
         )
-    at = question.large.proxy if question.large is not None and scale == "large" else None
-    return finish(question, study, choice, [_verify(study, choice, seeds, workers, at)])
+    proxy = question.large.proxy if question.large is not None and scale == "large" else None
+    return finish(question, study, choice, [_verify(study, choice, seeds, at, proxy)])
 
 
 def _seeds_so_far(study: Study, choice: Choice, at: Proxy | None) -> int:
@@ -128,10 +129,10 @@ def _seeds_so_far(study: Study, choice: Choice, at: Proxy | None) -> int:
     return len(verification.arm("choice").blocks) if judges(verification, choice, study.problem) else 0
 
 
-def _verify(study: Study, choice: Choice, seeds: int, workers: int, at: Proxy | None) -> Verification:
+def _verify(study: Study, choice: Choice, seeds: int, at: Machines, proxy: Proxy | None) -> Verification:
     with Bar("verification", 0) as bar:
-        count = max(seeds, _seeds_so_far(study, choice, at))
-        return study.verify(choice, seeds=count, workers=workers, progress=bar, at=at)
+        count = max(seeds, _seeds_so_far(study, choice, proxy))
+        return study.verify(choice, count, at.workers, bar, at.runner, at=proxy)
 
 
 def finish(question: Question, study: Study, choice: Choice, found: Sequence[Verification]) -> Result:

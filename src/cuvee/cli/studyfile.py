@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from cuvee.interop.checkpoint import Checkpoint
 
 
+RunnerName = Literal["local", "ray"]
+
+
 @dataclass(frozen=True)
 class LimitEntry:
     """Bounds of one domain: shares of tokens, tokens or epochs of the target run."""
@@ -132,6 +135,16 @@ class VerifyEntry:
         _check_seeds(self.seeds)
 
 
+@dataclass(frozen=True)
+class RayEntry:
+    """Where and with what the tasks of `runner: ray` run."""
+
+    address: str | None = None
+    num_cpus: float = 1.0
+    num_gpus: float = 0.0
+    restarts: int = 3
+
+
 def _check_seeds(seeds: int) -> None:
     if seeds == 1 or seeds < 0:
         raise UsageError(f"got seeds {seeds}", wanted="0 (no verification) or at least 2; five for published figures")
@@ -157,6 +170,8 @@ class StudyFile:
         method: A method's name, or `name:` with the method's own options beside it.
         verify: Verification on fresh blocks.
         workers: Worker processes, one thread each. Not part of the question.
+        runner: Where workers run: `local` (this machine) or `ray`. Not part of the question.
+        ray: Which cluster, and what a task holds of it. Not part of the question.
         reuse: Other study folders whose runs may be taken over when they are the very same runs.
         tree: Groups of domains: the separator that their names spell them with (`/`), or domain: path such as `web/health`.
         freeze: Groups of the tree whose inner proportions stay natural's.
@@ -184,6 +199,8 @@ class StudyFile:
     method: Mapping[str, Any] | str = "auto"
     verify: VerifyEntry = VerifyEntry()
     workers: int = 1
+    runner: RunnerName = "local"
+    ray: RayEntry = RayEntry()
     reuse: tuple[str, ...] = ()
     past: tuple[PastEntry, ...] = ()
     tree: Mapping[str, str] | str | None = None

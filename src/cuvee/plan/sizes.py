@@ -66,6 +66,12 @@ class Size:
         """Training FLOPs per token: 6 per matrix parameter, the output projection and attention included."""
         return 6.0 * (self.parameters + vocab * self.dim) + 12.0 * self.layers * self.dim * seq_len / 2
 
+    def training_bytes(self, vocab: int, tokens: int) -> int:
+        """Memory of a training in fp32: weights, gradients, two moments, and what is kept of `tokens` tokens for the backward
+        pass: 12 widths and 4 hidden widths a layer, counted on the model."""
+        kept = self.layers * (12 * self.dim + 4 * self.hidden)
+        return 16 * self.all_parameters(vocab) + 4 * tokens * kept
+
 
 SIZES: dict[str, Size] = {
     size.name: size
@@ -80,15 +86,27 @@ SIZES: dict[str, Size] = {
 }
 
 
+LARGE: dict[str, Size] = {
+    size.name: size
+    for size in (
+        Size("100M", 14, 768, 12, 2048),
+        Size("300M", 24, 1024, 16, 2816),
+        Size("1B", 20, 2048, 16, 5632),
+    )
+}
+"""Sizes of one large run, trained by many processes together (`proxies.ddp`)."""
+
+
 def size(name: str) -> Size:
     """The named size.
 
     Raises:
         UsageError: no such size.
     """
-    if name not in SIZES:
-        raise UsageError(f"no proxy size {name!r}", wanted=f"one of {', '.join(SIZES)}", fix=nearest(name, SIZES))
-    return SIZES[name]
+    known = SIZES | LARGE
+    if name not in known:
+        raise UsageError(f"no proxy size {name!r}", wanted=f"one of {', '.join(known)}", fix=nearest(name, known))
+    return known[name]
 
 
 def learning_rate(parameters: int, tokens: int) -> float:

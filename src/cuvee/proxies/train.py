@@ -70,10 +70,14 @@ def train(
     """
     if plans[0].kind == "ngram":
         return tuple(count(plan, corpus, _texts(plan, corpus, inputs)) for plan in plans)
-    run = _Run(plans, corpus, inputs)
-    if checkpoint is not None and (saved := load(checkpoint, run.ids)) is not None:
-        run.restore(saved)
-    elif 0 in run.evaluations:
+    return finish(Run(plans, corpus, inputs), checkpoint, checkpoint_seconds, on_step)
+
+
+def finish(
+    run: Run, checkpoint: Path | None, checkpoint_seconds: float, on_step: Callable[[int, int], None]
+) -> tuple[Trial, ...]:
+    """Train a run from its checkpoint, if there is one, to its end; as for `train`."""
+    if not run.load(checkpoint) and 0 in run.evaluations:
         run.evaluate()
     last_save = time.monotonic()
     while run.step < run.plan.steps and run.alive:
@@ -81,7 +85,7 @@ def train(
         if run.step in run.evaluations:
             run.evaluate()
         if checkpoint is not None and time.monotonic() - last_save >= checkpoint_seconds:
-            save(checkpoint, run.state())
+            run.save(checkpoint)
             last_save = time.monotonic()
         on_step(run.step, run.plan.steps)
     return run.trials()
@@ -95,7 +99,7 @@ class _Fall:
     realised: tuple[int, ...]
 
 
-class _Run:
+class Run:
     """K models in training: everything that a checkpoint holds, and what follows from the plans."""
 
     def __init__(self, plans: Sequence[Plan], corpus: Corpus, inputs: Path | None) -> None:
@@ -124,12 +128,17 @@ class _Run:
     def advance(self) -> None:
         """One step of all models."""
         tokens_KBL1 = torch.from_numpy(np.stack([next(m).tokens for m in self.mixers]))
-        loss_K = self.model.loss(tokens_KBL1)
-        loss_K.sum().backward()  # type: ignore[no-untyped-call]
+        loss_K = self.backward(tokens_KBL1)
         norm_K = self.optimiser.step(learning_rate_factor(self.step, self.plan.steps))
         self.step += 1
         for k in (~(loss_K.isfinite() & norm_K.isfinite())).nonzero()[:, 0].tolist():
             self.falls.setdefault(k, _Fall(self.step, tuple(self.mixers[k].realised.values())))
+
+    def backward(self, tokens_KBL1: Tensor) -> Tensor:
+        """Leave the gradients of a batch in the weights; its mean nats per token, shape K."""
+        loss_K = self.model.loss(tokens_KBL1)
+        loss_K.sum().backward()  # type: ignore[no-untyped-call]
+        return loss_K
 
     def evaluate(self) -> None:
         """Score every target."""
@@ -153,6 +162,17 @@ class _Run:
             falls={k: (f.step, f.realised) for k, f in self.falls.items()},
             spent=self.spent(),
         )
+
+    def save(self, checkpoint: Path) -> None:
+        """Keep how far it is."""
+        save(checkpoint, self.state())
+
+    def load(self, checkpoint: Path | None) -> bool:
+        """Go on from where it was kept; whether there is such a place."""
+        saved = None if checkpoint is None else load(checkpoint, self.ids)
+        if saved is not None:
+            self.restore(saved)
+        return saved is not None
 
     def restore(self, saved: Saved) -> None:
         """Go on from there."""

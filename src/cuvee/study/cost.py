@@ -6,14 +6,13 @@ Letters: R tokens of the target run, r tokens of a proxy, n tokens of a domain.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from cuvee.base.codec import to_json
-from cuvee.base.errors import CuveeError, InfeasibleError
+from cuvee.base.errors import InfeasibleError
 from cuvee.base.files import dump_json
 from cuvee.mixture import closed_form
 from cuvee.mixture.weights import Mixture
@@ -22,15 +21,16 @@ from cuvee.plan.sizes import HELD_OUT_TOKENS
 from cuvee.plan.trial import Plan
 from cuvee.shards.corpus import Corpus
 from cuvee.study import transfer
+from cuvee.study.calibrate import FLOP_RATE, Speed, measure
 from cuvee.study.checks import check_larger
 from cuvee.study.judge import FIRST_BLOCK, FIRST_LARGE
 from cuvee.study.pilot import anchors
 
-Speed = Literal["measured", "assumed"]
-FLOP_RATE = 3e10
-"""FLOP/s assumed of one core when there is nothing to calibrate with: about what small models reach on a recent core."""
-CALIBRATION = 2.0
-"""Seconds that a calibration may take, about."""
+Known = Literal["measured", "assumed"]
+ERROR = 0.2
+"""How far CPU-seconds may be from those foretold, relative (`docs/benchmarks.md`)."""
+START = 3.0
+"""CPU-seconds assumed of a worker's start, most of them torch's."""
 ARMS = 5
 """Arms of a verification without a present blend (`study.judge`)."""
 
@@ -54,22 +54,24 @@ class DomainEpochs:
 
 @dataclass(frozen=True)
 class Price:
-    """One run: tokens trained on, FLOPs with its scoring, seconds of one worker, bytes of its trial and of a checkpoint."""
+    """One run: tokens trained on, FLOPs with its scoring, CPU-seconds of one worker, bytes of its trial, of a checkpoint and of memory."""
 
     tokens: int
     flops: float
     seconds: float
     record: int
     checkpoint: int
+    memory: int
 
 
 @dataclass(frozen=True)
 class Bill:
-    """Some runs: tokens, FLOPs, seconds of wall-clock time, bytes on disk."""
+    """Some runs: tokens, FLOPs, seconds of wall-clock time and of CPU time, bytes on disk."""
 
     tokens: int
     flops: float
     seconds: float
+    cpu_seconds: float
     disk: int
 
     def __str__(self) -> str:
@@ -101,7 +103,7 @@ class LargerCost:
         return (
             f"larger runs, {self.proxy.size} parameters and {self.each.tokens:,} tokens: "
             f"{', '.join(f'{n} {what}' for n, what in kinds if n)}; {self.each.flops:.2e} FLOPs and about "
-            f"{duration(self.each.seconds)} each; {_ratio(self.ratio, self.smallest_pool)}"
+            f"{duration(self.each.seconds)} each, in {self.each.memory / 1e9:.1f} GB of memory; {_ratio(self.ratio, self.smallest_pool)}"
         )
 
 
@@ -120,7 +122,10 @@ class CostEstimate:
         tokens, flops: Summed over the runs left, the larger ones included.
         ratio: r/R.
         smallest_pool: The domain with the smallest pool, and that pool in sequences.
-        seconds: Wall-clock time left with `workers` on this machine's cores.
+        seconds: Wall-clock time left with `workers` on this machine's cores and nothing else to do.
+        cpu_seconds: Of the runs left and of the workers' starts.
+        between: Wall-clock time left, from what CPU-seconds may be less to what they may be more while the machine is as busy
+            as it was just now.
         rate: Tokens per second and worker, and how it is known: `measured` or `assumed`.
         disk: Bytes that trials and checkpoints will take.
     """
@@ -139,16 +144,20 @@ class CostEstimate:
     epochs: tuple[DomainEpochs, ...]
     workers: int
     seconds: float
+    cpu_seconds: float
+    between: tuple[float, float]
     rate: float
-    rate_is: Speed
+    rate_is: Known
     disk: int
 
     def __str__(self) -> str:
         lines = [
             f"{self.runs} proxy runs to make ({self.finished} finished), then {self.verify_runs} for verification",
             *([str(self.large)] if self.large else []),
-            f"in all {self.tokens:,} tokens, {self.flops:.2e} FLOPs, about {duration(self.seconds)} with {self.workers} "
-            f"workers ({self.rate:,.0f} tokens/s each, {self.rate_is}), {self.disk / 1e6:.1f} MB of disk",
+            f"in all {self.tokens:,} tokens, {self.flops:.2e} FLOPs, {duration(self.cpu_seconds)} of CPU time, "
+            f"{self.disk / 1e6:.1f} MB of disk",
+            f"{duration(self.between[0])} to {duration(self.between[1])} with {self.workers} workers on this machine "
+            f"({self.rate:,.0f} tokens/s each on a core of its own, {self.rate_is})",
             _ratio(self.ratio, self.smallest_pool),
             f"  {'epochs of':<20} {'natural':>8} {'uniform':>8} {'planned':>17} {'bound':>8}   in a proxy",
         ]
@@ -171,7 +180,7 @@ def estimate(
     budget: int,
     workers: int,
     verify_seeds: int,
-    speed: Speed,
+    speed: Known,
     large: Larger | None = None,
     inputs: Path | None = None,
 ) -> CostEstimate:
@@ -190,9 +199,11 @@ def estimate(
     """
     left, verify = max(len(plans), budget) - finished, arms(problem) * verify_seeds
     probe = problem.plan(problem.natural, FIRST_BLOCK, "search")
-    measured = measure(probe, corpus, inputs) if speed == "measured" else None
+    streams = max(1, min(workers, os.cpu_count() or 1))
+    found = measure(probe, corpus, inputs, streams) if speed == "measured" else None
     flops = _flops(probe, corpus.vocab_size)
-    rate = FLOP_RATE if measured is None else flops / measured
+    known = found or Speed(START, flops / FLOP_RATE, 1.0)
+    rate = flops / known.run
     each = _price(probe, corpus.vocab_size, rate)
     larger = _larger(problem, corpus, plans, large, rate) if large else None
     bill = total(
@@ -200,6 +211,8 @@ def estimate(
         + ([(larger.transfer_runs, larger.each), (larger.verify_runs, larger.each)] if larger else []),
         workers,
     )
+    stages = sum(n > 0 for n in (left, verify, *((larger.transfer_runs, larger.verify_runs) if larger else ())))
+    seconds = bill.seconds + stages * known.start
     return CostEstimate(
         runs=left,
         verify_runs=verify,
@@ -214,9 +227,11 @@ def estimate(
         smallest_pool=problem.smallest_pool,
         epochs=_epochs(problem, plans),
         workers=workers,
-        seconds=bill.seconds,
+        seconds=seconds,
+        cpu_seconds=bill.cpu_seconds + stages * workers * known.start,
+        between=(seconds * (1 - ERROR), seconds * (1 + ERROR) * known.stretch),
         rate=each.tokens / each.seconds,
-        rate_is="assumed" if measured is None else "measured",
+        rate_is="measured" if found else "assumed",
         disk=bill.disk,
     )
 
@@ -233,6 +248,7 @@ def total(stages: Sequence[tuple[int, Price]], workers: int) -> Bill:
         sum(n * price.tokens for n, price in stages),
         sum(n * price.flops for n, price in stages),
         sum(-(-n // streams) * price.seconds for n, price in stages),
+        sum(n * price.seconds for n, price in stages),
         sum(n * price.record for n, price in stages) + workers * max(p.checkpoint for _, p in stages),
     )
 
@@ -263,45 +279,12 @@ def _price(plan: Plan, vocab: int, rate: float) -> Price:
     flops, weights = _flops(plan, vocab), plan.shape.all_parameters(vocab)
     record = 2 * len(dump_json(to_json(plan))) + 200 * plan.eval_points * len(plan.targets)
     # the weights and the two moments of AdamW, 4 bytes each
-    return Price(plan.tokens, flops, flops / rate, record, weights * 4 * 3)
+    memory = plan.shape.training_bytes(vocab, plan.batch * plan.seq_len)
+    return Price(plan.tokens, flops, flops / rate, record, weights * 4 * 3, memory)
 
 
 def _ratio(ratio: float, pool: tuple[str, int]) -> str:
     return f"r/R = {ratio:.4f}; smallest pool: {pool[0]}, {pool[1]:,} sequences"
-
-
-def measure(plan: Plan, corpus: Corpus, inputs: Path | None = None) -> float | None:
-    """Seconds that `plan` takes one thread, from two short runs of the real training; None when they cannot be made.
-
-    The difference between the runs is the price of steps. Scoring is counted as forward passes, a third of a step's
-    price per token.
-    """
-    try:
-        import torch
-
-        from cuvee.proxies.train import train
-    except ImportError:
-        return None
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    short = replace(plan, targets=plan.targets[:1], measures=(), eval_points=1)
-
-    def seconds(steps: int) -> float:
-        started = time.perf_counter()
-        train([replace(short, steps=steps)], corpus, inputs=inputs)
-        return time.perf_counter() - started
-
-    per_step = plan.batch * plan.seq_len
-    flops = plan.shape.flops_per_token(corpus.vocab_size, plan.seq_len) * per_step
-    more = min(max(2, round(CALIBRATION * FLOP_RATE / flops)), 50)
-    try:
-        base = seconds(1)
-        slope = max((seconds(1 + more) - base) / more, 1e-6)
-    except (CuveeError, RuntimeError):
-        return None  # the study itself will say what is wrong
-    finally:
-        torch.set_num_threads(threads)
-    return base + slope * (plan.steps - 1 + scored_tokens(plan) / 3 / per_step)
 
 
 def scored_tokens(plan: Plan) -> int:

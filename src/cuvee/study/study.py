@@ -324,7 +324,7 @@ class Study:
         self,
         workers: int = 1,
         verify_seeds: int = 4,
-        speed: cost.Speed = "measured",
+        speed: cost.Known = "measured",
         *,
         large: cost.Larger | None = None,
     ) -> cost.CostEstimate:

@@ -43,13 +43,17 @@ def work(job_file: Path, train: Trainer) -> None:
     """Make the runs of a job until all of them are published, here or elsewhere.
 
     Raises:
-        UsageError: a run planned for another corpus or by another version of the training code.
+        UsageError: a run that the study no longer has, or planned for another corpus or by another version of the training code.
         PartialError: the disk or the memory is full.
     """
     job, here = read_job(job_file), job_file.resolve().parent
     store = Store(here / job.study)
     corpus = Corpus.open(here / job.corpus)
     planned = store.planned()
+    if gone := [i for i in job.plans if i not in planned]:
+        raise UsageError(
+            f"the study no longer has run {gone[0]}", wanted="a job of the study as it is", fix="cuvee run"
+        )
     runs = [planned[i] for i in job.plans]
     for run in runs:
         check_applies(run, corpus.fingerprint)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from cuvee.base.codec import to_json
-from cuvee.cli.command import AllowLeak, Json, StudyFolder, StudyYaml, app, show
+from cuvee.cli.command import AllowLeak, Emitted, EmittedTo, Json, Runner, StudyFolder, StudyYaml, app, show
 
 
 @app.command()
@@ -45,8 +45,11 @@ def run(
         bool, typer.Option("--pilot", help="Make only the first round's runs that measure the noise; run goes on.")
     ] = False,
     workers: Annotated[
-        int, typer.Option(help="Worker processes, one thread each; 0 for the file's number.", min=0)
+        int, typer.Option(help="Worker processes (or tasks), one thread each; 0 for the file's number.", min=0)
     ] = 0,
+    runner: Runner = None,
+    emit: Emitted = None,
+    out: EmittedTo = None,
     accept: Annotated[
         bool, typer.Option("--accept", help="Restart a study whose evidence changed; its runs are kept aside.")
     ] = False,
@@ -56,6 +59,7 @@ def run(
     """Rounds of proposals, proxy runs, choice, verification, report. Again = resume."""
     from cuvee.base.errors import UsageError
     from cuvee.cli.leaks import check_leaks
+    from cuvee.cli.machines import machines
     from cuvee.cli.run import dry_run as estimate
     from cuvee.cli.run import run_pilot, run_study
     from cuvee.cli.studyfile import load
@@ -66,15 +70,15 @@ def run(
     gain = Gain.parse(detect) if detect else None
     question = load(study_file)
     check_leaks(question, allow_leak)
-    count = workers or question.file.workers
+    at = machines(question, workers, runner, emit, out)
     changed: Literal["refuse", "restart"] = "restart" if accept else "refuse"
     again = f"cuvee run {shlex.quote(str(study_file))}"
     if dry_run:
-        text, value = estimate(question, count, changed, gain, again)
+        text, value = estimate(question, at.workers, changed, gain, again)
     elif pilot:
-        text, value = run_pilot(question, count, changed, again)
+        text, value = run_pilot(question, at, changed, again)
     else:
-        text, value = run_study(question, count, changed)
+        text, value = run_study(question, at, changed)
     show(text, value, as_json)
 
 
@@ -84,14 +88,20 @@ def verify(
     seeds: Annotated[int, typer.Option(help="Fresh blocks.", min=2)] = 5,
     large: Annotated[bool, typer.Option("--large", help="At the study file's larger scale.")] = False,
     workers: Annotated[int, typer.Option(help="Worker processes; 0 for the file's number.", min=0)] = 0,
+    runner: Runner = None,
+    emit: Emitted = None,
+    out: EmittedTo = None,
     as_json: Json = False,
 ) -> None:
     """Verify the study's choice again on more fresh blocks; finished runs are reused."""
+    from cuvee.cli.machines import machines
     from cuvee.cli.run import verify_study
     from cuvee.cli.studyfile import load
 
     question = load(study_file)
-    text, value = verify_study(question, seeds, workers or question.file.workers, "large" if large else "proxy")
+    text, value = verify_study(
+        question, seeds, machines(question, workers, runner, emit, out), "large" if large else "proxy"
+    )
     show(text, value, as_json)
 
 

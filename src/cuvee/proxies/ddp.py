@@ -1,0 +1,112 @@
+"""One run trained by many processes together (`torchrun`): each takes its share of every batch, gradients are averaged.
+
+The batch, and so the run, is the plan's whatever the number of processes. Sums come in another order, so losses agree
+with those of one process to rounding, not to the bit (`docs/runners.md` has the figures).
+
+Letters: K plans, B sequences of L tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from cuvee.base.errors import PartialError, UsageError
+from cuvee.plan.trial import Plan, Trial
+from cuvee.proxies.model import Decoder
+from cuvee.proxies.train import Run, finish
+from cuvee.shards.corpus import Corpus
+
+
+class _Loss(nn.Module):
+    """The loss as a module's forward, which is what DDP wraps."""
+
+    def __init__(self, model: Decoder) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens_KBL1: Tensor) -> Tensor:
+        return self.model.loss(tokens_KBL1)
+
+
+class _Shared(Run):
+    """A run whose batches are shared out over the processes of the default group."""
+
+    def __init__(self, plans: Sequence[Plan], corpus: Corpus, inputs: Path | None) -> None:
+        super().__init__(plans, corpus, inputs)
+        self.rank, self.world = dist.get_rank(), dist.get_world_size()
+        if self.world > self.plan.batch:
+            raise UsageError(
+                f"{self.world} processes for batches of {self.plan.batch} sequences", wanted="a sequence each at least"
+            )
+        self.shared = DistributedDataParallel(_Loss(self.model), gradient_as_bucket_view=True)
+
+    def _agree(self) -> None:
+        """Refuse to go on from checkpoints of different steps: a shared folder shows changes late to some machines."""
+        steps = torch.tensor([self.step, -self.step])
+        dist.all_reduce(steps, dist.ReduceOp.MAX)
+        if steps.sum() != 0:
+            raise PartialError(
+                f"process {self.rank} would go on from step {self.step}, others from elsewhere",
+                wanted="a checkpoint folder that all see alike",
+                fix="run the same command again",
+            )
+
+    def load(self, checkpoint: Path | None) -> bool:
+        found = super().load(checkpoint)
+        self._agree()
+        return found
+
+    def backward(self, tokens_KBL1: Tensor) -> Tensor:
+        batch = tokens_KBL1.shape[1]
+        start, stop = (batch * rank // self.world for rank in (self.rank, self.rank + 1))
+        share = (stop - start) / batch
+        loss_K: Tensor = self.shared(tokens_KBL1[:, start:stop]) * share
+        (loss_K.sum() * self.world).backward()  # type: ignore[no-untyped-call]  # DDP divides by the processes
+        total_K = loss_K.detach()
+        dist.all_reduce(total_K)
+        return total_K
+
+    def save(self, checkpoint: Path) -> None:
+        if self.rank == 0:
+            super().save(checkpoint)
+
+    def trials(self) -> tuple[Trial, ...]:
+        cpu = torch.tensor(self.spent()[1], dtype=torch.float64)
+        dist.all_reduce(cpu)
+        return tuple(
+            replace(
+                trial,
+                cost=replace(trial.cost, cpu_seconds=float(cpu)),
+                provenance={**trial.provenance, "processes": str(self.world)},
+            )
+            for trial in super().trials()
+        )
+
+
+def train_together(
+    plans: Sequence[Plan],
+    corpus: Corpus,
+    *,
+    checkpoint: Path | None = None,
+    inputs: Path | None = None,
+    checkpoint_seconds: float = 30.0,
+    on_step: Callable[[int, int], None] = lambda step, steps: None,
+) -> tuple[Trial, ...]:
+    """As `train.train`, called in every process of the default group with the same arguments; all return the same trials.
+
+    Every process scores all targets. The first one keeps the checkpoint, which all must see.
+
+    Raises:
+        UsageError: more processes than sequences of a batch; a run that is no training.
+        PartialError: the processes see different checkpoints.
+    """
+    if plans[0].kind == "ngram":
+        raise UsageError("an n-gram model is counted by one process", fix="python -m cuvee.study.worker")
+    return finish(_Shared(plans, corpus, inputs), checkpoint, checkpoint_seconds, on_step)

@@ -1,0 +1,92 @@
+"""Emitted commands: instead of starting workers, write a script that starts them, for Slurm or for a shell.
+
+The script holds all it needs: the interpreter, its environment, a job file a task. A task is the worker command, so it
+may be killed, run again, and run twice at a time: runs are claimed, go on from their checkpoints, and count once.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cuvee.base.errors import PartialError
+from cuvee.base.files import replace
+from cuvee.base.processes import ONE_THREAD, environment
+from cuvee.study.runners.local import Outcome
+from cuvee.study.store import Store, read_job
+
+Kind = Literal["slurm", "bash"]
+ENDS: dict[Kind, str] = {
+    "slurm": 'work "${job[$SLURM_ARRAY_TASK_ID]}"',
+    # without the trap an interrupt would reach this shell only: what a script starts with & ignores interrupts
+    "bash": """\
+if [ $# -gt 0 ]; then work "${job[$1]}"; exit; fi
+trap 'kill $(jobs -p) 2> /dev/null' EXIT
+pids=() code=0
+for one in "${job[@]}"; do work "$one" & pids+=($!); done
+for pid in "${pids[@]}"; do wait "$pid" || code=$?; done
+exit "$code\"""",
+}
+
+
+class Emitted(PartialError):
+    """The answer of `Study.run` and `Study.verify` where commands are emitted and runs are missing."""
+
+    def __init__(self, script: Path, command: str, runs: int, tasks: int) -> None:
+        self.script, self.runs, self.tasks = script, runs, tasks
+        super().__init__(
+            f"{runs} runs are to be made by {tasks} tasks of {script}",
+            wanted="their trials in the study's folder",
+            fix=f"{command}, and when it has ended this command again: it goes on from there",
+        )
+
+
+@dataclass(frozen=True)
+class Emit:
+    """Writes a script with one task a worker; the runs that are missing are dealt out to them, several to each.
+
+    Args:
+        kind: `slurm`: one array for `sbatch`. `bash`: all tasks at once, or the one whose number is given.
+        folder: Where the script goes; one that is there is replaced.
+    """
+
+    kind: Kind
+    folder: Path
+
+    def run(self, jobs: Sequence[Path], poll: Callable[[], None]) -> tuple[Outcome, ...]:
+        """Write the script.
+
+        Raises:
+            Emitted: always; nothing is made here.
+        """
+        given, here = read_job(jobs[0]), jobs[0].resolve().parent
+        store = Store(here / given.study)
+        left = [run for run in given.plans if not store.has(run)]
+        parts = [tuple(left[k :: len(jobs)]) for k in range(len(jobs))]
+        tasks = [store.write_job(here / given.corpus, part).resolve() for part in parts if part]
+        script = self.folder.resolve() / f"{self.kind}.sh"
+        replace(script, _text(self.kind, tasks).encode())
+        command = "sbatch" if self.kind == "slurm" else "bash"
+        raise Emitted(script, f"{command} {shlex.quote(str(script))}", len(left), len(tasks))
+
+
+def _text(kind: Kind, tasks: Sequence[Path]) -> str:
+    here = environment()
+    array = f"#SBATCH --job-name=cuvee --array=0-{len(tasks) - 1} --ntasks=1 --cpus-per-task=1"
+    return "\n".join(
+        [
+            "#!/bin/bash",
+            *([array] if kind == "slurm" else []),
+            *(f"export {name}={shlex.quote(here[name])}" for name in (*ONE_THREAD, "PYTHONPATH", "PYTHONSAFEPATH")),
+            "job=(",
+            *(f"  {shlex.quote(str(task))}" for task in tasks),
+            ")",
+            f'work() {{ {shlex.quote(sys.executable)} -m cuvee.study.worker "$1"; }}',
+            ENDS[kind],
+            "",
+        ]
+    )
