@@ -70,7 +70,10 @@ class Optimiser:
         for decay in (WEIGHT_DECAY, 0.0):
             mine = [i for i, weight in enumerate(self._weights) if _decay(weight) == decay]
             torch._fused_adamw_(
-                *([of[i] for i in mine] for of in (self._weights, grads, self._first, self._second)),
+                [self._weights[i] for i in mine],
+                [grads[i] for i in mine],
+                [self._first[i] for i in mine],
+                [self._second[i] for i in mine],
                 [],
                 [self._count] * len(mine),
                 lr=rate,
