@@ -26,6 +26,7 @@ from cuvee.proxies.way import Way
 from cuvee.shards.corpus import Corpus
 
 MIXTURES = 8
+PLAIN = Way()
 Array = NDArray[np.float64]
 
 
@@ -35,7 +36,7 @@ class Variant:
 
     name: str
     learning_rate: float = 1.0
-    way: Way = Way()
+    way: Way = PLAIN
     together: int = 1
 
 

@@ -86,6 +86,15 @@ class Found:
     ratio_eager: dict[str, float]
     ratio_vmap: dict[str, float]
 
+    def ratios(self) -> dict[str, float]:
+        """What is no row, by name."""
+        return {
+            "gemm_peak_gflops": self.gemm_peak_gflops,
+            "bf16_gain": self.bf16_gain,
+            **{f"ratio_eager {size}": ratio for size, ratio in self.ratio_eager.items()},
+            **{f"ratio_vmap {size}": ratio for size, ratio in self.ratio_vmap.items()},
+        }
+
 
 def run(
     *,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cuvee.base.codec import to_json
 from cuvee.base.errors import UsageError
 from cuvee.base.progress import Bar
 from cuvee.cli.command import Json, app, show
@@ -56,8 +57,8 @@ def infer(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="hparams, infer, replay, search, truth or worlds.")],
-    corpus: Annotated[Path | None, typer.Option(help="The corpus that `hparams` trains on.")] = None,
+    name: Annotated[str, typer.Argument(help="hparams, infer, precision, proxies, replay, search, truth or worlds.")],
+    corpus: Annotated[Path | None, typer.Option(help="The corpus that `hparams` and `precision` train on.")] = None,
     samples: Annotated[
         Path | None, typer.Option(help="Categories for `infer`; else text found on this machine.")
     ] = None,
@@ -74,7 +75,8 @@ def bench(
     ),
     as_json: Json = False,
 ) -> None:
-    """The project's own benchmarks: `hparams` (learning-rate rule), `infer` (tokenizers of known mixtures), `replay`
+    """The project's own benchmarks: `hparams` (learning-rate rule; does the rate change the order of mixtures), `infer`
+    (tokenizers of known mixtures), `precision` (do faster ways change differences), `proxies` (speed of training), `replay`
     (predictors and searches on RegMix's published runs), `search` (methods on real trainings), `truth` (predicted gains against
     verified ones), `worlds` (methods against best-of-n random, coverage of intervals)."""
     from cuvee.cli.render import table
@@ -90,12 +92,22 @@ def bench(
             for m, figures in table_.items()
         ]
         tables["coverage"] = [vars(row) for row in worlds.coverage()]
-    elif name == "hparams":
-        from cuvee.bench import hparams
+    elif name in ("hparams", "precision"):
+        from cuvee.bench import hparams, paired
 
         if corpus is None:
-            raise UsageError("`bench hparams` trains on a corpus and got none", fix="cuvee bench hparams --corpus DIR")
-        tables["rows"] = [dict(row) for row in hparams.run(Corpus.open(corpus))["rows"]]
+            raise UsageError(f"`bench {name}` trains on a corpus and got none", fix=f"cuvee bench {name} --corpus DIR")
+        opened = Corpus.open(corpus)
+        if name == "hparams":
+            tables["rows"] = [dict(row) for row in hparams.run(opened)["rows"]]
+        tables["order"] = [vars(row) for row in (hparams.order if name == "hparams" else paired.precision)(opened)]
+    elif name == "proxies":
+        from cuvee.bench import proxies
+
+        with Bar("proxies", len(proxies.SIZES)) as bar:
+            speed = proxies.run(progress=bar)
+        show(table([vars(row) for row in speed.rows]) + "\n\n" + table([speed.ratios()]), to_json(speed), as_json)
+        return
     elif name == "infer":
         from cuvee.cli.audit import bench_infer
 
@@ -122,5 +134,7 @@ def bench(
         show("\n\n".join(table(rows) for rows in [*tables.values(), [shares]]), found, as_json)
         return
     else:
-        raise UsageError(f"no benchmark {name!r}", wanted="hparams, infer, replay, search, truth or worlds")
+        raise UsageError(
+            f"no benchmark {name!r}", wanted="hparams, infer, precision, proxies, replay, search, truth or worlds"
+        )
     show("\n\n".join(table(rows) for rows in tables.values()), tables, as_json)
