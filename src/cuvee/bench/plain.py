@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cuvee.plan.sizes import Size
 
@@ -121,7 +122,8 @@ def stacked(size: Size, vocab: int, seq_len: int, members: int) -> tuple[Step, S
         return {name: leaf.detach() for name, leaf in zip(weights, leaves, strict=True)}
 
     def step(tokens_KBL1: Tensor) -> Tensor:
-        grads, loss_K = gradients(named(), buffers, tokens_KBL1)
+        with sdpa_kernel(SDPBackend.MATH):  # the other kernels of a CPU have no rule for vmap
+            grads, loss_K = gradients(named(), buffers, tokens_KBL1)
         for leaf, grad in zip(leaves, grads.values(), strict=True):
             leaf.grad = grad
         nn.utils.clip_grad_norm_(leaves, 1.0)
@@ -129,7 +131,7 @@ def stacked(size: Size, vocab: int, seq_len: int, members: int) -> tuple[Step, S
         return torch.as_tensor(loss_K)
 
     def score(tokens_KBL1: Tensor) -> Tensor:
-        with torch.no_grad():
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             return torch.as_tensor(losses(named(), buffers, tokens_KBL1))
 
     return step, score
