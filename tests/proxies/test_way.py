@@ -8,6 +8,7 @@ import torch
 
 from cuvee.base.errors import PartialError, UsageError
 from cuvee.plan.sizes import size
+from cuvee.plan.trial import Backend
 from cuvee.proxies import way
 from cuvee.proxies.train import train
 from cuvee.proxies.way import Way, compiler, members, way_of
@@ -70,7 +71,7 @@ def test_a_plan_for_a_gpu_waits_for_one(corpus: Corpus) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("backend", ["eager", "compile"])
-def test_a_gpu_gives_the_losses_of_a_cpu(backend: str, corpus: Corpus) -> None:
+def test_a_gpu_gives_the_losses_of_a_cpu(backend: Backend, corpus: Corpus) -> None:
     plans = [replace(p, device="cuda", backend=backend) for p in (plan(), plan(5, 1, 1), plan(1, 0, 3))]
     for trial, again, p in zip(train(plans, corpus), train(plans, corpus), plans, strict=True):
         (here,) = train([replace(p, device="cpu", backend="eager")], corpus)
