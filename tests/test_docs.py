@@ -44,7 +44,8 @@ def test_the_published_schema_is_that_of_the_code() -> None:
 
 
 @pytest.mark.parametrize(
-    "cls", [StudyFile, LimitEntry, GroupEntry, GuardEntry, MeasureEntry, PastEntry, VerifyEntry, LargeEntry, RayEntry, Proxy]
+    "cls",
+    [StudyFile, LimitEntry, GroupEntry, GuardEntry, MeasureEntry, PastEntry, VerifyEntry, LargeEntry, RayEntry, Proxy],
 )
 def test_every_key_of_the_study_file_is_documented(cls: type) -> None:
     text = page("study-file.md")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ def saved() -> Saved:
         ids=("one", "two"),
         step=7,
         weights={"table": torch.arange(6.0).view(2, 3, 1)},
-        optimiser={"state": {0: {"step": torch.tensor(7.0)}}, "param_groups": [{"lr": 0.1, "params": [0]}]},
+        optimiser={"first": [torch.ones(2, 3, 1)], "second": [torch.ones(2, 3, 1)], "count": torch.tensor(7.0)},
         mixers=(state, state),
         nats_STK=[[[1.5, float("nan")]]],
         falls={1: (3, (64, 32))},
@@ -32,6 +33,11 @@ def test_survives(checkpoint: Path) -> None:
     assert torch.equal(after.weights["table"], before.weights["table"])
     assert repr({**vars(after), "weights": 0}) == repr({**vars(before), "weights": 0})
     assert [p.name for p in checkpoint.parent.iterdir()] == [checkpoint.name]
+
+
+def test_none_when_its_optimiser_was_torchs(checkpoint: Path) -> None:
+    save(checkpoint, replace(saved(), optimiser={"state": {}, "param_groups": []}))
+    assert load(checkpoint, ("one", "two")) is None
 
 
 def test_none_when_missing_or_of_other_trials(checkpoint: Path) -> None:

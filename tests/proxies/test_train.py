@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -80,6 +81,21 @@ def test_resumed_to_the_bit_from_any_step(plans: Sequence[Plan], corpus: Corpus,
             assert replace(trial, cost=other.cost) == other
             assert trial.cost.flops == other.cost.flops
         checkpoint.unlink()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_killed_at_random_steps_the_whole_curve_is_the_same_to_the_bit(
+    seed: int, corpus: Corpus, checkpoint: Path
+) -> None:
+    run = plan(seed=seed, eval_points=5)
+    steps = sorted(set(np.random.default_rng(seed).integers(1, 10, 4).tolist()))
+    for step in steps:
+        with pytest.raises(Killed):
+            train([run], corpus, checkpoint=checkpoint, checkpoint_seconds=0, on_step=kill_at(step))
+    (trial,) = train([run], corpus, checkpoint=checkpoint)
+    expected = one(run, corpus)
+    assert len(expected.curves[0].tokens) == 5
+    assert replace(trial, cost=expected.cost) == expected
 
 
 def test_killed_again_and_again(corpus: Corpus, checkpoint: Path) -> None:

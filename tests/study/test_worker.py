@@ -3,14 +3,18 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cuvee.base.errors import DataError, PartialError, UsageError
+from cuvee.mixture.schedule import Schedule
+from cuvee.mixture.weights import Mixture
 from cuvee.plan.trial import Plan, Trial
 from cuvee.shards.corpus import Corpus
 from cuvee.study import claims, worker
+from cuvee.study.layout import Planned, Round
 from cuvee.study.store import Store
 from tests.study.fakes import fake_train
 
@@ -18,6 +22,10 @@ from tests.study.fakes import fake_train
 def job(store: Store, corpus: Corpus) -> tuple[Path, tuple[str, ...]]:
     ids = tuple(store.planned())
     return store.write_job(corpus.path, ids), ids
+
+
+def mixed(plan: Plan, shares: tuple[float, ...]) -> Schedule:
+    return Schedule.constant(Mixture.from_shares(dict(zip(plan.schedule.domains, shares, strict=True))))
 
 
 def test_it_makes_every_run_and_cleans_up(store: Store, corpus: Corpus) -> None:
@@ -60,6 +68,54 @@ def test_an_error_in_training_is_a_trial(store: Store, corpus: Corpus) -> None:
     assert trials[1].realised == (0, 0, 0)
     assert trials[1].curves == ()
     assert set(ids) == {t.id for t in trials.values()}
+
+
+def test_a_divergence_is_retried_once_at_half_the_rate_and_recorded(store: Store, corpus: Corpus) -> None:
+    path, ids = job(store, corpus)
+    rates: list[float] = []
+
+    def train(plans: Sequence[Plan], corpus: Corpus, **paths: Path | None) -> tuple[Trial, ...]:
+        (trial,) = fake_train(plans, corpus)
+        rates.append(plans[0].learning_rate)
+        diverges = plans[0].block == 1 and plans[0].learning_rate == store.planned()[ids[0]].plan.learning_rate
+        return (replace(trial, status="diverged", message="not finite"),) if diverges else (trial,)
+
+    worker.work(path, train)
+    planned = list(store.planned().values())
+    (fallen,) = [t for t in store.trials(planned) if t.status == "diverged"]
+    (other,) = {*rates} - {fallen.plan.learning_rate}
+    retry = replace(fallen.plan, learning_rate=fallen.plan.learning_rate / 2)
+    assert (other, rates.count(other)) == (retry.learning_rate, 1)
+    assert (
+        fallen.message == f"not finite; at half the learning rate it ended done (trial {retry.id(corpus.fingerprint)})"
+    )
+    again = store.trial(retry.id(corpus.fingerprint))
+    assert again is not None
+    assert (again.status, again.plan) == ("done", retry)
+    assert {t.id for t in store.trials(planned)} == set(ids)
+
+
+def test_runs_are_trained_together_as_their_plans_say(store: Store, corpus: Corpus) -> None:
+    (base, *_) = store.planned().values()
+    runs = [
+        Planned(p.id(corpus.fingerprint), p)
+        for block in (0, 1)
+        for units in ((1, 1, 2), (1, 2, 1), (2, 1, 1))
+        for p in [replace(base.plan, block=block, together=2, schedule=mixed(base.plan, units))]
+    ]
+    groups = worker.together(runs)
+    assert [len(g) for g in groups] == [2, 1, 2, 1]
+    assert {frozenset(g) for g in worker.together(runs[::-1])} == {frozenset(g) for g in groups}
+    store.write_round(len(store.rounds()), Round(tuple(runs)))
+    sizes: list[tuple[int, int]] = []
+
+    def train(plans: Sequence[Plan], corpus: Corpus, **paths: Path | None) -> tuple[Trial, ...]:
+        sizes.append((len(plans), len(set(plans))))
+        return tuple(fake_train([p], corpus)[0] for p in plans)
+
+    worker.work(store.write_job(corpus.path, tuple(r.id for r in runs)), train)
+    assert sorted(sizes) == [(2, 1), (2, 1), (2, 2), (2, 2)]
+    assert all(store.has(r.id) for r in runs)
 
 
 @pytest.mark.parametrize(

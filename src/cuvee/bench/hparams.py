@@ -1,4 +1,4 @@
-"""Does the learning-rate rule hold at proxy sizes? Losses around it, on a corpus of the caller's.
+"""Does the learning-rate rule hold at proxy sizes? Losses around it, and whether it matters for the order of mixtures.
 
 The figures are in `docs/benchmarks.md`.
 """
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cuvee.base.progress import Progress, Silent
+from cuvee.bench.paired import Moved, Variant, compare
 from cuvee.mixture.weights import Mixture
 from cuvee.plan.problem import Problem, Proxy
 from cuvee.plan.trial import Plan
@@ -16,6 +17,7 @@ from cuvee.proxies.train import train
 from cuvee.shards.corpus import Corpus
 
 SIZES = (("0.1M", 200_000), ("0.6M", 600_000))
+ORDER_SIZES = (("0.1M", 200_000), ("0.3M", 400_000), ("0.6M", 600_000))
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
@@ -45,6 +47,22 @@ def run(
                 rows.append(_row(corpus, _plan(corpus, name, tokens, block), scale))
                 report.advance(1, note=f"{name} x{scale:g}")
     return {"rows": rows}
+
+
+def order(
+    corpus: Corpus,
+    *,
+    sizes: Sequence[tuple[str, int]] = ORDER_SIZES,
+    blocks: Sequence[int] = (0, 1, 2, 3),
+    progress: Progress | None = None,
+) -> list[Moved]:
+    """Eight mixtures at half, once and twice the rule's rate, paired in blocks: how much their differences and order move."""
+    variants = [Variant(f"{scale:g} x rate", learning_rate=scale) for scale in (1.0, 0.5, 2.0)]
+    return [
+        row
+        for name, tokens in sizes
+        for row in compare(corpus, name, tokens, variants, blocks=blocks, progress=progress)
+    ]
 
 
 def _plan(corpus: Corpus, name: str, tokens: int, block: int) -> Plan:

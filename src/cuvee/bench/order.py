@@ -23,7 +23,8 @@ from cuvee.mixture.weights import Mixture
 from cuvee.plan.sizes import learning_rate, size
 from cuvee.proxies.evaluate import held_out, score
 from cuvee.proxies.model import Decoder
-from cuvee.proxies.train import BETAS, WEIGHT_DECAY, learning_rate_factor
+from cuvee.proxies.optimise import BETAS, WEIGHT_DECAY
+from cuvee.proxies.train import learning_rate_factor
 from cuvee.shards.corpus import Corpus
 from cuvee.stream.mixer import Mixer
 from cuvee.stream.state import OrderKind

@@ -313,8 +313,11 @@ def _large(file: StudyFile) -> Larger | None:
         seq_len=file.proxy.seq_len,
         batch=large.batch,
         learning_rate=large.learning_rate,
+        precision=file.proxy.precision,
         eval_points=1,
         start=file.proxy.start,
+        backend=file.proxy.backend,
+        device=file.proxy.device,
     )
     return Larger(proxy, large.seeds, large.transfer)
 

@@ -20,7 +20,7 @@ from cuvee.mixture.tree import Tree
 from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.past import Past
 from cuvee.plan.sizes import Size, batch_tokens, learning_rate, size
-from cuvee.plan.trial import Measure, Plan, Split, Start
+from cuvee.plan.trial import Backend, Device, Measure, Plan, Precision, Split, Start
 
 POOL_FLOOR = 100
 """Sequences below which a pool is no sample of its domain (design section 4.4)."""
@@ -90,9 +90,12 @@ class Proxy:
     seq_len: int = 128
     batch: int | None = None
     learning_rate: float | None = None
-    precision: Literal["fp32"] = "fp32"
+    precision: Precision = "fp32"
     eval_points: int = 2
     start: Start | None = None
+    backend: Backend = "eager"
+    device: Device = "cpu"
+    together: int = 1
 
     def __post_init__(self) -> None:
         if self.start is None:
@@ -101,10 +104,14 @@ class Proxy:
             raise UsageError(
                 f"proxies of size {self.size!r} that start from a checkpoint", wanted=f"size {self.start.size.name!r}"
             )
-        if self.tokens < 1 or self.seq_len < 2 or self.eval_points < 1 or (self.batch is not None and self.batch < 1):
+        least = min(
+            self.tokens, self.seq_len - 1, self.eval_points, self.together, 1 if self.batch is None else self.batch
+        )
+        if least < 1:
             raise UsageError(
-                f"proxy: got tokens {self.tokens}, seq_len {self.seq_len}, batch {self.batch}, eval_points {self.eval_points}",
-                wanted="tokens >= 1, seq_len >= 2, batch >= 1, eval_points >= 1",
+                f"proxy: got tokens {self.tokens}, seq_len {self.seq_len}, batch {self.batch}, eval_points "
+                f"{self.eval_points}, together {self.together}",
+                wanted="tokens >= 1, seq_len >= 2, batch >= 1, eval_points >= 1, together >= 1",
             )
 
     @property
@@ -436,6 +443,9 @@ class Problem:
             measures=tuple(m for m in self.measures if m.name in self.scored),
             start=self.proxy.start,
             trainer=self.trainer,
+            backend=self.proxy.backend,
+            device=self.proxy.device,
+            together=self.proxy.together,
         )
 
 

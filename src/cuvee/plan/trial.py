@@ -26,8 +26,11 @@ RECIPE = 1
 """Bumped by hand when the training code changes its numbers; guarded by a golden-loss test."""
 
 
-LATER = ("measures", "start", "trainer")
+LATER = ("measures", "start", "trainer", "backend", "device", "together")
 """Fields of a plan that came after format 1: left out of its id while they say nothing, so that older ids stay."""
+Precision = Literal["fp32", "bf16"]
+Backend = Literal["eager", "compile"]
+Device = Literal["cpu", "cuda"]
 Kind = Literal["text", "continuation", "choice", "outside"]
 RunKind = Literal["train", "expert", "ngram"]
 """`train`: a mixture's run. `expert`, `ngram`: evidence about one domain, by a proxy or an n-gram model (`plan.experts`)."""
@@ -90,11 +93,15 @@ class Plan:
             (seed, block), nested across sizes of pool.
         targets: Domains whose held-out `split` is scored.
         eval_points: Evaluations, evenly spaced, the last one at the end.
+        precision: Of matrix products; weights, sums and the optimiser are fp32 in either.
         kind, requires, wants: What does not fit "mixture -> loss": kinds of run, ids of trials needed first, arrays to record
             (`WANTS`).
         measures: What is scored besides domains.
         trainer: Who makes the run. Part of what it is: the losses of two trainers do not compare.
         start: The checkpoint that training goes on from; its loss before training is then the first of the curves.
+        backend: Whether the model's operations run one by one or as code compiled for this shape.
+        device: Class of the machine.
+        together: Plans of a block that are trained as one batched model, K.
     """
 
     schedule: Schedule
@@ -103,7 +110,7 @@ class Plan:
     seq_len: int
     batch: int
     learning_rate: float
-    precision: Literal["fp32"]
+    precision: Precision
     seed: int
     block: int
     pools: tuple[int, ...]
@@ -116,6 +123,9 @@ class Plan:
     measures: tuple[Measure, ...] = ()
     trainer: Literal["proxies", "outside"] = "proxies"
     start: Start | None = None
+    backend: Backend = "eager"
+    device: Device = "cpu"
+    together: int = 1
 
     def __post_init__(self) -> None:
         if len(self.pools) != len(self.schedule.domains):

@@ -66,7 +66,7 @@ def load(path: Path, ids: tuple[str, ...]) -> Saved | None:
         if digest != _digest(body):
             return None
         data = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
-        if data.pop("format") != FORMAT or data["ids"] != ids:
+        if data.pop("format") != FORMAT or data["ids"] != ids or "first" not in data["optimiser"]:  # as it was at first
             return None
         return Saved(**{**data, "mixers": tuple(from_json(MixerState, m) for m in data["mixers"])})
     except Exception:  # whatever is wrong with the file, the remedy is to start again

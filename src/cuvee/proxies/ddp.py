@@ -21,6 +21,7 @@ from cuvee.base.errors import PartialError, UsageError
 from cuvee.plan.trial import Plan, Trial
 from cuvee.proxies.model import Decoder
 from cuvee.proxies.train import Run, finish
+from cuvee.proxies.way import way_of
 from cuvee.shards.corpus import Corpus
 
 
@@ -39,7 +40,11 @@ class _Shared(Run):
     """A run whose batches are shared out over the processes of the default group."""
 
     def __init__(self, plans: Sequence[Plan], corpus: Corpus, inputs: Path | None) -> None:
-        super().__init__(plans, corpus, inputs)
+        if plans[0].device != "cpu":
+            raise UsageError(
+                f"a run on {plans[0].device} by several processes", wanted="device: cpu, the only one this was tried on"
+            )
+        super().__init__(plans, corpus, inputs, way_of(plans[0]))
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         if self.world > self.plan.batch:
             raise UsageError(
@@ -104,7 +109,7 @@ def train_together(
     Every process scores all targets. The first one keeps the checkpoint, which all must see.
 
     Raises:
-        UsageError: more processes than sequences of a batch; a run that is no training.
+        UsageError: more processes than sequences of a batch; a run that is no training, or not on CPUs.
         PartialError: the processes see different checkpoints.
     """
     if plans[0].kind == "ngram":

@@ -6,6 +6,7 @@ Letters: K models, W windows of L + 1 tokens, J documents, E examples of C conti
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,9 +189,19 @@ def score(model: Decoder, text: HeldOut | Prompts) -> list[Reading]:
     """What each of the K models makes of a text."""
     total_K = torch.zeros(model.members, dtype=torch.float64)
     windows = []
-    for start in range(0, len(text.tokens_WL1), WINDOWS):
-        tokens_KWL1 = text.tokens_WL1[start : start + WINDOWS].expand(model.members, -1, -1)
-        nats_KWL = model.nats(tokens_KWL1).double() * text.counts_WL[start : start + WINDOWS]
-        total_K += nats_KWL.sum((1, 2))
-        windows.append(nats_KWL.sum(2))
+    for start, nats_KWL in enumerate_nats(model, text):
+        counted_KWL = nats_KWL.double() * text.counts_WL[start : start + WINDOWS]
+        total_K += counted_KWL.sum((1, 2))
+        windows.append(counted_KWL.sum(2))
     return text.read(Nats(total_K, torch.cat(windows, 1)))
+
+
+def enumerate_nats(model: Decoder, text: HeldOut | Prompts) -> Iterator[tuple[int, Tensor]]:
+    """The first of some windows, and the nats of their tokens under each model, shape KWL, on the CPU; to the last window."""
+    for start in range(0, len(text.tokens_WL1), WINDOWS):
+        tokens_WL1 = text.tokens_WL1[start : start + WINDOWS]
+        windows = len(tokens_WL1)
+        if model.way.backend == "compile":  # for one shape only
+            tokens_WL1 = torch.cat([tokens_WL1, tokens_WL1[:1].expand(WINDOWS - windows, -1)])
+        nats_KWL = model.nats(tokens_WL1.to(model.way.device).expand(model.members, -1, -1))
+        yield start, nats_KWL[:, :windows].cpu()

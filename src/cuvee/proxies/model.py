@@ -4,6 +4,9 @@ RMSNorm before attention and SwiGLU, rotary positions, causal attention, no bias
 K, one slice a model; no operation mixes them. The output projection is a table of its own: tied to the embedding it
 cost 0.03 (0.1M parameters) to 0.14 bits/byte (0.6M), mean of ten domains, at the better learning rate (`docs/benchmarks.md`).
 
+Where the way says so, layers run compiled (one compilation serves all layers and models of a shape) or in bf16: factors of
+products are rounded; the stream, norms, positions and the loss stay fp32.
+
 A checkpoint of the same architecture (`Size` says what may differ) takes the place of the initial weights by `begin`.
 
 Letters: K models, B sequences, L tokens of a sequence, T = BL, H heads, G heads of keys and of values, A = H + 2G,
@@ -22,10 +25,13 @@ from torch import Tensor, nn
 
 from cuvee.base.rng import generator
 from cuvee.plan.sizes import Size
+from cuvee.proxies.compiled import layers_of, softmax_of
 from cuvee.proxies.loss import cross_entropy, token_nats
+from cuvee.proxies.way import Way
 
 EMBEDDING_STD = 0.5
 HEAD_STD = 0.02
+PLAIN = Way()
 
 
 class Layer(nn.Module):
@@ -72,20 +78,23 @@ class Decoder(nn.Module):
         vocab: V.
         members: K.
         seed, block: Initial weights are a function of these and the shapes only.
+        way: How to compute.
 
     Parameters are named `table`, `head` (the table itself if they are tied), `norm` and `layers.0.qkv` and so on. A matrix maps
     rows to columns; `qkv` holds the queries of all heads, then keys, then values; a head's numbers 2i and 2i + 1 are
     one rotary pair.
     """
 
-    def __init__(self, size: Size, vocab: int, members: int, *, seed: int, block: int) -> None:
+    def __init__(self, size: Size, vocab: int, members: int, *, seed: int, block: int, way: Way = PLAIN) -> None:
         super().__init__()
         rng = generator(seed, "initial weights", block)
-        self.size, self.vocab, self.members = size, vocab, members
+        self.size, self.vocab, self.members, self.way = size, vocab, members, way
         self.table = _matrix(members, (vocab, size.dim), EMBEDDING_STD, rng)
         self.head = self.table if size.tied else _matrix(members, (vocab, size.dim), HEAD_STD, rng)
         self.layers = nn.ModuleList(Layer(size, members, rng) for _ in range(size.layers))
         self.norm = _gain(members, size.dim)
+        self._run_layers, self._softmax = layers_of(way), softmax_of(way)
+        self.to(way.device)
 
     @torch.no_grad()
     def begin(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
@@ -94,13 +103,15 @@ class Decoder(nn.Module):
             parameter.copy_(torch.from_numpy(weights[name]).expand_as(parameter))
 
     def hidden(self, tokens_KBL: Tensor) -> Tensor:
-        """The normed stream after the last layer, shape KTd."""
+        """The normed stream after the last layer, shape KTd, fp32."""
         members, batch, length = tokens_KBL.shape
         offset_K11 = torch.arange(members, device=tokens_KBL.device)[:, None, None] * self.vocab
         x_KTd = F.embedding(tokens_KBL + offset_K11, self.table.flatten(0, 1)).view(members, batch * length, -1)
         turn_Lc = _turns(length, self.size.head_dim, self.size.rotary_base).to(tokens_KBL.device)
-        for layer in self.layers:
-            x_KTd = layer(x_KTd, turn_Lc)
+        if self.way.backend == "compile" or self.way.precision == "bf16":  # neither has complex numbers
+            turn_Lc = torch.view_as_real(turn_Lc)
+        with self.way.autocast():
+            x_KTd = self._run_layers(self.layers, x_KTd, turn_Lc)
         return _rms_norm(x_KTd, self.norm, self.size.epsilon)
 
     def forward(self, tokens_KBL: Tensor) -> Tensor:
@@ -111,13 +122,15 @@ class Decoder(nn.Module):
     def loss(self, tokens_KBL1: Tensor) -> Tensor:
         """Mean nats per token of sequences of L + 1 tokens, shape K."""
         target_KT = tokens_KBL1[..., 1:].flatten(1)
-        return cross_entropy(self.hidden(tokens_KBL1[..., :-1]), self.head, target_KT)
+        hidden_KTd = self.hidden(tokens_KBL1[..., :-1]).to(self.way.dtype)
+        return cross_entropy(hidden_KTd, self.head, target_KT, self._softmax)
 
     @torch.no_grad()
     def nats(self, tokens_KBL1: Tensor) -> Tensor:
         """Nats of every token but the first of each sequence, shape KBL, without gradients."""
         targets_KBL = tokens_KBL1[..., 1:]
-        nats_KT = token_nats(self.hidden(tokens_KBL1[..., :-1]), self.head, targets_KBL.flatten(1))
+        hidden_KTd = self.hidden(tokens_KBL1[..., :-1]).to(self.way.dtype)
+        nats_KT = token_nats(hidden_KTd, self.head, targets_KBL.flatten(1), self._softmax)
         return nats_KT.view(targets_KBL.shape)
 
 
@@ -142,5 +155,11 @@ def _turns(length: int, width: int, base: float) -> Tensor:
 
 
 def _rotate(x_nLAc: Tensor, turn_Lc: Tensor) -> Tensor:
+    """Turned by complex numbers, or by pairs of real ones."""
+    if not turn_Lc.is_complex():
+        a_nLA, b_nLA = x_nLAc.float().view(*x_nLAc.shape[:-1], -1, 2).unbind(-1)
+        cos_L1, sin_L1 = turn_Lc[:, None].unbind(-1)
+        turned = torch.stack((a_nLA * cos_L1 - b_nLA * sin_L1, a_nLA * sin_L1 + b_nLA * cos_L1), -1)
+        return turned.flatten(-2).to(x_nLAc.dtype)
     pairs = torch.view_as_complex(x_nLAc.view(*x_nLAc.shape[:-1], -1, 2))
     return torch.view_as_real(pairs * turn_Lc[:, None]).flatten(-2)

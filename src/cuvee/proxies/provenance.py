@@ -10,10 +10,13 @@ import torch
 
 import cuvee
 from cuvee import __version__
+from cuvee.proxies.way import Way
+
+PLAIN = Way()
 
 
-def provenance(members: int) -> dict[str, str]:
-    """What a training of `members` models runs on here."""
+def provenance(members: int, way: Way = PLAIN) -> dict[str, str]:
+    """What a training of `members` models runs on here, and how."""
     commit = checkout_commit(Path(cuvee.__file__).parents[2])
     return {
         "cuvee": __version__,
@@ -25,6 +28,8 @@ def provenance(members: int) -> dict[str, str]:
         "processor": _processor(),
         "threads": str(torch.get_num_threads()),
         "members": str(members),
+        **({"way": str(way)} if way != PLAIN else {}),
+        **({"gpu": torch.cuda.get_device_name()} if way.device == "cuda" else {}),
     }
 
 

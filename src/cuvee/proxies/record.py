@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from cuvee.plan.trial import Likelihoods, Want
-from cuvee.proxies.evaluate import WINDOWS, HeldOut, Prompts
+from cuvee.proxies.evaluate import HeldOut, Prompts, enumerate_nats
 from cuvee.proxies.model import Decoder
 
 Array = NDArray[Any]
@@ -25,10 +25,7 @@ says of the losses correlates with them at 0.977 by 512 tokens, 0.977 by 2,048 a
 
 def token_nats(model: Decoder, text: HeldOut | Prompts, k: int) -> Array:
     """Nats of every token of the windows under model `k`, shape WL."""
-    pieces = [
-        model.nats(text.tokens_WL1[start : start + WINDOWS].expand(model.members, -1, -1))[k]
-        for start in range(0, len(text.tokens_WL1), WINDOWS)
-    ]
+    pieces = [nats_KWL[k] for _, nats_KWL in enumerate_nats(model, text)]
     return np.asarray(torch.cat(pieces).double().numpy())
 
 

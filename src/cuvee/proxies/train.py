@@ -1,7 +1,8 @@
 """The training loop: K plans of one size and block trained together, scored on held-out text, resumable to the bit.
 
-On a CPU the numbers are a function of the plan, the corpus, K and the number of threads; the caller sets the threads
-(`torch.set_num_threads`), workers of a study use one. Change what they depend on, and `plan.trial.RECIPE` must change.
+How a step is computed is `proxies.way`. On a CPU the numbers are a function of the plan, the corpus, the way, K and the number
+of threads; the caller sets the threads (`torch.set_num_threads`), workers of a study use one. Change what they depend on,
+and `plan.trial.RECIPE` must change.
 
 Letters: K plans, S evaluation points, T targets, B sequences of L tokens, W weights.
 """
@@ -9,6 +10,7 @@ Letters: K plans, S evaluation points, T targets, B sequences of L tokens, W wei
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cuvee.base.errors import DataError
 from cuvee.plan.trial import Cost, Curve, Likelihoods, Plan, Trial
@@ -24,18 +26,19 @@ from cuvee.proxies.checkpoint import Saved, load, save
 from cuvee.proxies.evaluate import HeldOut, Prompts, Reading, held_out, prompts, score
 from cuvee.proxies.model import Decoder
 from cuvee.proxies.ngram import count
+from cuvee.proxies.optimise import Optimiser
 from cuvee.proxies.provenance import provenance
 from cuvee.proxies.record import record, token_nats
 from cuvee.proxies.start import load_start
+from cuvee.proxies.way import Way, way_of
 from cuvee.shards.corpus import Corpus
 from cuvee.shards.pools import pool_of
 from cuvee.stream.mixer import Mixer
 
-BETAS = (0.9, 0.95)
-WEIGHT_DECAY = 0.1
 WARM_UP = 0.1
 FINAL = 0.1
-CLIP = 1.0
+LOOK = 16
+"""Steps of a GPU between looks at what diverged: each waits for the device."""
 
 
 def _nothing(step: int, steps: int) -> None:
@@ -50,11 +53,13 @@ def train(
     inputs: Path | None = None,
     checkpoint_seconds: float = 30.0,
     on_step: Callable[[int, int], None] = _nothing,
+    way: Way | None = None,
 ) -> tuple[Trial, ...]:
     """Train the plans together and score them; one trial a plan, in order.
 
     Plans trained together differ in schedule and learning rate only; those of kind `ngram` are counted instead, one by one.
-    A plan whose loss stops being finite becomes a `diverged` trial with what it had until then; the others do not notice.
+    A plan whose loss or gradient stops being finite becomes a `diverged` trial with what it had until then: its model
+    stays as it was before that step, and the others do not notice.
 
     Args:
         checkpoint: Where an interrupted run goes on from and how far it got is kept. A file that is not whole, or of
@@ -62,15 +67,17 @@ def train(
         inputs: The folder of the arrays that plans name by their hash: what measures score, the weights that plans start from.
         checkpoint_seconds: Seconds between checkpoints.
         on_step: Called with (steps done, steps in all) after every step and what belongs to it.
+        way: How to compute, whatever the plans say (for comparisons); otherwise as they say, as far as this machine can.
 
     Raises:
         DataError: a target without held-out text, a pool with a weight that is shorter than one sequence, a start that is
             missing, not what it was, or of too small a vocabulary.
         UsageError: the schedules name domains that the corpus lacks.
+        PartialError: the plans are for a GPU and there is none.
     """
     if plans[0].kind == "ngram":
         return tuple(count(plan, corpus, _texts(plan, corpus, inputs)) for plan in plans)
-    return finish(Run(plans, corpus, inputs), checkpoint, checkpoint_seconds, on_step)
+    return finish(Run(plans, corpus, inputs, way or way_of(plans[0])), checkpoint, checkpoint_seconds, on_step)
 
 
 def finish(
@@ -84,6 +91,7 @@ def finish(
         run.advance()
         if run.step in run.evaluations:
             run.evaluate()
+        run.look()
         if checkpoint is not None and time.monotonic() - last_save >= checkpoint_seconds:
             run.save(checkpoint)
             last_save = time.monotonic()
@@ -102,15 +110,15 @@ class _Fall:
 class Run:
     """K models in training: everything that a checkpoint holds, and what follows from the plans."""
 
-    def __init__(self, plans: Sequence[Plan], corpus: Corpus, inputs: Path | None) -> None:
-        self.plans, self.plan, self.corpus, self.inputs = tuple(plans), plans[0], corpus, inputs
+    def __init__(self, plans: Sequence[Plan], corpus: Corpus, inputs: Path | None, way: Way) -> None:
+        self.plans, self.plan, self.corpus, self.inputs, self.way = tuple(plans), plans[0], corpus, inputs, way
         for plan in plans:
             assert plan == replace(self.plan, schedule=plan.schedule, learning_rate=plan.learning_rate), "plans differ"
         assert self.plan.kind in ("train", "expert"), f"cannot train a run of kind {self.plan.kind!r}"
         self.ids = tuple(p.id(corpus.fingerprint) for p in plans)
-        self.model = _model(self.plan, corpus, len(plans), inputs)
-        self.optimiser = _Optimiser(self.model, [p.learning_rate for p in plans])
-        self.mixers = _mixers(self.plans, corpus)
+        self.model = _model(self.plan, corpus, len(plans), inputs, way)
+        self.optimiser = Optimiser(self.model, [p.learning_rate for p in plans])
+        self.mixers, self._sound_SK = _mixers(self.plans, corpus), list[Tensor]()
         self.texts = _texts(self.plan, corpus, inputs)
         self.evaluations = evaluation_steps(self.plan)
         self.flops_per_token = self.plan.shape.flops_per_token(self.model.vocab, self.plan.seq_len)
@@ -128,11 +136,26 @@ class Run:
     def advance(self) -> None:
         """One step of all models."""
         tokens_KBL1 = torch.from_numpy(np.stack([next(m).tokens for m in self.mixers]))
+        if self.way.device == "cuda":
+            tokens_KBL1 = tokens_KBL1.pin_memory().to("cuda", non_blocking=True)
         loss_K = self.backward(tokens_KBL1)
-        norm_K = self.optimiser.step(learning_rate_factor(self.step, self.plan.steps))
+        self._sound_SK.append(self.optimiser.step(learning_rate_factor(self.step, self.plan.steps), loss_K.detach()))
         self.step += 1
-        for k in (~(loss_K.isfinite() & norm_K.isfinite())).nonzero()[:, 0].tolist():
-            self.falls.setdefault(k, _Fall(self.step, tuple(self.mixers[k].realised.values())))
+
+    def look(self) -> None:
+        """Note what has diverged, if it is time to."""
+        if self.way.device == "cuda" and self.step % LOOK and self.step not in (*self.evaluations, self.plan.steps):
+            return
+        self.note()
+
+    def note(self) -> None:
+        """Note which plans have diverged since the last time."""
+        first = self.step - len(self._sound_SK) + 1
+        for step, sound_K in enumerate(self._sound_SK, first):
+            for k in (~sound_K).nonzero()[:, 0].tolist():
+                if k not in self.falls:
+                    self.falls[k] = _Fall(step, _realised(self.plans[k], self.corpus, step))
+        self._sound_SK.clear()
 
     def backward(self, tokens_KBL1: Tensor) -> Tensor:
         """Leave the gradients of a batch in the weights; its mean nats per token, shape K."""
@@ -152,11 +175,12 @@ class Run:
 
     def state(self) -> Saved:
         """What `restore` goes on from."""
+        self.note()
         return Saved(
             ids=self.ids,
             step=self.step,
             weights=self.model.state_dict(),
-            optimiser=self.optimiser.adam.state_dict(),
+            optimiser=self.optimiser.state(),
             mixers=tuple(m.state() for m in self.mixers),
             nats_STK=self.nats_STK,
             falls={k: (f.step, f.realised) for k, f in self.falls.items()},
@@ -177,7 +201,7 @@ class Run:
     def restore(self, saved: Saved) -> None:
         """Go on from there."""
         self.model.load_state_dict(saved.weights)
-        self.optimiser.adam.load_state_dict(saved.optimiser)
+        self.optimiser.restore(saved.optimiser)
         for mixer, state in zip(self.mixers, saved.mixers, strict=True):
             mixer.restore(state)
         self.step, self.nats_STK = saved.step, saved.nats_STK
@@ -186,12 +210,12 @@ class Run:
 
     def trials(self) -> tuple[Trial, ...]:
         """One a plan."""
-        made_on = provenance(len(self.plans))
+        made_on = provenance(len(self.plans), self.way)
         if not self.last_TK and self.step == self.plan.steps:  # the checkpoint was taken after the last evaluation
             self.last_TK = [score(self.model, text) for text in self.texts]
         if self.plan.start is not None and self.plan.split == "verify":
             # again, not kept since step 0: a checkpoint may lie between
-            before = _model(self.plan, self.corpus, 1, self.inputs)
+            before = _model(self.plan, self.corpus, 1, self.inputs, self.way)
             self.start_T = [score(before, text)[0] for text in self.texts]
         return tuple(self._trial(k, made_on) for k in range(len(self.plans)))
 
@@ -234,42 +258,6 @@ class Run:
         )
 
 
-class _Optimiser:
-    """AdamW with a learning rate and a gradient clip for each of the K models.
-
-    torch's AdamW has one learning rate a group of tensors: each model's slices of the weights are groups of their own.
-    """
-
-    def __init__(self, model: Decoder, learning_rates: Sequence[float]) -> None:
-        self._rates = [rate for rate in learning_rates for _ in ("matrices", "gains")]
-        self._weights = list(model.parameters())
-        self._slices = [[nn.Parameter(w.data[k]) for k in range(model.members)] for w in self._weights]
-        groups = []
-        for k in range(model.members):
-            # a gain has the shape 1 x d; decay pulls towards zero, which is no natural place for a gain
-            matrices = [slices[k] for slices in self._slices if slices[k].shape[0] > 1]
-            gains = [slices[k] for slices in self._slices if slices[k].shape[0] == 1]
-            groups += [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": gains, "weight_decay": 0.0}]
-        self.adam = torch.optim.AdamW(groups, betas=BETAS, fused=True)
-
-    def step(self, factor: float) -> Tensor:
-        """Clip, update at `factor` times the peak learning rates, drop the gradients; their norms before, shape K."""
-        grads = [w.grad for w in self._weights if w.grad is not None]
-        norms_WK = torch.stack([torch.linalg.vector_norm(g, dim=(1, 2)) for g in grads])
-        norm_K: Tensor = torch.linalg.vector_norm(norms_WK, dim=0)
-        scale_K11 = (CLIP / norm_K).clamp(max=1.0)[:, None, None]
-        for grad, slices in zip(grads, self._slices, strict=True):
-            grad.mul_(scale_K11)
-            for k, weight in enumerate(slices):
-                weight.grad = grad[k]
-        for group, rate in zip(self.adam.param_groups, self._rates, strict=True):
-            group["lr"] = rate * factor
-        self.adam.step()
-        for weight in self._weights:
-            weight.grad = None
-        return norm_K
-
-
 def _texts(plan: Plan, corpus: Corpus, inputs: Path | None) -> tuple[HeldOut | Prompts, ...]:
     """What the plan scores."""
     return (
@@ -278,7 +266,7 @@ def _texts(plan: Plan, corpus: Corpus, inputs: Path | None) -> tuple[HeldOut | P
     )
 
 
-def _model(plan: Plan, corpus: Corpus, members: int, inputs: Path | None) -> Decoder:
+def _model(plan: Plan, corpus: Corpus, members: int, inputs: Path | None, way: Way) -> Decoder:
     """The models before training."""
     vocab = corpus.vocab_size if plan.start is None else plan.start.vocab_size
     if vocab < corpus.vocab_size:
@@ -287,7 +275,7 @@ def _model(plan: Plan, corpus: Corpus, members: int, inputs: Path | None) -> Dec
             wanted="a corpus of the checkpoint's tokenizer",
             fix="cuvee prepare --tokenizer CHECKPOINT/tokenizer.json",
         )
-    model = Decoder(plan.shape, vocab, members, seed=plan.seed, block=plan.block)
+    model = Decoder(plan.shape, vocab, members, seed=plan.seed, block=plan.block, way=way)
     if plan.start is not None:
         assert inputs is not None, "a plan with a start needs the folder of its weights"
         model.begin(load_start(inputs, plan.start))
@@ -301,6 +289,13 @@ def _mixers(plans: tuple[Plan, ...], corpus: Corpus) -> tuple[Mixer, ...]:
         for domain, tokens in zip(plan.schedule.domains, plan.pools, strict=True)
     }
     return tuple(Mixer(pools, p.schedule, seq_len=p.seq_len, seed=p.seed, batch=p.batch, block=p.block) for p in plans)
+
+
+def _realised(plan: Plan, corpus: Corpus, steps: int) -> tuple[int, ...]:
+    """Tokens per domain that `plan` has read after so many steps."""
+    (mixer,) = _mixers((plan,), corpus)
+    mixer.skip(steps)
+    return tuple(mixer.realised.values())
 
 
 def learning_rate_factor(step: int, steps: int) -> float:
@@ -320,4 +315,6 @@ def evaluation_steps(plan: Plan) -> tuple[int, ...]:
 
 
 def _now() -> tuple[float, float]:
-    return time.monotonic(), time.process_time()
+    """Wall and CPU seconds; those of a compiler that this process called count."""
+    times = os.times()
+    return time.monotonic(), time.process_time() + times.children_user + times.children_system

@@ -1,8 +1,9 @@
 """The worker command, the same under every runner: `python -m cuvee.study.worker JOB`.
 
-For each trial of the job that is not there yet: claim it, train, publish, remove the checkpoint and the claim. It ends
-when every trial of the job exists, whoever made it. An exception in training is a result (a trial with status
-`failed`); an interrupt, a full disk or memory that ran out is not, and ends the worker with the exit code 5.
+For each trial of the job, or batch of those trained together, that is not there yet: claim it, train, publish, remove the
+checkpoint and the claim. It ends when every trial of the job exists, whoever made it. An exception in training is a
+result (a trial with status `failed`), and so is a divergence, after one retry at half the learning rate; an interrupt, a
+full disk or memory that ran out is not, and ends the worker with the exit code 5.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +30,8 @@ from cuvee.study.store import Store, read_job
 
 POLL = 0.2
 """Seconds between looks at runs that others make."""
+RETRY = 0.5
+"""Share of the learning rate at which a run that diverged is made once more."""
 
 
 class Trainer(Protocol):
@@ -57,9 +61,24 @@ def work(job_file: Path, train: Trainer) -> None:
     runs = [planned[i] for i in job.plans]
     for run in runs:
         check_applies(run, corpus.fingerprint)
-    while runs := [run for run in runs if not store.has(run.id)]:
-        if not [run for run in runs if _make(store, run, corpus, train)]:
+    groups = together(runs)
+    while groups := [group for group in groups if not all(store.has(run.id) for run in group)]:
+        if not [group for group in groups if _make(store, group, corpus, train)]:
             time.sleep(POLL)
+
+
+def together(runs: Sequence[Planned]) -> list[tuple[Planned, ...]]:
+    """What is trained as one batch: as many as plans say of those that differ in mixture only, the same from any order of them."""
+    alike: dict[Plan, list[Planned]] = {}
+    for run in runs:
+        key = replace(run.plan, schedule=runs[0].plan.schedule) if run.plan.together > 1 else run.plan
+        alike.setdefault(key, []).append(run)
+    groups = []
+    for key, members in alike.items():
+        if key.together > 1:
+            members.sort(key=lambda run: run.id)
+        groups += [tuple(members[i : i + key.together]) for i in range(0, len(members), key.together)]
+    return groups
 
 
 def check_applies(run: Planned, fingerprint: str) -> None:
@@ -76,53 +95,81 @@ def check_applies(run: Planned, fingerprint: str) -> None:
         )
 
 
-def _make(store: Store, run: Planned, corpus: Corpus, train: Trainer) -> bool:
-    """Make one run unless it is made or claimed; whether it is done now."""
-    if store.has(run.id):
+def _make(store: Store, group: tuple[Planned, ...], corpus: Corpus, train: Trainer) -> bool:
+    """Make runs that are trained together unless they are made or claimed; whether they are done now."""
+    if all(store.has(run.id) for run in group):
         return True
-    claim = claims.take(store.claim_path(run.id))
+    claim = claims.take(store.claim_path(group[0].id))
     if claim is None:
         return False
     with claim:
+        left = [run for run in group if not store.has(run.id)]
         try:
-            if not store.has(run.id):
-                store.publish_trial(_train(run, corpus, train, store))
+            for trial in _train(left, corpus, train, store) if left else ():
+                store.publish_trial(_retried(trial, corpus, train, store))
         except PartialError:
             # whoever took this claim over, thinking this worker dead, may have published and swept the checkpoint away
-            if not store.has(run.id):
+            if not all(store.has(run.id) for run in group):
                 raise
-        store.checkpoint_path(run.id).unlink(missing_ok=True)
+        for run in group:
+            store.checkpoint_path(run.id).unlink(missing_ok=True)
     return True
 
 
-def _train(run: Planned, corpus: Corpus, train: Trainer, store: Store) -> Trial:
-    checkpoint = store.checkpoint_path(run.id)
+def _retried(trial: Trial, corpus: Corpus, train: Trainer, store: Store) -> Trial:
+    """The trial; if it diverged, after one more run at half the learning rate, of which its message tells.
+
+    The other run has an id of its own and lies among the trials, yet stands in for nothing: trials of a block are compared
+    at one learning rate. It tells whether the rate was at fault.
+    """
+    plan = replace(trial.plan, learning_rate=trial.plan.learning_rate * RETRY)
+    again = Planned(plan.id(corpus.fingerprint), plan)
+    if trial.status != "diverged" or again.id == trial.id:
+        return trial
+    if not store.has(again.id):
+        store.publish_trial(*_train([again], corpus, train, store))
+        store.checkpoint_path(again.id).unlink(missing_ok=True)
+    found = store.trial(again.id)
+    ended = "could not be read" if found is None else f"ended {found.status}"
+    return replace(trial, message=f"{trial.message}; at half the learning rate it {ended} (trial {again.id})")
+
+
+def _train(runs: Sequence[Planned], corpus: Corpus, train: Trainer, store: Store) -> tuple[Trial, ...]:
+    checkpoint = store.checkpoint_path(runs[0].id)
     started, cpu = time.monotonic(), time.process_time()
+    plans = [run.plan for run in runs]
+    plans += plans[-1:] * (plans[0].together - len(plans))  # a model's numbers depend on how many are trained with it
     try:
         with explained(checkpoint):
             checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            (trial,) = train([run.plan], corpus, checkpoint=checkpoint, inputs=store.inputs)
+            trials = train(plans, corpus, checkpoint=checkpoint, inputs=store.inputs)[: len(runs)]
     except PartialError:
         raise
     except (OSError, MemoryError) as error:
         raise PartialError(
-            f"run {run.id} was broken off: {type(error).__name__}: {error}",
+            f"run {runs[0].id} was broken off: {type(error).__name__}: {error}",
             wanted="a machine with memory and disk to spare",
             fix="mend that and run the same command again; what was finished is kept",
         ) from error
     except Exception as error:
-        return Trial(
-            id=run.id,
-            plan=run.plan,
-            status="failed",
-            curves=(),
-            realised=(0,) * len(run.plan.pools),
-            cost=Cost(time.monotonic() - started, time.process_time() - cpu, 0.0),
-            provenance={"python": sys.version.split()[0], "cuvee": __version__},
-            message=_describe(error),
-        )
-    assert trial.id == run.id, f"the trainer gave the id {trial.id} to {run.id}"
-    return trial
+        cost = Cost((time.monotonic() - started) / len(runs), (time.process_time() - cpu) / len(runs), 0.0)
+        return tuple(_failed(run, cost, error) for run in runs)
+    for run, trial in zip(runs, trials, strict=True):
+        assert trial.id == run.id, f"the trainer gave the id {trial.id} to {run.id}"
+    return trials
+
+
+def _failed(run: Planned, cost: Cost, error: Exception) -> Trial:
+    return Trial(
+        id=run.id,
+        plan=run.plan,
+        status="failed",
+        curves=(),
+        realised=(0,) * len(run.plan.pools),
+        cost=cost,
+        provenance={"python": sys.version.split()[0], "cuvee": __version__},
+        message=_describe(error),
+    )
 
 
 def _describe(error: Exception) -> str:

@@ -7,11 +7,24 @@ from typing import Annotated, Any
 
 import typer
 
+from cuvee.base.codec import to_json
 from cuvee.base.errors import UsageError
 from cuvee.base.progress import Bar
 from cuvee.cli.command import Json, app, show
 
-BENCHES = ("edits", "hparams", "infer", "order", "replay", "search", "stream", "truth", "worlds")
+BENCHES = (
+    "edits",
+    "hparams",
+    "infer",
+    "order",
+    "precision",
+    "proxies",
+    "replay",
+    "search",
+    "stream",
+    "truth",
+    "worlds",
+)
 
 
 @app.command()
@@ -59,7 +72,9 @@ def infer(
 @app.command()
 def bench(
     name: Annotated[str, typer.Argument(help=f"{', '.join(BENCHES)}.")],
-    corpus: Annotated[Path | None, typer.Option(help="The corpus that `hparams` and `order` train on.")] = None,
+    corpus: Annotated[
+        Path | None, typer.Option(help="The corpus that `hparams`, `order` and `precision` train on.")
+    ] = None,
     samples: Annotated[
         Path | None, typer.Option(help="Categories for `infer`; else text found on this machine.")
     ] = None,
@@ -82,7 +97,8 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """The project's own benchmarks: `edits` (new runs saved by those from before an edit of the domains), `hparams`
-    (learning-rate rule), `infer` (tokenizers of known mixtures), `order` (exact against random order in trainings), `replay`
+    (learning-rate rule; does the rate change the order of mixtures), `infer` (tokenizers of known mixtures), `order` (exact
+    against random order in trainings), `precision` (do faster ways change differences), `proxies` (speed of training), `replay`
     (predictors and searches on RegMix's published runs), `search` (methods on real trainings), `stream` (this loader and
     others', each in an environment of its own), `truth` (predicted gains against verified ones), `worlds` (methods against
     best-of-n random, coverage of intervals)."""
@@ -104,12 +120,22 @@ def bench(
 
         with Bar("edits", edits.SEEDS * len(edits.EDITED)) as bar:
             tables["rows"] = edits.run(progress=bar)
-    elif name == "hparams":
-        from cuvee.bench import hparams
+    elif name in ("hparams", "precision"):
+        from cuvee.bench import hparams, paired
 
         if corpus is None:
-            raise UsageError("`bench hparams` trains on a corpus and got none", fix="cuvee bench hparams --corpus DIR")
-        tables["rows"] = [dict(row) for row in hparams.run(Corpus.open(corpus))["rows"]]
+            raise UsageError(f"`bench {name}` trains on a corpus and got none", fix=f"cuvee bench {name} --corpus DIR")
+        opened = Corpus.open(corpus)
+        if name == "hparams":
+            tables["rows"] = [dict(row) for row in hparams.run(opened)["rows"]]
+        tables["order"] = [vars(row) for row in (hparams.order if name == "hparams" else paired.precision)(opened)]
+    elif name == "proxies":
+        from cuvee.bench import proxies
+
+        with Bar("proxies", len(proxies.SIZES)) as bar:
+            speed = proxies.run(progress=bar)
+        show(table([vars(row) for row in speed.rows]) + "\n\n" + table([speed.ratios()]), to_json(speed), as_json)
+        return
     elif name == "infer":
         from cuvee.cli.audit import bench_infer
 

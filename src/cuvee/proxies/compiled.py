@@ -1,0 +1,79 @@
+"""Compiled code for the parts of a step that are many small operations: a layer, the softmax of a piece of logits.
+
+On a CPU one layer is compiled, forward and backward, and serves every layer of every model of its shape in this process; what
+is compiled is kept in the user's cache folder, so another process only loads it. On a GPU all layers are one piece, replayed
+as a CUDA graph, since there launches are what takes time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cuvee.proxies.loss import FUSED, IN_PLACE, Softmax
+from cuvee.proxies.way import Way
+
+Layers = Callable[[Iterable[nn.Module], Tensor, Tensor], Tensor]
+"""Layers, the stream, rotary positions -> the stream after them."""
+
+
+def layers_of(way: Way) -> Layers:
+    """What runs the layers of a model."""
+    if way.backend == "eager":
+        return _all
+    return _compiled_layers("cuda" if way.device == "cuda" else "cpu")
+
+
+def softmax_of(way: Way) -> Softmax:
+    """What turns logits into nats and gradients."""
+    if way.backend == "eager":
+        return IN_PLACE if way.precision == "fp32" else FUSED
+    return _compiled_softmax()
+
+
+def _one(layer: nn.Module, x_KTd: Tensor, turn_Lc: Tensor) -> Tensor:
+    result: Tensor = layer(x_KTd, turn_Lc)
+    return result
+
+
+def _all(layers: Iterable[nn.Module], x_KTd: Tensor, turn_Lc: Tensor) -> Tensor:
+    for layer in layers:
+        x_KTd = layer(x_KTd, turn_Lc)
+    return x_KTd
+
+
+@cache
+def _compiled_layers(device: str) -> Layers:
+    _prepare()
+    if device == "cuda":
+        return torch.compile(_all, dynamic=False, mode="reduce-overhead")
+    one = torch.compile(_one, dynamic=False)
+
+    def run(layers: Iterable[nn.Module], x_KTd: Tensor, turn_Lc: Tensor) -> Tensor:
+        for layer in layers:
+            x_KTd = one(layer, x_KTd, turn_Lc)
+        return x_KTd
+
+    return run
+
+
+@cache
+def _compiled_softmax() -> Softmax:
+    _prepare()
+    return Softmax(torch.compile(FUSED.gradient, dynamic=False), torch.compile(FUSED.nats, dynamic=False))
+
+
+def _prepare() -> None:
+    """Where compiled code is kept, and no helper processes: a worker has one core, and its helpers' time is not its own."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder()))
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+
+
+def cache_folder() -> Path:
+    """Of compiled code; `TORCHINDUCTOR_CACHE_DIR` is another, if set."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cuvee" / "compiled"

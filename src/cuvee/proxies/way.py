@@ -1,0 +1,126 @@
+"""How a training is executed on this machine: what its plans ask for, as far as the machine has it, and why not otherwise.
+
+Compiled code and bf16 are means to be faster, so a machine where they are missing or slower does without them, and the
+trial's provenance says so. A device is another matter: a plan for a GPU waits for one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+from cuvee.base.errors import PartialError, UsageError
+from cuvee.plan.sizes import Size
+from cuvee.plan.trial import Backend, Device, Plan, Precision
+
+COMPILERS = ("c++", "g++", "clang++")
+GEMM = 384
+"""Rows of the square matrices by which bf16 is tried: 0.1 GFLOP, a few milliseconds a product."""
+FASTER = 1.1
+"""How much faster bf16 products must be than fp32 to be worth their rounding."""
+FREE = 0.8
+"""Share of a device's free memory that a training may take."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """What is really used; `notes` say where that is not what was planned."""
+
+    precision: Precision = "fp32"
+    backend: Backend = "eager"
+    device: Device = "cpu"
+    notes: tuple[str, ...] = ()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the factors of matrix products."""
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context in which models run."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device, dtype=torch.bfloat16)
+
+    def __str__(self) -> str:
+        return " ".join((self.precision, self.backend, self.device)) + "".join(f"; {note}" for note in self.notes)
+
+
+def way_of(plan: Plan) -> Way:
+    """How `plan` is trained here.
+
+    Raises:
+        PartialError: it is for a GPU and there is none.
+    """
+    if plan.device == "cuda" and not torch.cuda.is_available():
+        raise PartialError(
+            "the runs are planned for a CUDA device, and torch sees none here",
+            wanted="a worker on a machine with a GPU and torch built for it",
+            fix="make them there, or plan with `device: cpu`",
+        )
+    precision, backend, notes = plan.precision, plan.backend, []
+    if precision == "bf16" and plan.device == "cpu" and (gain := bf16_gain()) < FASTER:
+        precision = "fp32"
+        notes.append(f"fp32 instead of bf16, whose products take {1 / gain:.1f} times as long on this processor")
+    if backend == "compile" and plan.device == "cpu" and not compiler():
+        backend = "eager"
+        notes.append(f"not compiled: none of {', '.join(COMPILERS)} is installed")
+    return Way(precision, backend, plan.device, tuple(notes))
+
+
+def compiler() -> str:
+    """The C++ compiler that compiled code is made with; empty where there is none."""
+    return next((c for c in (os.environ.get("CXX", ""), *COMPILERS) if c and shutil.which(c)), "")
+
+
+@cache
+def bf16_gain() -> float:
+    """How much faster this processor multiplies bf16 matrices than fp32: the best of five, alternated. CPU time."""
+    pairs = [(a, a.clone()) for a in (torch.randn(GEMM, GEMM), torch.randn(GEMM, GEMM).bfloat16())]
+    best = [float("inf")] * len(pairs)
+    for _ in range(6):  # the first is warm-up that counts for nothing, being slower
+        for i, (a, b) in enumerate(pairs):
+            started = time.process_time()
+            a @ b
+            best[i] = min(best[i], time.process_time() - started)
+    return best[0] / best[1]
+
+
+def members(size: Size, vocab: int, batch_tokens: int, free_bytes: int) -> int:
+    """K: plans of this size that one device holds at a time, at least 1.
+
+    A plan takes its weights, gradients and two moments in fp32, what a step keeps of each token and layer for the way
+    back, and a piece of logits. An estimate on the safe side: 16 bytes a weight, 4 bytes x (12 dim + 5 hidden) a token and layer.
+
+    Raises:
+        UsageError: not even one fits.
+    """
+    weights = 16 * size.all_parameters(vocab)
+    kept = 4 * batch_tokens * size.layers * (12 * size.dim + 5 * size.hidden)
+    logits = 8 * min(batch_tokens, 1024) * vocab
+    each = weights + kept + logits
+    if each > FREE * free_bytes:
+        raise UsageError(
+            f"a model of size {size.name} with {vocab:,} tokens needs about {each / 1e9:.1f} GB",
+            wanted=f"at most {FREE * free_bytes / 1e9:.1f} GB, which is what is free",
+            fix="a smaller batch, size or vocabulary",
+        )
+    return int(FREE * free_bytes // each)
+
+
+def free_memory() -> int:
+    """Free bytes of the GPU.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if not torch.cuda.is_available():
+        raise UsageError("no CUDA device to ask for its free memory", fix="give the number of plans by hand")
+    return int(torch.cuda.mem_get_info()[0])
