@@ -104,10 +104,8 @@ class Proxy:
             raise UsageError(
                 f"proxies of size {self.size!r} that start from a checkpoint", wanted=f"size {self.start.size.name!r}"
             )
-        least = min(
-            self.tokens, self.seq_len - 1, self.eval_points, self.together, 1 if self.batch is None else self.batch
-        )
-        if least < 1:
+        batch = 1 if self.batch is None else self.batch
+        if min(self.tokens, self.seq_len - 1, self.eval_points, self.together, batch) < 1:
             raise UsageError(
                 f"proxy: got tokens {self.tokens}, seq_len {self.seq_len}, batch {self.batch}, eval_points "
                 f"{self.eval_points}, together {self.together}",
@@ -283,11 +281,8 @@ class Problem:
         for names, known in ((bounded, self.domains), (self._named_targets(), targets)):
             for name in names:
                 if name not in known:
-                    raise UsageError(
-                        f"no domain or target {name!r}",
-                        wanted=f"one of {', '.join(known)}",
-                        fix=nearest(name, known),
-                    )
+                    wanted = f"one of {', '.join(known)}"
+                    raise UsageError(f"no domain or target {name!r}", wanted=wanted, fix=nearest(name, known))
 
     def _named_targets(self) -> tuple[str, ...]:
         """Targets of the objective and the guards, each once."""
