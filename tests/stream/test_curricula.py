@@ -81,7 +81,9 @@ def test_shares_of_lengths_that_the_documents_do_not_have_are_refused() -> None:
     fine = Shares(((0, (4, 3, 2, 1)), (500, (1, 1, 1, 1))))
     assert fine.joint(499, W_D, NATURAL_DK).sum(0) == pytest.approx([0.4, 0.3, 0.2, 0.1])
     assert fine.joint(500, W_D, NATURAL_DK).sum(0) == pytest.approx([0.25] * 4)
-    with pytest.raises(InfeasibleError, match=r"0\.3 of the tokens have documents for the lengths number \[1, 2\] only"):
+    with pytest.raises(
+        InfeasibleError, match=r"0\.3 of the tokens have documents for the lengths number \[1, 2\] only"
+    ):
         Shares(((0, (1, 1, 4, 4)),)).joint(0, W_D, NATURAL_DK)  # the second domain has 0.3 and only the two shortest
 
 
@@ -98,7 +100,9 @@ def test_odds_are_those_of_the_paper_and_a_cycle_is_its_algorithm_on_average() -
             odds_K = np.array(curriculum.odds) * (left_K > 0)
             order.append(int(draw.choice(6, p=odds_K / odds_K.sum())))
             left_K[order[-1]] -= 1
-        drawn += np.array([np.bincount(part, minlength=6) for part in np.reshape(order, (16, -1))]) / (20 * 6 * each / 16)
+        drawn += np.array([np.bincount(part, minlength=6) for part in np.reshape(order, (16, -1))]) / (
+            20 * 6 * each / 16
+        )
     natural, one = np.full((1, 6), 1 / 6), np.ones(1)
     tables = np.array([curriculum.joint(n * 1000 // 16 + 1, one, natural)[0] for n in range(16)])
     assert np.abs(tables - drawn).max() < 0.05

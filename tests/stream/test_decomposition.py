@@ -163,7 +163,9 @@ def test_stated_shares_of_lengths_are_kept_within_a_batch(corpus: Corpus) -> Non
     stream = loader(corpus, curriculum=Shares(((0, (4, 3, 2, 1)),)), schedule=Schedule.constant(FIRST))
     for n in range(1, 100):
         stream.skip()
-        served_K = np.array([[row[n].tokens if n in row else 0 for n in LENGTHS] for row in stream.lengths.values()]).sum(0)
+        served_K = np.array(
+            [[row[n].tokens if n in row else 0 for n in LENGTHS] for row in stream.lengths.values()]
+        ).sum(0)
         assert np.abs(served_K - n * T * np.array([0.4, 0.3, 0.2, 0.1])).max() < T
 
 
@@ -268,8 +270,16 @@ def test_caps_act_alike_at_any_world_size_and_after_any_resume(corpus: Corpus, w
     assert len(whole.state().exhausted) == 2
     for position, state in list(enumerate(states))[::2]:
         rank = DecompositionLoader(
-            corpus, Schedule.constant(CAPPED), shortest=4, longest=32, batch_tokens=T, seed=0, curriculum=GROW,
-            repetition=repetition, rank=1, world_size=world_size,
+            corpus,
+            Schedule.constant(CAPPED),
+            shortest=4,
+            longest=32,
+            batch_tokens=T,
+            seed=0,
+            curriculum=GROW,
+            repetition=repetition,
+            rank=1,
+            world_size=world_size,
         )
         rank.restore(state)
         share = len(batches[position].tokens) // world_size
@@ -364,11 +374,18 @@ def test_bad_calls_are_refused(corpus: Corpus, tmp_path: Path) -> None:
 
 def test_shares_of_lengths_are_checked_where_ramps_and_stages_meet(corpus: Corpus) -> None:
     """Only short documents from 3,000 to 9,000 tokens, long rows from 6,000: each end of the ramp back alone would do."""
-    short, late = Mixture.from_shares({"a": 0, "b": 1, "c": 0}), ((0, (1.0, 1.0, 0.0, 0.0)), (6000, (1.0, 1.0, 1.0, 1.0)))
+    short, late = (
+        Mixture.from_shares({"a": 0, "b": 1, "c": 0}),
+        ((0, (1.0, 1.0, 0.0, 0.0)), (6000, (1.0, 1.0, 1.0, 1.0))),
+    )
     fine = Schedule((Phase(0, FIRST), Phase(3000, short), Phase(5000, FIRST, 500)))
     loader(corpus, schedule=fine, curriculum=Shares(late))
     with pytest.raises(InfeasibleError, match="shares of lengths"):
-        loader(corpus, schedule=Schedule((Phase(0, FIRST), Phase(3000, short), Phase(5500, FIRST, 5000))), curriculum=Shares(late))
+        loader(
+            corpus,
+            schedule=Schedule((Phase(0, FIRST), Phase(3000, short), Phase(5500, FIRST, 5000))),
+            curriculum=Shares(late),
+        )
 
 
 def test_both_loaders_offer_what_the_front_ends_ask(corpus: Corpus) -> None:

@@ -21,7 +21,12 @@ def test_a_pass_has_every_token_once_but_the_ends_that_are_too_short(
     lengths = [*lengths, 1 << low]
     source = made(lengths)
     found = Decomposed("x", source, low, low + more)
-    owner, seen, pieces, gather = np.repeat(np.arange(len(lengths)), lengths), [], Pieces({2: found}, 3, seed), Gather(source)
+    owner, seen, pieces, gather = (
+        np.repeat(np.arange(len(lengths)), lengths),
+        [],
+        Pieces({2: found}, 3, seed),
+        Gather(source),
+    )
     for k, count in enumerate(found.counts.tolist()):
         size = 1 << (low + k)
         places = pieces.places(np.full(count, 2 * (more + 1) + k), np.arange(count, 2 * count))

@@ -9,7 +9,6 @@ from cuvee.mixture.weights import Mixture
 from cuvee.stream.batch import Batch
 from cuvee.stream.state import Change, Event, History, Served
 
-
 State = TypeVar("State")
 
 

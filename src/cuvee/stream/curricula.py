@@ -143,7 +143,8 @@ def _given(natural_DK: Array, odds_K: Array, part: float) -> Array:
     rest_D = np.take_along_axis(given_DK, last_D, 1) - done_D
     span_D = np.take_along_axis(ends_DK, last_D, 1) - time_D
     time_D = time_D + span_D * np.divide(part - done_D, rest_D, out=np.ones_like(rest_D), where=rest_D > 0)
-    return np.minimum(natural_DK, odds_K * time_D)
+    given: Array = np.minimum(natural_DK, odds_K * time_D)
+    return given
 
 
 def uniform(lengths: int, tokens: int, *, cycles: int = 8) -> Odds:

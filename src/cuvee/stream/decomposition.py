@@ -18,14 +18,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cuvee.base.errors import DataError, InfeasibleError, UsageError
-from cuvee.base.permutation import permute_all
-from cuvee.base.rng import key64
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import UNIT, Mixture
 from cuvee.shards.feed import Feed
 from cuvee.stream.batch import Batch
 from cuvee.stream.curricula import Curriculum, Natural
-from cuvee.stream.dealing import MOVING, Ahead, DecompositionState, Mark, Rows, packed, unpacked, whole
+from cuvee.stream.dealing import (
+    MOVING,
+    Ahead,
+    DecompositionState,
+    Mark,
+    Rows,
+    first_beyond,
+    located,
+    packed,
+    powers_of,
+    unpacked,
+    whole,
+)
 from cuvee.stream.gather import Gather
 from cuvee.stream.joint import Dealt, Deficits, JointOrder, Table, advanced
 from cuvee.stream.lengths import Decomposed, Pieces
@@ -79,7 +89,7 @@ class DecompositionLoader:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self._powers = _powers(shortest, longest)
+        self._powers = powers_of(shortest, longest)
         if not 0 <= rank < world_size:
             raise UsageError(f"got rank {rank} of world size {world_size}", wanted="0 <= rank < world size")
         unit = longest * world_size
@@ -167,18 +177,11 @@ class DecompositionLoader:
         found = ((i, self.repetition.cap(d.name, d.tokens)) for i, d in self._decomposed.items())
         return {i: cap for i, cap in found if cap < UNBOUNDED}
 
-    def _first_beyond(self, dealt: Dealt, counts_DK: Ints) -> tuple[int, int] | None:
-        """(batch of `dealt`, domain) of the first that would take a domain beyond its cap, from `counts_DK` before."""
+    @property
+    def _limits(self) -> dict[int, int]:
+        """The caps of the domains that have not reached theirs."""
         gone = {e.domain for e in self._exhausted}
-        found = []
-        for i, cap in self._caps.items():
-            if i not in gone:
-                tokens_N = np.cumsum(dealt.rows_ND[:, i] << np.array(self._powers)[dealt.lengths_N])
-                left = cap - int((counts_DK[i] << np.array(self._powers)).sum())
-                batch = int(np.searchsorted(tokens_N, left, side="right"))
-                if batch < dealt.size:
-                    found.append((batch, i))
-        return min(found, default=None)
+        return {i: cap for i, cap in self._caps.items() if i not in gone}
 
     # batches
 
@@ -263,7 +266,7 @@ class DecompositionLoader:
                 mark = Mark(at, self._joint.table, self._joint.deficits)
                 until = end if self._steady is None else min(end, -(-self._steady // self.batch_tokens))
                 dealt = self._joint.assign(until - at)
-                reached = self._first_beyond(dealt, served_DK)
+                reached = first_beyond(dealt, served_DK, self._powers, self._limits)
                 if reached is not None:
                     dealt = dealt.part(0, reached[0])
                     kept = advanced(mark.table, mark.deficits, dealt)
@@ -307,30 +310,7 @@ class DecompositionLoader:
         """This rank's rows."""
         if self._pieces is None:
             self._pieces = Pieces(self._decomposed, len(self._base_DK), self.seed)
-        dealt, (domains, lengths) = ahead.dealt, self._base_DK.shape
-        rows_N = self.batch_tokens >> np.array(self._powers)[dealt.lengths_N]
-        start_N = np.cumsum(rows_N) - rows_N
-        first_ND, at_R = np.empty_like(dealt.rows_ND), np.empty(int(rows_N.sum()), np.int64)
-        for k in np.unique(dealt.lengths_N).tolist():
-            mine_N = np.flatnonzero(dealt.lengths_N == k)
-            had_ND = dealt.rows_ND[mine_N]
-            first_ND[mine_N] = ahead.counts_DK[:, k] + np.cumsum(had_ND, axis=0) - had_ND
-            # permuted, since equal slices for ranks would be whole ranks of one domain
-            keys = [key64(self.seed, "decomposition", ahead.before.batch + n) for n in mine_N.tolist()]
-            place_NR = permute_all(keys, int(rows_N[mine_N[0]]))
-            at_R[start_N[mine_N, None] + np.arange(place_NR.shape[1])] = place_NR
-        had_G = dealt.rows_ND.ravel()
-        group_R = np.repeat(np.arange(had_G.size), had_G)
-        item_R = np.arange(group_R.size) + np.repeat(first_ND.ravel() - (np.cumsum(had_G) - had_G), had_G)
-        if self.world_size > 1:
-            share_R = np.repeat(rows_N // self.world_size, rows_N)
-            mine_R = np.flatnonzero(at_R // share_R == self.rank)
-            group_R, item_R, at_R = group_R[mine_R], item_R[mine_R], at_R[mine_R] - self.rank * share_R[mine_R]
-        batch_R, domain_R = np.divmod(group_R, domains)
-        place_R = self._pieces.places(domain_R * lengths + dealt.lengths_N[batch_R], item_R)
-        edges_G1 = np.flatnonzero(np.diff(group_R, prepend=-1, append=-1))
-        groups_N1 = np.searchsorted(batch_R[edges_G1[:-1]], np.arange(dealt.size + 1))
-        return Rows(groups_N1.tolist(), edges_G1.tolist(), domain_R, at_R, place_R)
+        return located(ahead, self._pieces, self._powers, self.seed, self.rank, self.world_size)
 
     def change(self, position: int, mixture: Mixture, cause: str, *, ramp: int = 0) -> None:
         """From `position` tokens on serve `mixture`, until the next planned phase; call it on every rank alike.
@@ -391,8 +371,8 @@ class DecompositionLoader:
         """Domain -> tokens served so far by all ranks, passes over its tokens, tokens that repeat an earlier pass."""
         found, counts_DK = {d: Served(0, 0.0, 0) for d in self.schedule.domains}, self._counts_DK
         for i, one in self._decomposed.items():
-            again_K = np.maximum(counts_DK[i] - one.counts, 0)
-            tokens, repeated = (int((c << np.array(self._powers)).sum()) for c in (counts_DK[i], again_K))
+            parts = one.served(counts_DK[i]).values()
+            tokens, repeated = sum(p.tokens for p in parts), sum(p.repeated for p in parts)
             found[one.name] = Served(tokens, tokens / one.tokens, repeated)
         return found
 
@@ -409,14 +389,9 @@ class DecompositionLoader:
     @property
     def lengths(self) -> dict[str, dict[int, Served]]:
         """Domain -> length of rows that it has -> what was served of them."""
-        found: dict[str, dict[int, Served]] = {d: {} for d in self.schedule.domains}
         counts_DK = self._counts_DK
-        for i, one in self._decomposed.items():
-            for power, served, count in zip(self._powers, counts_DK[i].tolist(), one.counts.tolist(), strict=True):
-                if count:
-                    again = max(served - count, 0) << power
-                    found[one.name][1 << power] = Served(served << power, served / count, again)
-        return found
+        found = {one.name: one.served(counts_DK[i]) for i, one in self._decomposed.items()}
+        return {d: found.get(d, {}) for d in self.schedule.domains}
 
     @property
     def dropped(self) -> dict[str, float]:
@@ -499,16 +474,3 @@ class DecompositionLoader:
         other._joint, other._natural_DK = copy.deepcopy(self._joint), self._natural_DK.copy()
         other._decomposed, other._gather = self._decomposed.copy(), self._gather.copy()
         return other
-
-
-def _powers(shortest: int, longest: int) -> tuple[int, ...]:
-    for size in (shortest, longest):
-        if size < 1 or size & (size - 1):
-            raise UsageError(
-                f"got a length of {size} tokens", wanted="a power of two", fix="256 and 8192, for instance"
-            )
-    if longest < shortest:
-        raise UsageError(
-            f"got rows of at most {longest:,} tokens and at least {shortest:,}", wanted="shortest <= longest"
-        )
-    return tuple(range(shortest.bit_length() - 1, longest.bit_length()))
