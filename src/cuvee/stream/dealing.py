@@ -5,7 +5,7 @@ Letters: D domains, K lengths, N batches ahead, R rows of this rank in them, G g
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,10 +16,12 @@ from cuvee.base.errors import UsageError
 from cuvee.base.files import FORMAT
 from cuvee.base.permutation import permute_all
 from cuvee.base.rng import key64
+from cuvee.mixture.schedule import Schedule
+from cuvee.mixture.weights import Mixture
 from cuvee.stream.joint import Dealt, Deficits, Table, advanced
 from cuvee.stream.lengths import Pieces
-from cuvee.stream.repetition import Repetition
-from cuvee.stream.state import Change, Exhausted, Weights
+from cuvee.stream.repetition import Repetition, without
+from cuvee.stream.state import Change, Event, Exhausted, Weights, merged
 
 Ints = NDArray[np.int64]
 MOVING = ("corpus", "events", "batches", "deficits", "counts", "exhausted")
@@ -53,6 +55,18 @@ class DecompositionState:
     repetition: Repetition | None = None
     exhausted: tuple[Exhausted, ...] = field(default=())
     format: int = FORMAT
+
+    @property
+    def owed(self) -> Deficits:
+        """The deficits as numbers."""
+        owed = [_unpacked(text) for text in self.deficits]
+        lengths, *domains = ((*values, -sum(values)) for values in owed)
+        return Deficits(lengths, tuple(domains))
+
+    @property
+    def served(self) -> Ints:
+        """The counts as numbers, shape (D, K)."""
+        return np.array(_unpacked(self.counts), np.int64).reshape(len(self.domains), -1)
 
 
 class Mark(NamedTuple):
@@ -114,14 +128,13 @@ def packed(values: Sequence[int]) -> str:
     return " ".join(np.base_repr(v, 36) for v in values)
 
 
-def unpacked(text: str) -> tuple[int, ...]:
-    """The integers of such a text."""
+def packed_deficits(deficits: Deficits) -> tuple[str, ...]:
+    """As a state holds them."""
+    return tuple(packed(owed[:-1]) for owed in (deficits.lengths, *deficits.domains))
+
+
+def _unpacked(text: str) -> tuple[int, ...]:
     return tuple(int(word, 36) for word in text.split())
-
-
-def whole(values: tuple[int, ...]) -> tuple[int, ...]:
-    """With the last, which was left out, such that they sum to 0."""
-    return (*values, -sum(values))
 
 
 def first_beyond(
@@ -135,6 +148,31 @@ def first_beyond(
         if batch < dealt.size:
             found.append((batch, i))
     return min(found, default=None)
+
+
+def log_of(
+    planned: Schedule,
+    events: tuple[Change, ...],
+    gone: tuple[Exhausted, ...],
+    causes: Mapping[int, str],
+    out: Callable[[int], frozenset[int]],
+) -> tuple[Event, ...]:
+    """Every change of what is served, in order: phases, live changes, domains that have `gone`, each for its cause.
+
+    Args:
+        out: Tokens -> the domains that have left by then.
+    """
+
+    def served(tokens: int, mixture: Mixture) -> Mixture:
+        return Mixture(mixture.domains, without(mixture.units, out(tokens), mixture.domains))
+
+    schedule, words = merged(planned, events), {e.start: e.cause for e in events}
+    found = [Event(p.start, served(p.start, p.mixture), words.get(p.start, "planned"), p.ramp) for p in schedule.phases]
+    for e in gone:
+        what = "leaves" if e.domain in out(e.start) else "is repeated"
+        cause = f"{schedule.domains[e.domain]} {causes[e.domain]} and {what}"
+        found.append(Event(e.start, served(e.start, schedule.at(e.start)), cause))
+    return tuple(sorted(found, key=lambda e: e.start))
 
 
 def located(ahead: Ahead, pieces: Pieces, powers: tuple[int, ...], seed: int, rank: int, world_size: int) -> Rows:

@@ -21,23 +21,12 @@ from cuvee.base.errors import DataError, InfeasibleError, UsageError
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import UNIT, Mixture
 from cuvee.shards.feed import Feed
+from cuvee.stream import dealing
 from cuvee.stream.batch import Batch
 from cuvee.stream.curricula import Curriculum, Natural
-from cuvee.stream.dealing import (
-    MOVING,
-    Ahead,
-    DecompositionState,
-    Mark,
-    Rows,
-    first_beyond,
-    located,
-    packed,
-    powers_of,
-    unpacked,
-    whole,
-)
+from cuvee.stream.dealing import Ahead, DecompositionState, Mark, Rows
 from cuvee.stream.gather import Gather
-from cuvee.stream.joint import Dealt, Deficits, JointOrder, Table, advanced
+from cuvee.stream.joint import Dealt, JointOrder, Table, advanced
 from cuvee.stream.lengths import Decomposed, Pieces
 from cuvee.stream.repetition import UNBOUNDED, Repetition, without
 from cuvee.stream.state import Change, Event, Exhausted, History, Served, merged, refuse_difference, weights
@@ -46,8 +35,6 @@ Ints = NDArray[np.int64]
 NATURAL = Natural()
 _AHEAD = 1 << 14
 """Rows that are assigned ahead, about, where a batch has fewer."""
-
-
 _FEW = 6
 """Rows of a domain in a batch from which on reading them together costs less than one by one."""
 
@@ -89,7 +76,7 @@ class DecompositionLoader:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self._powers = powers_of(shortest, longest)
+        self._powers = dealing.powers_of(shortest, longest)
         if not 0 <= rank < world_size:
             raise UsageError(f"got rank {rank} of world size {world_size}", wanted="0 <= rank < world size")
         unit = longest * world_size
@@ -266,7 +253,7 @@ class DecompositionLoader:
                 mark = Mark(at, self._joint.table, self._joint.deficits)
                 until = end if self._steady is None else min(end, -(-self._steady // self.batch_tokens))
                 dealt = self._joint.assign(until - at)
-                reached = first_beyond(dealt, served_DK, self._powers, self._limits)
+                reached = dealing.first_beyond(dealt, served_DK, self._powers, self._limits)
                 if reached is not None:
                     dealt = dealt.part(0, reached[0])
                     kept = advanced(mark.table, mark.deficits, dealt)
@@ -310,7 +297,7 @@ class DecompositionLoader:
         """This rank's rows."""
         if self._pieces is None:
             self._pieces = Pieces(self._decomposed, len(self._base_DK), self.seed)
-        return located(ahead, self._pieces, self._powers, self.seed, self.rank, self.world_size)
+        return dealing.located(ahead, self._pieces, self._powers, self.seed, self.rank, self.world_size)
 
     def change(self, position: int, mixture: Mixture, cause: str, *, ramp: int = 0) -> None:
         """From `position` tokens on serve `mixture`, until the next planned phase; call it on every rank alike.
@@ -396,24 +383,14 @@ class DecompositionLoader:
     @property
     def dropped(self) -> dict[str, float]:
         """Domain -> share of its tokens in ends of documents shorter than `shortest`, which are not used; those with a weight."""
-        found = ((d.name, d.tokens / d.source.tokens) for _, d in sorted(self._decomposed.items()))
-        return {name: 1 - kept for name, kept in found}
+        return {d.name: 1 - d.tokens / d.source.tokens for _, d in sorted(self._decomposed.items())}
 
     @property
     def log(self) -> tuple[Event, ...]:
         """Every change of what was or will be served: phases, live changes, domains that ran out, in order."""
-        causes = {p.start: "planned" for p in self._planned.phases} | {e.start: e.cause for e in self._events}
-        events = [
-            Event(p.start, self._with_caps(p.start, p.mixture), causes[p.start], p.ramp) for p in self.schedule.phases
-        ]
-        for gone in self._past:
-            what = "leaves" if gone.domain in self._out(gone.start) else "is repeated"
-            cause = f"{self.schedule.domains[gone.domain]} has reached its cap of {self._caps[gone.domain]:,} tokens and {what}"
-            events.append(Event(gone.start, self._with_caps(gone.start, self.schedule.at(gone.start)), cause))
-        return tuple(sorted(events, key=lambda e: e.start))
-
-    def _with_caps(self, tokens: int, mixture: Mixture) -> Mixture:
-        return Mixture(mixture.domains, without(mixture.units, self._out(tokens), mixture.domains))
+        gone, caps = self._past, self._caps
+        causes = {e.domain: f"has reached its cap of {caps[e.domain]:,} tokens" for e in gone}
+        return dealing.log_of(self._planned, self._events, gone, causes, self._out)
 
     def history(self) -> History:
         """What was served so far, and why; a loader made with its schedule and the same settings gives the same batches."""
@@ -425,7 +402,6 @@ class DecompositionLoader:
 
     def state(self) -> DecompositionState:
         """Where the run is; the same on every rank."""
-        deficits = self._now().deficits
         return DecompositionState(
             corpus=self.fingerprint,
             seed=self.seed,
@@ -436,8 +412,8 @@ class DecompositionLoader:
             phases=weights(self._planned.phases),
             events=self._events,
             batches=self.batches,
-            deficits=tuple(packed(owed[:-1]) for owed in (deficits.lengths, *deficits.domains)),
-            counts=packed(self._counts_DK.ravel().tolist()),
+            deficits=dealing.packed_deficits(self._now().deficits),
+            counts=dealing.packed(self._counts_DK.ravel().tolist()),
             repetition=self.repetition,
             exhausted=self._past,
         )
@@ -456,17 +432,14 @@ class DecompositionLoader:
                 fix="open the corpus that the run began with",
             )
         mine = self.state()
-        for name in (f.name for f in fields(state) if f.name not in MOVING):
+        for name in (f.name for f in fields(state) if f.name not in dealing.MOVING):
             refuse_difference(name, getattr(state, name), getattr(mine, name), state.domains)
         self._open(*(Mixture(state.domains, event.units) for event in state.events))
-        counts_DK = np.array(unpacked(state.counts), np.int64).reshape(self._base_DK.shape)
-        lengths, *domains = (unpacked(owed) for owed in state.deficits)
-        deficits = Deficits(whole(lengths), tuple(whole(owed) for owed in domains))
         self._exhausted = state.exhausted
         # the table of the last batch, not of the next: a change between the two carries deficits at its own time
         last = max(state.batches - 1, 0) * self.batch_tokens
         table = self._table(merged(self._planned, state.events), last)
-        self._go_on(Mark(state.batches, table, deficits), counts_DK, state.exhausted, state.events)
+        self._go_on(Mark(state.batches, table, state.owed), state.served, state.exhausted, state.events)
 
     def copy(self) -> Self:
         """Another loader at the same place, over the same open corpus; moving one does not move the other."""
