@@ -66,7 +66,9 @@ def permute_each(keys_N: NDArray[np.uint64], sizes_N: NDArray[np.int64], i_N: ND
     Many permutations and a few elements of each. The halves of the network may differ by a bit, so that walks are half as
     long; sizes up to 2^52.
     """
-    bits_N = np.maximum(np.frexp((sizes_N - 1).astype(np.float64))[1], 2)
+    bits_N = np.frexp((sizes_N - 1).astype(np.float64))[1]
+    # of 8 elements the network reaches too few orders: 5 to 8 walk through 16
+    bits_N = np.where(sizes_N > 4, np.maximum(bits_N, 4), np.where(sizes_N > 1, 2, 0))
     low_N, limit_N = (bits_N // 2).astype(np.uint64), sizes_N.astype(np.uint64)
     high_N = bits_N.astype(np.uint64) - low_N
     masks = [(np.uint64(1) << bits) - np.uint64(1) for bits in (high_N, low_N)]

@@ -18,16 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cuvee.base.errors import DataError, InfeasibleError, UsageError
-from cuvee.base.permutation import permute_all
-from cuvee.base.rng import key64
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import UNIT, Mixture
 from cuvee.shards.feed import Feed
+from cuvee.stream import dealing
 from cuvee.stream.batch import Batch
 from cuvee.stream.curricula import Curriculum, Natural
-from cuvee.stream.dealing import MOVING, Ahead, DecompositionState, Mark, Rows, packed, unpacked, whole
+from cuvee.stream.dealing import Ahead, DecompositionState, Mark, Rows
 from cuvee.stream.gather import Gather
-from cuvee.stream.joint import Dealt, Deficits, JointOrder, Table, advanced
+from cuvee.stream.joint import Dealt, JointOrder, Table, advanced
 from cuvee.stream.lengths import Decomposed, Pieces
 from cuvee.stream.repetition import UNBOUNDED, Repetition, without
 from cuvee.stream.state import Change, Event, Exhausted, History, Served, merged, refuse_difference, weights
@@ -36,8 +35,6 @@ Ints = NDArray[np.int64]
 NATURAL = Natural()
 _AHEAD = 1 << 14
 """Rows that are assigned ahead, about, where a batch has fewer."""
-
-
 _FEW = 6
 """Rows of a domain in a batch from which on reading them together costs less than one by one."""
 
@@ -79,7 +76,7 @@ class DecompositionLoader:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self._powers = _powers(shortest, longest)
+        self._powers = dealing.powers_of(shortest, longest)
         if not 0 <= rank < world_size:
             raise UsageError(f"got rank {rank} of world size {world_size}", wanted="0 <= rank < world size")
         unit = longest * world_size
@@ -167,18 +164,11 @@ class DecompositionLoader:
         found = ((i, self.repetition.cap(d.name, d.tokens)) for i, d in self._decomposed.items())
         return {i: cap for i, cap in found if cap < UNBOUNDED}
 
-    def _first_beyond(self, dealt: Dealt, counts_DK: Ints) -> tuple[int, int] | None:
-        """(batch of `dealt`, domain) of the first that would take a domain beyond its cap, from `counts_DK` before."""
+    @property
+    def _limits(self) -> dict[int, int]:
+        """The caps of the domains that have not reached theirs."""
         gone = {e.domain for e in self._exhausted}
-        found = []
-        for i, cap in self._caps.items():
-            if i not in gone:
-                tokens_N = np.cumsum(dealt.rows_ND[:, i] << np.array(self._powers)[dealt.lengths_N])
-                left = cap - int((counts_DK[i] << np.array(self._powers)).sum())
-                batch = int(np.searchsorted(tokens_N, left, side="right"))
-                if batch < dealt.size:
-                    found.append((batch, i))
-        return min(found, default=None)
+        return {i: cap for i, cap in self._caps.items() if i not in gone}
 
     # batches
 
@@ -263,7 +253,7 @@ class DecompositionLoader:
                 mark = Mark(at, self._joint.table, self._joint.deficits)
                 until = end if self._steady is None else min(end, -(-self._steady // self.batch_tokens))
                 dealt = self._joint.assign(until - at)
-                reached = self._first_beyond(dealt, served_DK)
+                reached = dealing.first_beyond(dealt, served_DK, self._powers, self._limits)
                 if reached is not None:
                     dealt = dealt.part(0, reached[0])
                     kept = advanced(mark.table, mark.deficits, dealt)
@@ -307,30 +297,7 @@ class DecompositionLoader:
         """This rank's rows."""
         if self._pieces is None:
             self._pieces = Pieces(self._decomposed, len(self._base_DK), self.seed)
-        dealt, (domains, lengths) = ahead.dealt, self._base_DK.shape
-        rows_N = self.batch_tokens >> np.array(self._powers)[dealt.lengths_N]
-        start_N = np.cumsum(rows_N) - rows_N
-        first_ND, at_R = np.empty_like(dealt.rows_ND), np.empty(int(rows_N.sum()), np.int64)
-        for k in np.unique(dealt.lengths_N).tolist():
-            mine_N = np.flatnonzero(dealt.lengths_N == k)
-            had_ND = dealt.rows_ND[mine_N]
-            first_ND[mine_N] = ahead.counts_DK[:, k] + np.cumsum(had_ND, axis=0) - had_ND
-            # permuted, since equal slices for ranks would be whole ranks of one domain
-            keys = [key64(self.seed, "decomposition", ahead.before.batch + n) for n in mine_N.tolist()]
-            place_NR = permute_all(keys, int(rows_N[mine_N[0]]))
-            at_R[start_N[mine_N, None] + np.arange(place_NR.shape[1])] = place_NR
-        had_G = dealt.rows_ND.ravel()
-        group_R = np.repeat(np.arange(had_G.size), had_G)
-        item_R = np.arange(group_R.size) + np.repeat(first_ND.ravel() - (np.cumsum(had_G) - had_G), had_G)
-        if self.world_size > 1:
-            share_R = np.repeat(rows_N // self.world_size, rows_N)
-            mine_R = np.flatnonzero(at_R // share_R == self.rank)
-            group_R, item_R, at_R = group_R[mine_R], item_R[mine_R], at_R[mine_R] - self.rank * share_R[mine_R]
-        batch_R, domain_R = np.divmod(group_R, domains)
-        place_R = self._pieces.places(domain_R * lengths + dealt.lengths_N[batch_R], item_R)
-        edges_G1 = np.flatnonzero(np.diff(group_R, prepend=-1, append=-1))
-        groups_N1 = np.searchsorted(batch_R[edges_G1[:-1]], np.arange(dealt.size + 1))
-        return Rows(groups_N1.tolist(), edges_G1.tolist(), domain_R, at_R, place_R)
+        return dealing.located(ahead, self._pieces, self._powers, self.seed, self.rank, self.world_size)
 
     def change(self, position: int, mixture: Mixture, cause: str, *, ramp: int = 0) -> None:
         """From `position` tokens on serve `mixture`, until the next planned phase; call it on every rank alike.
@@ -391,8 +358,8 @@ class DecompositionLoader:
         """Domain -> tokens served so far by all ranks, passes over its tokens, tokens that repeat an earlier pass."""
         found, counts_DK = {d: Served(0, 0.0, 0) for d in self.schedule.domains}, self._counts_DK
         for i, one in self._decomposed.items():
-            again_K = np.maximum(counts_DK[i] - one.counts, 0)
-            tokens, repeated = (int((c << np.array(self._powers)).sum()) for c in (counts_DK[i], again_K))
+            parts = one.served(counts_DK[i]).values()
+            tokens, repeated = sum(p.tokens for p in parts), sum(p.repeated for p in parts)
             found[one.name] = Served(tokens, tokens / one.tokens, repeated)
         return found
 
@@ -409,36 +376,21 @@ class DecompositionLoader:
     @property
     def lengths(self) -> dict[str, dict[int, Served]]:
         """Domain -> length of rows that it has -> what was served of them."""
-        found: dict[str, dict[int, Served]] = {d: {} for d in self.schedule.domains}
         counts_DK = self._counts_DK
-        for i, one in self._decomposed.items():
-            for power, served, count in zip(self._powers, counts_DK[i].tolist(), one.counts.tolist(), strict=True):
-                if count:
-                    again = max(served - count, 0) << power
-                    found[one.name][1 << power] = Served(served << power, served / count, again)
-        return found
+        found = {one.name: one.served(counts_DK[i]) for i, one in self._decomposed.items()}
+        return {d: found.get(d, {}) for d in self.schedule.domains}
 
     @property
     def dropped(self) -> dict[str, float]:
         """Domain -> share of its tokens in ends of documents shorter than `shortest`, which are not used; those with a weight."""
-        found = ((d.name, d.tokens / d.source.tokens) for _, d in sorted(self._decomposed.items()))
-        return {name: 1 - kept for name, kept in found}
+        return {d.name: 1 - d.tokens / d.source.tokens for _, d in sorted(self._decomposed.items())}
 
     @property
     def log(self) -> tuple[Event, ...]:
         """Every change of what was or will be served: phases, live changes, domains that ran out, in order."""
-        causes = {p.start: "planned" for p in self._planned.phases} | {e.start: e.cause for e in self._events}
-        events = [
-            Event(p.start, self._with_caps(p.start, p.mixture), causes[p.start], p.ramp) for p in self.schedule.phases
-        ]
-        for gone in self._past:
-            what = "leaves" if gone.domain in self._out(gone.start) else "is repeated"
-            cause = f"{self.schedule.domains[gone.domain]} has reached its cap of {self._caps[gone.domain]:,} tokens and {what}"
-            events.append(Event(gone.start, self._with_caps(gone.start, self.schedule.at(gone.start)), cause))
-        return tuple(sorted(events, key=lambda e: e.start))
-
-    def _with_caps(self, tokens: int, mixture: Mixture) -> Mixture:
-        return Mixture(mixture.domains, without(mixture.units, self._out(tokens), mixture.domains))
+        gone, caps = self._past, self._caps
+        causes = {e.domain: f"has reached its cap of {caps[e.domain]:,} tokens" for e in gone}
+        return dealing.log_of(self._planned, self._events, gone, causes, self._out)
 
     def history(self) -> History:
         """What was served so far, and why; a loader made with its schedule and the same settings gives the same batches."""
@@ -450,7 +402,6 @@ class DecompositionLoader:
 
     def state(self) -> DecompositionState:
         """Where the run is; the same on every rank."""
-        deficits = self._now().deficits
         return DecompositionState(
             corpus=self.fingerprint,
             seed=self.seed,
@@ -461,8 +412,8 @@ class DecompositionLoader:
             phases=weights(self._planned.phases),
             events=self._events,
             batches=self.batches,
-            deficits=tuple(packed(owed[:-1]) for owed in (deficits.lengths, *deficits.domains)),
-            counts=packed(self._counts_DK.ravel().tolist()),
+            deficits=dealing.packed_deficits(self._now().deficits),
+            counts=dealing.packed(self._counts_DK.ravel().tolist()),
             repetition=self.repetition,
             exhausted=self._past,
         )
@@ -481,17 +432,14 @@ class DecompositionLoader:
                 fix="open the corpus that the run began with",
             )
         mine = self.state()
-        for name in (f.name for f in fields(state) if f.name not in MOVING):
+        for name in (f.name for f in fields(state) if f.name not in dealing.MOVING):
             refuse_difference(name, getattr(state, name), getattr(mine, name), state.domains)
         self._open(*(Mixture(state.domains, event.units) for event in state.events))
-        counts_DK = np.array(unpacked(state.counts), np.int64).reshape(self._base_DK.shape)
-        lengths, *domains = (unpacked(owed) for owed in state.deficits)
-        deficits = Deficits(whole(lengths), tuple(whole(owed) for owed in domains))
         self._exhausted = state.exhausted
         # the table of the last batch, not of the next: a change between the two carries deficits at its own time
         last = max(state.batches - 1, 0) * self.batch_tokens
         table = self._table(merged(self._planned, state.events), last)
-        self._go_on(Mark(state.batches, table, deficits), counts_DK, state.exhausted, state.events)
+        self._go_on(Mark(state.batches, table, state.owed), state.served, state.exhausted, state.events)
 
     def copy(self) -> Self:
         """Another loader at the same place, over the same open corpus; moving one does not move the other."""
@@ -499,16 +447,3 @@ class DecompositionLoader:
         other._joint, other._natural_DK = copy.deepcopy(self._joint), self._natural_DK.copy()
         other._decomposed, other._gather = self._decomposed.copy(), self._gather.copy()
         return other
-
-
-def _powers(shortest: int, longest: int) -> tuple[int, ...]:
-    for size in (shortest, longest):
-        if size < 1 or size & (size - 1):
-            raise UsageError(
-                f"got a length of {size} tokens", wanted="a power of two", fix="256 and 8192, for instance"
-            )
-    if longest < shortest:
-        raise UsageError(
-            f"got rows of at most {longest:,} tokens and at least {shortest:,}", wanted="shortest <= longest"
-        )
-    return tuple(range(shortest.bit_length() - 1, longest.bit_length()))

@@ -22,6 +22,7 @@ from cuvee.base.errors import DataError
 from cuvee.base.permutation import GOLDEN, mixed, permute_each
 from cuvee.base.rng import key64
 from cuvee.shards.sources import Source
+from cuvee.stream.state import Served
 
 Ints = NDArray[np.int64]
 _BLOCK = 16
@@ -82,6 +83,16 @@ class Decomposed:
         """Share of the tokens in pieces that each bucket holds, shape K."""
         held = (self.counts << np.arange(self.low, self.high + 1)).astype(np.float64)
         return held / self.tokens
+
+    def served(self, counts_K: Ints) -> dict[int, Served]:
+        """Length of pieces that there are -> what was served of them, when that was so many of each bucket."""
+        found = {}
+        for power, count, had in zip(
+            range(self.low, self.high + 1), self.counts.tolist(), counts_K.tolist(), strict=True
+        ):
+            if count:
+                found[1 << power] = Served(had << power, had / count, max(had - count, 0) << power)
+        return found
 
     def documents(self, place: int, row_S1: NDArray[np.int32]) -> None:
         """Write the document of the piece that begins at `place`; -1 for context of another one."""
