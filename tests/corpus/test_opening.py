@@ -174,17 +174,11 @@ def test_several_formats_in_one_place_are_named(tmp_path: Path) -> None:
     assert [s.name for s in source.shards] == [str(folder / "extra.npy")]
 
 
-@pytest.mark.parametrize(
-    ("dtype", "values", "message"),
-    [
-        ("<u2", [0] * 50, "does not show the dtype"),
-        ("<u2", [65_000] * 50, "does not show the dtype"),
-    ],
-)
-def test_a_dtype_that_does_not_show_is_asked_for(tmp_path: Path, dtype: str, values: list[int], message: str) -> None:
+@pytest.mark.parametrize("token", [0, 65_000])
+def test_a_dtype_that_does_not_show_is_asked_for(tmp_path: Path, token: int) -> None:
     path = tmp_path / "x.bin"
-    np.array(values, dtype).tofile(path)
-    with pytest.raises(DataError, match=message) as caught:
+    np.full(50, token, "<u2").tofile(path)
+    with pytest.raises(DataError, match="does not show the dtype") as caught:
         cuvee.open_sources(spec(tmp_path, {"x": path}, vocab_size=60_000))
     assert "dtype:" in caught.value.fix
 
@@ -208,7 +202,6 @@ def test_tokens_narrower_than_the_vocabulary_have_another_tokenizer(tmp_path: Pa
 
 
 def test_shards_of_two_dtypes_in_one_domain_are_refused(tmp_path: Path) -> None:
-    raw(tmp_path / "d" / "a.npy", documents(), "<u2")
     megatron(tmp_path / "m", documents())
     with IndexedWriter(tmp_path / "m" / "s_2", np.int32) as writer:
         writer.add(np.array([1, EOS]))
@@ -246,14 +239,6 @@ def test_missing_cut_and_empty_files_are_refused(tmp_path: Path) -> None:
     refused(tmp_path / "c", "held-out splits")
     (tmp_path / "z" / "index.json").write_text(json.dumps({"chunks": []}))
     refused(tmp_path / "z", "litdata")
-
-
-def test_an_index_of_another_shard_is_refused(tmp_path: Path) -> None:
-    folder = megatron(tmp_path / "m", documents())
-    shutil.copy(folder / "s_0.idx", folder / "s_1.idx")
-    with pytest.raises(DataError, match="as its index says") as caught:
-        cuvee.open_sources(spec(tmp_path, {"x": folder}))
-    assert "s_1.bin" in caught.value.what
 
 
 def test_columns_are_looked_for_and_checked(tmp_path: Path) -> None:

@@ -58,15 +58,6 @@ def test_the_fingerprint_is_of_content(tmp_path: Path) -> None:
     assert feed({"a": changed}).fingerprint != first
 
 
-def test_a_state_is_refused_on_other_sources(tmp_path: Path) -> None:
-    schedule = Schedule.constant(Mixture.from_shares({"a": 1.0}))
-    one, other = (feed({"a": domain(tmp_path / str(k), "a", low=k)}) for k in (0, 1))
-    loader = Loader(one, schedule, seq_len=16, seed=0)
-    next(loader)
-    with pytest.raises(DataError, match="saved on the corpus"):
-        Loader(other, schedule, seq_len=16, seed=0).restore(loader.state())
-
-
 def test_ids_outside_the_vocabulary_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has the token id 99") as caught:
         feed({"a": domain(tmp_path, "a")}, vocab=95)
@@ -105,9 +96,3 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
         feed({})
     with pytest.raises(DataError, match="'x' holds no tokens"):
         feed({"x": domain(tmp_path, "empty", count=0)})
-
-
-def test_a_domain_shorter_than_a_sequence_is_named(tmp_path: Path) -> None:
-    sources = feed({"a": domain(tmp_path, "a", count=1)})
-    with pytest.raises(DataError, match="'a' has 31 tokens, less than one sequence"):
-        Loader(sources, Schedule.constant(Mixture.from_shares({"a": 1.0})), seq_len=64, seed=0)

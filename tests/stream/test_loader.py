@@ -132,28 +132,6 @@ def test_it_accounts_for_what_it_served(corpus: Corpus) -> None:
     assert stream.schedule == SCHEDULE
 
 
-def test_live_changes_on_every_rank_and_after_resume(corpus: Corpus) -> None:
-    change = Mixture.from_shares({"a": 0.0, "b": 0.5, "c": 0.5})
-    stream = loader(corpus)
-    stream.skip(2)
-    stream.change(stream.tokens, change, "x")
-    state = stream.state()
-    wanted = next(stream).tokens
-    parts = []
-    for rank in range(2):
-        part = loader(corpus, rank, 2)
-        part.restore(state)
-        parts.append(next(part).tokens)
-    assert np.array_equal(np.concatenate(parts), wanted)
-    assert np.array_equal(loader_after(corpus, stream.schedule, 2), wanted)
-
-
-def loader_after(corpus: Corpus, schedule: Schedule, batches: int) -> NDArray[np.int64]:
-    stream = loader(corpus, schedule=schedule)
-    stream.skip(batches)
-    return next(stream).tokens
-
-
 def test_another_corpus_or_run_is_refused_with_the_difference(corpus: Corpus, tmp_path: Path) -> None:
     state = loader(corpus).state()
     other = synthetic(tmp_path, documents=40, seed=1)
@@ -201,8 +179,6 @@ def test_bad_ranks_and_batches_are_refused(corpus: Corpus) -> None:
         loader(corpus, 0, 5)
     with pytest.raises(UsageError, match="rank 2 of world size 2"):
         loader(corpus, 2, 2)
-    with pytest.raises(UsageError, match="lacks: d"):
-        loader(corpus, schedule=Schedule.constant(Mixture.from_shares({"a": 1, "d": 1})))
 
 
 def test_a_schedule_over_some_of_the_domains_will_do(corpus: Corpus) -> None:

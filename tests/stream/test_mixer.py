@@ -240,12 +240,6 @@ def test_short_domains_are_refused_if_they_have_a_weight_in_any_phase() -> None:
         Mixer(pools, later, seq_len=L, seed=0, batch=B)
 
 
-def test_an_empty_domain_is_refused() -> None:
-    pools = {**POOLS, "a": Pool(np.empty(0, np.int64), np.empty(0, np.int64))}
-    with pytest.raises(DataError, match="'a' has 0 tokens"):
-        Mixer(pools, Schedule.constant(mixture(**SHARES)), seq_len=L, seed=0, batch=B)
-
-
 def test_bad_calls_are_refused() -> None:
     schedule = Schedule.constant(mixture(**SHARES))
     with pytest.raises(UsageError, match="lacks: c"):

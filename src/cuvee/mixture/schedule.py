@@ -200,13 +200,11 @@ def upsampled(mixture: Mixture, late: Mixture, *, total: int, last: float, ramp:
     return Schedule.constant(mixture).then(total - round(last * total), late, ramp=ramp)
 
 
-def cooldown(
-    sizes: Mapping[str, int], *, first: float, last: float, start: int, end: int, pieces: int = 16
-) -> Schedule:
+def cooldown(sizes: Mapping[str, int], *, first: float, last: float, start: int, end: int) -> Schedule:
     """Temperature sampling that cools: shares in proportion to size^(1/T), T from `first` to `last`.
 
     T is `first` up to `start` tokens, `last` from `end` on, and in between falls in a straight line (Li et al. 2024,
-    Upsample or Upweight?, lower it during training); weights follow it in `pieces` ramps, each exact at its ends.
+    Upsample or Upweight?, lower it during training); weights follow it in 16 ramps, each exact at its ends.
 
     Args:
         sizes: Domain -> tokens available.
@@ -214,17 +212,17 @@ def cooldown(
     Raises:
         UsageError: a temperature or size that is not positive, or an end that is not after the start.
     """
-    if min(first, last, *sizes.values()) <= 0 or not 0 <= start < end or pieces < 1:
+    if min(first, last, *sizes.values()) <= 0 or not 0 <= start < end:
         raise UsageError(
-            f"temperatures {first} to {last} from {start:,} to {end:,} tokens in {pieces} pieces",
-            wanted="positive temperatures and sizes, 0 <= start < end, at least 1 piece",
+            f"temperatures {first} to {last} from {start:,} to {end:,} tokens",
+            wanted="positive temperatures and sizes, 0 <= start < end",
         )
     logs_D = np.log(np.fromiter(sizes.values(), np.float64, len(sizes)))
 
     def at(temperature: float) -> Mixture:
         return Mixture.from_array(tuple(sizes), np.exp((logs_D - logs_D.max()) / temperature))
 
-    knots = sorted({start + (end - start) * k // pieces for k in range(pieces + 1)})
+    knots = sorted({start + (end - start) * k // 16 for k in range(17)})
     phases = [Phase(0, at(first))]
     for a, b in pairwise(knots):
         mixture = at(first + (last - first) * (b - start) / (end - start))
