@@ -24,7 +24,7 @@ from cuvee.base.codec import SchemaError, from_json, to_json
 from cuvee.base.errors import DataError
 from cuvee.base.files import FORMAT, explained
 from cuvee.mixture.weights import Mixture
-from cuvee.stream.loader import Loader
+from cuvee.stream.contract import Loads
 from cuvee.stream.state import Change
 
 
@@ -80,7 +80,7 @@ class Channel:
         """Tell the readers; while holding, at a position that nobody has begun."""
         os.write(self._opened()[1], _line(change))
 
-    def begin(self, loader: Loader, end: int, place: int) -> int:
+    def begin(self, loader: Loads[Any], end: int, place: int) -> int:
         """Give `loader` the changes after byte `place` and say that batches up to `end` are begun; the new place."""
         with self.held():
             changes = self._opened()[1]
@@ -97,7 +97,7 @@ def _remove(folder: Path, owner: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def take(loader: Loader, change: Change) -> None:
+def take(loader: Loads[Any], change: Change) -> None:
     """Give `loader` a change.
 
     Raises:
@@ -105,7 +105,7 @@ def take(loader: Loader, change: Change) -> None:
     """
     if change.start >= loader.tokens:
         loader.change(change.start, Mixture(loader.schedule.domains, change.units), change.cause, ramp=change.ramp)
-    elif change not in loader.state().mixer.events:
+    elif change not in loader.events:
         raise DataError(
             f"the log has a change at {change.start:,} tokens ({change.cause}), which the loader has passed without it",
             wanted="the log of the run that the state is of",
@@ -120,7 +120,7 @@ def _line(value: Change | _Header) -> bytes:
 class Log:
     """The changes of a run in a file that outlives it. A last line that a kill cut short does not count."""
 
-    def __init__(self, path: Path, loader: Loader) -> None:
+    def __init__(self, path: Path, loader: Loads[Any]) -> None:
         self.path, self._header = path, _Header(loader.fingerprint, loader.schedule.domains)
 
     def read(self) -> list[Change]:

@@ -75,9 +75,10 @@ class Parcel:
 
 
 def memory(batches: list[list[NDArray[Any]]]) -> Memory | None:
-    """Memory for parcels like this one; None where there is none to be had."""
+    """Memory for parcels like this one, a little larger because rows may get shorter, each with a token of context; None
+    where there is none to be had."""
     try:
-        return Memory(sum(_room(a.shape, a.dtype.str) for batch in batches for a in batch))
+        return Memory(sum(_room(a.shape, a.dtype.str) for batch in batches for a in batch) * 9 // 8)
     except (AttributeError, OSError):  # not Linux, or memory is short
         return None
 

@@ -21,8 +21,8 @@ from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.stream.batch import Batch
 from cuvee.stream.channel import Channel, Log, take
+from cuvee.stream.contract import Loads
 from cuvee.stream.handover import Chunk, Memory, Parcel, Tensors, memory, tensors
-from cuvee.stream.loader import Loader, LoaderState
 from cuvee.stream.state import Change
 
 Field = Literal["tokens", "domains", "documents", "positions", "cu_seqlens", "labels"]
@@ -46,12 +46,12 @@ class TorchDataset(IterableDataset[Tensors]):
     """
 
     def __init__(
-        self, loader: Loader, fields: tuple[Field, ...] = ("tokens", "domains"), log: Path | str | None = None
+        self, loader: Loads[Any], fields: tuple[Field, ...] = ("tokens", "domains"), log: Path | str | None = None
     ) -> None:
         self.fields, self._log = fields, Log(Path(log), loader) if log is not None else None
         self._begin_at(loader.copy())
 
-    def _begin_at(self, loader: Loader) -> None:
+    def _begin_at(self, loader: Loads[Any]) -> None:
         for change in self._log.read() if self._log is not None else ():
             take(loader, change)
         self._loader, self._shadow, self._start = loader, loader.copy(), loader.batches
@@ -106,7 +106,7 @@ class TorchDataset(IterableDataset[Tensors]):
             furthest = torch.tensor(begun, device=device)
             distributed.all_reduce(furthest, distributed.ReduceOp.MAX)
             begun = int(furthest)
-        return begun * self._loader.batch * self._loader.seq_len
+        return begun * self._loader.batch_tokens
 
     def _change(self, position: int, mixture: Mixture, cause: str, ramp: int) -> None:
         self._shadow.change(position, mixture, cause, ramp=ramp)
@@ -120,7 +120,7 @@ class TorchDataset(IterableDataset[Tensors]):
         """The planned phases and the live changes so far: a loader made with it gives the same batches."""
         return self._shadow.schedule
 
-    def state_after(self, batches: int) -> LoaderState:
+    def state_after(self, batches: int) -> Any:
         """The state to save once the training loop has used `batches` batches of this dataset; ask in rising order.
 
         Live changes made so far are in it, also those from a batch on that was not used yet.
@@ -130,7 +130,7 @@ class TorchDataset(IterableDataset[Tensors]):
         self._shadow.skip(batches - passed)
         return self._shadow.state()
 
-    def restore(self, state: LoaderState) -> None:
+    def restore(self, state: Any) -> None:
         """Go on from `state` when next read; not while it is being read.
 
         Raises:
@@ -183,15 +183,15 @@ class Reader(Iterator[Any]):
             DataError: saved on another corpus; the log lacks a change of the state.
             UsageError: saved under another schedule, seed, seq_len or batch.
         """
-        saved, known = from_json(LoaderState, state["loader"]), self._dataset._shadow.state().mixer.events
-        unknown = [e for e in saved.mixer.events if e not in known]
+        known = self._dataset._shadow.events
+        self._loader.restore(from_json(type(self._loader.state()), state["loader"]))
+        unknown = [e for e in self._loader.events if e not in known]
         if unknown:
             raise DataError(
                 f"the state holds a change at {unknown[0].start:,} tokens ({unknown[0].cause}) that this dataset lacks",
                 wanted="the log of that run, in which every worker finds it",
                 fix="TorchDataset(loader, log=...), from the run's beginning",
             )
-        self._loader.restore(saved)
         self._skip, self._place = state["skip"], 0
         for change in known:
             take(self._loader, change)
@@ -222,8 +222,7 @@ class TorchBatches:
         self.dataset, self._given = dataset, 0
         self._workers, self._pin_memory, self._ahead = workers, pin_memory, ahead
         loader = dataset._loader
-        rows = loader.batch // loader.world_size
-        self._chunk = max(1, min(_MOST, _PARCEL // (2 * rows * (loader.seq_len + 1)))) if workers else 1
+        self._chunk = max(1, min(_MOST, _PARCEL * loader.world_size // (2 * loader.batch_tokens))) if workers else 1
 
     def __iter__(self) -> Iterator[Tensors]:
         if self._given:
@@ -243,8 +242,8 @@ class TorchBatches:
                 self._given += 1
                 yield batch
 
-    def state(self) -> LoaderState:
-        """After the last batch that was given out."""
+    def state(self) -> Any:
+        """After the last batch that was given out: the loader's own."""
         return self.dataset.state_after(self._given)
 
     def state_dict(self) -> dict[str, Any]:
@@ -258,14 +257,14 @@ class TorchBatches:
         Raises:
             DataError, UsageError: as of `Loader.restore`.
         """
-        self._restore(from_json(LoaderState, state))
+        self._restore(from_json(type(self.state()), state))
 
-    def _restore(self, state: LoaderState) -> None:
+    def _restore(self, state: Any) -> None:
         self.dataset.restore(state)
         self._given = 0
 
 
-def _rank(loader: Loader) -> int:
+def _rank(loader: Loads[Any]) -> int:
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank()
     return loader.rank
