@@ -3,12 +3,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
-from torch.utils.data import DataLoader
 
 from cuvee.base.codec import from_json, to_json
 from cuvee.base.errors import DataError, InfeasibleError, UsageError
@@ -26,7 +26,7 @@ from cuvee.stream.decomposition import DecompositionLoader
 from cuvee.stream.joint import ahead_bound
 from cuvee.stream.loader import Loader
 from cuvee.stream.repetition import Repetition
-from cuvee.stream.torch import TorchDataset
+from cuvee.stream.torch import TorchBatches, TorchDataset
 
 FIRST = Mixture.from_shares({"a": 0.5, "b": 0.3, "c": 0.2})
 SECOND = Mixture.from_shares({"a": 0.1, "b": 0.2, "c": 0.7})
@@ -400,18 +400,26 @@ def test_both_loaders_offer_what_the_front_ends_ask(corpus: Corpus) -> None:
         assert np.array_equal(next(again).tokens, next(stream).tokens)
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_of_varying_shape_pass_through_workers(corpus: Corpus, workers: int) -> None:
-    stream, found = loader(corpus), []
-    dataset = TorchDataset(cast(Any, stream))
-    for batch, _ in zip(DataLoader(dataset, batch_size=None, num_workers=workers), range(12), strict=False):
-        found.append(batch)
-    for batch in found:
+    """With a live change, a state after it, and another number of workers that goes on from there."""
+    stream = loader(corpus)
+    batches = TorchBatches(TorchDataset(stream.copy(), ("tokens", "documents")), workers=workers)
+    found = list(islice(iter(batches), 5))
+    batches.dataset.reweight(SECOND, "tried")
+    (event,) = batches.dataset.state_after(5).events
+    found += islice(iter(batches), 70)
+    saved = json.loads(json.dumps(batches.state_dict()))
+    again = TorchBatches(TorchDataset(stream.copy(), ("tokens", "documents")), workers=2 - workers)
+    again.load_state_dict(saved)
+    found += islice(iter(again), 5)
+    stream.change(event.start, SECOND, "tried")
+    for tokens, documents in found:
         wanted = next(stream)
-        assert np.array_equal(batch[0].numpy(), wanted.tokens)
-        assert np.array_equal(batch[1].numpy(), wanted.domains)
-    assert len({batch[0].shape for batch in found}) > 2
+        assert np.array_equal(tokens.numpy(), wanted.tokens)
+        assert np.array_equal(documents.numpy(), wanted.documents)
+    assert event.start < stream.tokens
+    assert len({tokens.shape for tokens, _ in found}) > 2
 
 
 def test_bad_changes_are_refused_and_leave_the_run_as_it_was(corpus: Corpus) -> None:
