@@ -385,7 +385,7 @@ def test_blocks_of_one_run_tell_nothing() -> None:
 
 
 def test_a_guard_that_nothing_keeps_has_no_regret() -> None:
-    found = quick(*made(24), targets=["math"], guards={"web": 0.0}, floors={"math": 0.9})
+    found = quick(*made(24), targets=["math"], guards={"web": 0.0}, floors="math=0.9,code=0.06,web=0.04")
     assert math.isnan(found.regret)
     assert found.to_json()["expected_regret"] is None
     assert any(line.startswith("Guard not met") for line in found.choice.why)

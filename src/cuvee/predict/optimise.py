@@ -48,7 +48,10 @@ def minimise(question: Question, starts: Sequence[Array]) -> Optimum:
 
     When none that meets the guards is found, the mixture where the worst guard has the most room.
     """
-    begins = [question.feasible.project(w_D) for w_D in starts]
+    different: dict[bytes, Array] = {}
+    for w_D in map(question.feasible.project, starts):
+        different.setdefault(np.round(w_D, 9).tobytes(), w_D)
+    begins = list(different.values())
     if not question.smooth:
         w_D, guarded = simulate(question, begins)
         return Optimum(w_D, question.value(w_D), guarded, "simulation")
