@@ -366,7 +366,7 @@ def test_a_state_does_not_depend_on_how_far_slots_were_assigned_ahead(then: str)
     first, second = (Mixture.from_array(names, np.array(w)) for w in ([0.47, 0.4, 0.13, 0], [0, 0.3, 0.21, 0.49]))
     schedule = Schedule.constant(first).then(switch * B * L, second)
     pools = {name: pool(name, 4000) for name in names}
-    cap = Repetition({"c": 4.5 / ((4000 - 1) // L)}, then)  # type: ignore[arg-type]
+    cap = Repetition({"c": (4.5 if then == "error" else 5.5) / ((4000 - 1) // L)}, then)  # type: ignore[arg-type]
 
     def start() -> Mixer:
         return Mixer(pools, schedule, seq_len=L, seed=0, batch=B, repetition=cap)
