@@ -232,3 +232,14 @@ def test_few_runs_of_today_say_how_far_a_domain_was_revised() -> None:
 
     assert lifted(0.0) < 10 < lifted(0.6)
     assert lifted(0.6) < lifted(1.2)
+
+
+def test_two_earlier_studies_may_be_scored_on_different_targets() -> None:
+    names = ("a", "b", "c")
+    today = old_runs(names, ("t", "u"))
+    narrow, revised = (past_of(old_runs(names, t), e) for t, e in ((("t",), ()), (("t", "u"), (Revise("a"),))))
+    one, other = today.after((narrow, revised)), today.after((revised, narrow))
+    expected = today.after((revised,)).weight_N[40:]
+    assert expected.min() < 1
+    np.testing.assert_array_equal(one.weight_N, [*np.ones(80), *expected])
+    np.testing.assert_array_equal(other.weight_N, [*np.ones(40), *expected, *np.ones(40)])

@@ -353,6 +353,37 @@ def test_the_policy_error_stops_before_the_batch_and_a_change_goes_on() -> None:
         next(again)
 
 
+@pytest.mark.parametrize("then", ["redistribute", "repeat", "error"])
+def test_a_state_does_not_depend_on_how_far_slots_were_assigned_ahead(then: str) -> None:
+    # c runs out in the first batch of a phase in which a leaves and d joins: what a is owed goes over to d
+    names, switch = ("a", "b", "c", "d"), 5
+    first, second = (Mixture.from_array(names, np.array(w)) for w in ([0.47, 0.4, 0.13, 0], [0, 0.3, 0.21, 0.49]))
+    schedule = Schedule.constant(first).then(switch * B * L, second)
+    pools = {name: pool(name, 4000) for name in names}
+    cap = Repetition({"c": (4.5 if then == "error" else 5.5) / ((4000 - 1) // L)}, then)  # type: ignore[arg-type]
+
+    def start() -> Mixer:
+        return Mixer(pools, schedule, seq_len=L, seed=0, batch=B, repetition=cap)
+
+    ahead, singly = start(), start()
+    for _ in range(switch):
+        next(ahead)
+        next(singly)
+        moved = start()
+        moved.restore(singly.state())
+        singly = moved
+    assert ahead.realised["c"] == 4 * L
+    saved = ahead.state()
+    assert saved == singly.state()
+    if then == "error":
+        with pytest.raises(DataError, match="would go beyond"):
+            next(ahead)
+        assert ahead.state() == saved
+        for run in (ahead, singly):
+            run.change(run.tokens, Mixture.from_array(names, np.array([0, 0.5, 0, 0.5])), "c is all used")
+    assert digest(take(ahead, 10)) == digest(take(singly, 10))
+
+
 def test_the_policy_repeat_changes_nothing_but_says_so() -> None:
     mixed, free = mixer(repetition=Repetition({"b": 1.25}, "repeat")), mixer()
     assert digest(take(mixed, 50)) == digest(take(free, 50))

@@ -168,6 +168,20 @@ def test_a_log_outlives_the_run(corpus: Corpus, tmp_path: Path) -> None:
         TorchDataset(fresh(corpus), log=log)
 
 
+def test_of_two_changes_at_one_position_a_log_holds_the_last(corpus: Corpus, tmp_path: Path) -> None:
+    log = tmp_path / "changes.jsonl"
+    first = TorchDataset(fresh(corpus), log=log)
+    first.reweight(EVEN.phases[0].mixture, "not this one")
+    first.reweight(LATER, "this one")
+    loader = fresh(corpus)
+    loader.restore(first.state_after(3))
+    again = TorchDataset(loader, log=log)
+    assert again.schedule == first.schedule
+    replay = Loader(corpus, first.schedule, seq_len=16, seed=0, batch=24)
+    replay.skip(3)
+    assert same(take(again, 4), replay)
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("workers", [0, 1, 3])
 @pytest.mark.parametrize("every", [1, 4])

@@ -40,8 +40,10 @@ def noises(table: Table, doubts: Sequence[Doubt], lifted_N: NDArray[np.bool_]) -
 
 
 def _estimated(table: Table, doubts: Sequence[Doubt], lifted_N: NDArray[np.bool_]) -> list[float]:
-    whole = table.known([t for t in range(len(table.targets)) if np.isfinite(table.loss_NT[lifted_N, t]).all()])
-    before, today = whole.rows(lifted_N), whole.rows(whole.today_N)
+    # runs of another study before may lack a target that these have
+    both = table.rows(lifted_N | table.today_N)
+    whole = both.known([t for t in range(len(table.targets)) if np.isfinite(table.loss_NT[lifted_N, t]).all()])
+    before, today = whole.rows(~whole.today_N), whole.rows(whole.today_N)
     share_NK = np.stack(
         [today.shares_ND[:, [today.domains.index(d) for d in doubt.domains]].sum(1) for doubt in doubts], axis=1
     )

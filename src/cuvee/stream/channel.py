@@ -87,8 +87,8 @@ class Channel:
             data = os.pread(changes, os.fstat(changes).st_size - place, place)
             if end > self.begun:
                 self.begun = end
-        for line in data.splitlines():
-            take(loader, from_json(Change, json.loads(line)))
+        for change in _changes(data.splitlines()):
+            take(loader, change)
         return place + len(data)
 
 
@@ -111,6 +111,11 @@ def take(loader: Loads[Any], change: Change) -> None:
             wanted="the log of the run that the state is of",
             fix="give another log, or go on from a state saved before the change",
         )
+
+
+def _changes(lines: list[bytes]) -> list[Change]:
+    """The changes in the lines; of several at one position the last, since a run that took them all knows of that alone."""
+    return list({change.start: change for change in (from_json(Change, json.loads(line)) for line in lines)}.values())
 
 
 def _line(value: Change | _Header) -> bytes:
@@ -136,7 +141,7 @@ class Log:
                 raise DataError(
                     f"{self.path} is the log of a run on another corpus or other domains", fix="give another log"
                 )
-            return [from_json(Change, json.loads(line)) for line in lines[1:]]
+            return _changes(lines[1:])
         except (ValueError, SchemaError) as error:
             raise DataError(f"{self.path} is no log of changes: {error}", fix="give another log") from error
 

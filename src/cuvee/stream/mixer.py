@@ -325,6 +325,10 @@ class Mixer:
             reached = first_reached(slots, counts_D, limits_D)
             if reached is not None:
                 slots = slots[: reached[0] // self.batch * self.batch]
+                if not slots.size:  # until that batch is dealt by itself, the order stands as the one before left it
+                    mark, slots = (marks[-1], parts[-1]) if marks else (before, slots)
+                    self._order = self._make_order(mark.units, self._carried(mark, slots), at * self.batch)
+                    break
                 self._order = self._make_order(units, self._carried(mark, slots), at * self.batch + slots.size)
             marks.append(mark)
             parts.append(slots)
@@ -343,6 +347,7 @@ class Mixer:
         """Assign the slots of one batch, taking domains out at the slot where they reach their caps."""
         exhausted, counts_D, first = self._exhausted, self._counts.copy(), self.batches * self.batch
         order, parts, done = copy.deepcopy(self._order), list[Slots](), 0
+        order.change(self._slot_units(self.tokens, exhausted))
         while done < self.batch:
             mark = Mark(self.batches, order.units, order.deficits)
             slots = order.assign(self.batch - done)
