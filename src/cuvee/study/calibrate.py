@@ -1,7 +1,7 @@
 """What training takes on this machine, measured: short real runs, as many at a time as there will be workers.
 
-At a time, because cores share caches, memory and often arithmetic units: two workers on two virtual cores took up to half
-as long again a run, in CPU-seconds, as one alone. Each process reads a request on standard input and answers in JSON.
+At a time, because cores share caches, memory and often arithmetic units, so that a run beside others takes more CPU-seconds
+than one alone. Each process reads a request on standard input and answers in JSON.
 """
 
 from __future__ import annotations
