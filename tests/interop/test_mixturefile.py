@@ -75,6 +75,7 @@ def test_shares_by_people(tmp_path: Path, name: str, text: str) -> None:
         ("m.yaml", "a: [", "no YAML"),
         ("m.csv", "x,y\n1,2\n", "the columns x, y"),
         ("m.csv", "domain,share\na,1\na,2\n", "twice"),
+        ("m.csv", "domain,share\na,1,5\nb,2,5\n", "'a' has more values"),
     ],
 )
 def test_broken_files(tmp_path: Path, name: str, text: str, said: str) -> None:

@@ -236,6 +236,27 @@ def test_a_cap_stops_before_the_batch_that_would_go_beyond_it(corpus: Corpus) ->
     stream.skip(3)
 
 
+def test_a_refused_batch_leaves_the_state_as_it_was(corpus: Corpus) -> None:
+    switch, second = 11, Mixture.from_shares({"a": 0, "b": 0.4, "c": 0.6})  # b meets its cap in its first batch
+    schedule = Schedule((Phase(0, Mixture.from_shares({"a": 0.6, "b": 0.4, "c": 0})), Phase(switch * T, second)))
+
+    def start(repetition: Repetition | None) -> DecompositionLoader:
+        return DecompositionLoader(
+            corpus, schedule, shortest=4, longest=32, batch_tokens=T, seed=0, repetition=repetition
+        )
+
+    free = start(None)
+    free.skip(switch)
+    stopped = start(Repetition({"b": free.epochs["b"] + 1e-4}))
+    assert [next(stopped).tokens.size > 0 for _ in range(switch)]
+    with pytest.raises(DataError, match="beyond its cap"):
+        next(stopped)
+    assert stopped.state().deficits == free.state().deficits
+    for stream in (stopped, free):
+        stream.change(stream.tokens, Mixture.from_shares({"a": 1, "b": 0, "c": 1}), "b has been used up")
+    assert digest([next(stopped) for _ in range(6)]) == digest([next(free) for _ in range(6)])
+
+
 def test_a_domain_at_its_cap_leaves_the_others_in_proportion_or_is_repeated(corpus: Corpus) -> None:
     stream = capped(corpus, Repetition({"b": 1.0}, "redistribute"), Natural())
     stream.skip(100)

@@ -168,6 +168,11 @@ def _table(text: str) -> Mapping[str, Any]:
         raise DataError(f"the CSV has the columns {', '.join(rows[0]) if rows else '(none)'}", wanted=WANTED)
     found: dict[str, Any] = {}
     for row in rows:
+        if None in row:
+            raise DataError(
+                f"the CSV row of {row['domain']!r} has more values than there are columns",
+                wanted="a share with a decimal point, and quotes around a name with a comma",
+            )
         if row["domain"] in found:
             raise DataError(f"the domain {row['domain']!r} is there twice", wanted="every domain once")
         found[row["domain"]] = row["share"]

@@ -262,6 +262,14 @@ class DecompositionLoader:
                         self._run_out(at * self.batch_tokens, reached[1])
                         continue
             except (DataError, InfeasibleError):  # no matter before its time
+                # the table of a batch that is not dealt has moved deficits already: back to how the one before left them
+                table, kept = before[1:]
+                if parts:
+                    table, kept = marks[-1].table, advanced(marks[-1].table, marks[-1].deficits, parts[-1])
+                self._joint, self._steady = (
+                    JointOrder(table, self._powers, self.batch_tokens, kept),
+                    at * self.batch_tokens,
+                )
                 if at == self.batches:
                     raise
                 break
