@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -131,3 +132,10 @@ def test_a_floor_takes_from_the_others_in_proportion() -> None:
         floored(A, {"x": 0.6, "y": 0.6})
     with pytest.raises(UsageError, match="for 'q'"):
         floored(A, {"q": 0.6})
+
+
+def test_a_schedule_that_is_squeezed_keeps_its_phases_a_token_apart() -> None:
+    short = cooldown({"a": 900, "b": 100}, first=5.0, last=1.0, start=0, end=640).stretched(1 / 64)
+    starts = [p.start for p in short.phases]
+    assert starts[0] == 0
+    assert all(b > a for a, b in pairwise(starts))

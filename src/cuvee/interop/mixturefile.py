@@ -153,7 +153,10 @@ def _ours(data: Mapping[str, Any]) -> Schedule:
                 )
         else:
             mixture = Mixture.from_shares({str(k): number(v, str(k)) for k, v in phase["shares"].items()})
-        phases.append(Phase(int(phase["start"]), mixture, int(phase.get("ramp", 0))))
+        start, ramp = phase["start"], phase.get("ramp", 0)
+        if int(start) != start or int(ramp) != ramp:
+            raise DataError(f"a phase starts at {start} with a ramp of {ramp}", wanted="whole tokens")
+        phases.append(Phase(int(start), mixture, int(ramp)))
     return Schedule(tuple(phases))
 
 

@@ -135,8 +135,12 @@ class Schedule:
         return type(self)(tuple(phases))
 
     def stretched(self, ratio: float) -> Self:
-        """The same over a run `ratio` times as long: starts and ramps at the same fraction of training."""
-        return type(self)(tuple(Phase(round(p.start * ratio), p.mixture, round(p.ramp * ratio)) for p in self.phases))
+        """The same over a run `ratio` times as long: starts and ramps at the same fraction of training, a token apart at least."""
+        first, *rest = self.phases
+        phases = [first]
+        for p in rest:
+            phases.append(Phase(max(round(p.start * ratio), phases[-1].start + 1), p.mixture, round(p.ramp * ratio)))
+        return type(self)(tuple(phases))
 
     def floored(self, floors: Mapping[str, float]) -> Self:
         """The same with at least these shares in every phase, ramps included: see `floored`.

@@ -86,12 +86,9 @@ class DecompositionLoader:
                 wanted="a multiple of the longest row times the world size",
                 fix=f"batch_tokens={max(-(-batch_tokens // unit), 1) * unit}",
             )
-        missing = [d for d in schedule.domains if d not in corpus.domains]
-        if missing:
-            raise UsageError(
-                f"the schedule names domains that the data lacks: {', '.join(missing)}",
-                wanted=f"some of {', '.join(corpus.domains)}",
-            )
+        if missing := [d for d in schedule.domains if d not in corpus.domains]:
+            what = f"the schedule names domains that the data lacks: {', '.join(missing)}"
+            raise UsageError(what, wanted=f"some of {', '.join(corpus.domains)}")
         curriculum.check(len(self._powers))
         if repetition is not None:
             repetition.check(schedule.domains)
@@ -147,8 +144,9 @@ class DecompositionLoader:
         """
         if not self.curriculum.starts:
             return
-        ends = {p for phase in schedule.phases for p in (phase.start, phase.start + phase.ramp)}
-        turns = {*ends, *self.curriculum.starts}
+        turns = {p for phase in schedule.phases for p in (phase.start, phase.start + phase.ramp)} | {
+            *self.curriculum.starts
+        }
         for position in sorted({max(p, tokens) for turn in turns for p in (turn - 1, turn)}):
             self._table(schedule, position)
 
@@ -167,8 +165,7 @@ class DecompositionLoader:
     @property
     def _limits(self) -> dict[int, int]:
         """The caps of the domains that have not reached theirs."""
-        gone = {e.domain for e in self._exhausted}
-        return {i: cap for i, cap in self._caps.items() if i not in gone}
+        return {i: cap for i, cap in self._caps.items() if i not in {e.domain for e in self._exhausted}}
 
     # batches
 
@@ -188,11 +185,8 @@ class DecompositionLoader:
         n, found = self.batches - ahead.before.batch, self._rows
         edges = found.edges_G1[found.groups_N1[n] : found.groups_N1[n + 1] + 1]
         here = slice(edges[0], edges[-1])
-        at, domains, places = (
-            found.at_R[here],
-            np.empty(here.stop - here.start, np.int64),
-            np.empty_like(found.at_R[here]),
-        )
+        at = found.at_R[here]
+        domains, places = np.empty(at.size, np.int64), np.empty_like(at)
         tokens = np.empty((at.size, (1 << self._powers[ahead.dealt.lengths_N[n]]) + 1), np.int64)
         domains[at], places[at] = found.domain_R[here], found.place_R[here]
         if at.size < _FEW * len(edges):
@@ -266,10 +260,8 @@ class DecompositionLoader:
                 table, kept = before[1:]
                 if parts:
                     table, kept = marks[-1].table, advanced(marks[-1].table, marks[-1].deficits, parts[-1])
-                self._joint, self._steady = (
-                    JointOrder(table, self._powers, self.batch_tokens, kept),
-                    at * self.batch_tokens,
-                )
+                self._joint = JointOrder(table, self._powers, self.batch_tokens, kept)
+                self._steady = at * self.batch_tokens
                 if at == self.batches:
                     raise
                 break
