@@ -19,9 +19,11 @@ def test_scatter_is_the_variance_within_windows() -> None:
 @pytest.mark.slow
 def test_both_orders_are_trained_and_compared(tmp_path: Path) -> None:
     found = order.run(synthetic(tmp_path, documents=60), seeds=2, tokens=40_000)
-    loss, scatter = found["rows"]
+    loss, weighted, scatter = found["rows"]
+    assert weighted["low"] < weighted["mean"] < weighted["high"]
     assert loss["low"] < loss["mean"] < loss["high"]
     assert scatter["low"] < scatter["mean"] < scatter["high"]
     assert len(found["seeds"]) == 2
     first = found["seeds"][0]
     assert first["loss exact"] != first["loss random"]
+    assert first["share off exact"] < 0.02 < first["share off random"]

@@ -1,6 +1,7 @@
 """Exact order against random draws of domains: the same mixture, trained both ways from the same weights.
 
-Two things are compared. The loss at the end, mean over domains. And how much gradients scatter from step to step: in windows
+Two things are compared. The loss at the end, as the mean over domains and weighted by the mixture; the shares that random draws
+happened to realise are in both. And how much gradients scatter from step to step: in windows
 of steps, the mean squared distance of each step's gradient from the window's mean, which exact shares should lessen by the
 part that comes from batches of other compositions. Both are paired by seed; intervals are Student's over the seeds.
 
@@ -35,11 +36,16 @@ SEQ_LEN, WINDOW = 128, 16
 
 @dataclass(frozen=True)
 class Pair:
-    """One seed, trained both ways; `loss` in bits/byte, `scatter` of gradients as above, each shape K."""
+    """One seed, trained both ways; losses in bits/byte, `scatter` of gradients as above, each shape K.
+
+    `off` is the largest relative error of a domain's realised share.
+    """
 
     seed: int
     loss: tuple[float, ...]
+    weighted: tuple[float, ...]
     scatter: tuple[float, ...]
+    off: tuple[float, ...]
 
 
 def run(
@@ -62,7 +68,11 @@ def run(
         pairs.append(_train(corpus, mixture, seed, name, tokens, batch))
         say.advance(2)
     rows = [
-        {"measure": "loss, bits/byte, random - exact", **_interval([p.loss[1] - p.loss[0] for p in pairs])},
+        {"measure": "mean loss, bits/byte, random - exact", **_interval([p.loss[1] - p.loss[0] for p in pairs])},
+        {
+            "measure": "loss weighted by the mixture, bits/byte, random - exact",
+            **_interval([p.weighted[1] - p.weighted[0] for p in pairs]),
+        },
         {
             "measure": "scatter of gradients, log(random / exact)",
             **_interval([math.log(p.scatter[1] / p.scatter[0]) for p in pairs]),
@@ -71,7 +81,9 @@ def run(
     each = [
         {"seed": p.seed}
         | {f"loss {o}": round(v, 5) for o, v in zip(ORDERS, p.loss, strict=True)}
+        | {f"weighted {o}": round(v, 5) for o, v in zip(ORDERS, p.weighted, strict=True)}
         | {f"scatter {o}": round(v, 6) for o, v in zip(ORDERS, p.scatter, strict=True)}
+        | {f"share off {o}": round(v, 4) for o, v in zip(ORDERS, p.off, strict=True)}
         for p in pairs
     ]
     return {"rows": rows, "seeds": each}
@@ -101,7 +113,12 @@ def _train(corpus: Corpus, mixture: Mixture, seed: int, name: str, tokens: int, 
         adam.step()
     texts = [held_out(corpus, d, "search", SEQ_LEN) for d in corpus.domains]
     losses_DK = [[text.value(reading.raw) for reading in score(model, text)] for text in texts]
-    return Pair(seed, tuple(np.mean(losses_DK, axis=0).tolist()), scatter.mean())
+    weighted = (mixture.shares[:, None] * losses_DK).sum(0)
+    off = [
+        max(abs(n / (m.tokens * w) - 1) for n, w in zip(m.realised.values(), mixture.shares, strict=True))
+        for m in mixers
+    ]
+    return Pair(seed, tuple(np.mean(losses_DK, axis=0).tolist()), tuple(weighted.tolist()), scatter.mean(), tuple(off))
 
 
 class _Scatter:
