@@ -105,7 +105,9 @@ def run(
         except _Failed as error:
             failed.append({"loader": entrant.name, "workers": "all", "why": str(error)})
             continue
-        environments.append({"loader": entrant.name, **found["versions"]})
+        environments.append(
+            {"loader": entrant.name, "versions": ", ".join(f"{p} {v}" for p, v in found["versions"].items())}
+        )
         ready.append((entrant, python))
         say.say(f"{entrant.name} is ready")
     rows = _measure(work, ready, repeats, seconds, sequences, failed, say)
