@@ -60,7 +60,7 @@ def test_detect_asks_for_a_pilot_and_then_plans(folder: Path, capsys: pytest.Cap
     assert found["as_written"]["search_runs"] == 16
     assert found["needed"]["finds"] <= found["bits"]
     assert found["needed"]["verify_blocks"] <= found["cautious"]["verify_blocks"]
-    assert set(found["needed"]["bill"]) == {"tokens", "flops", "seconds", "disk"}
+    assert set(found["needed"]["bill"]) == {"tokens", "flops", "cpu_seconds", "seconds", "disk"}
     assert {p.name for p in (folder / "study" / "trials").rglob("*.json")} == trials
 
 
