@@ -25,7 +25,7 @@ def test_a_row_for_every_run(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_order_of_mixtures_at_other_rates(tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    rows = hparams.order(synthetic(tmp_path, documents=30), sizes=[("0.1M", 1_500)], blocks=(0, 1))
+    rows = hparams.order(synthetic(tmp_path, documents=100), sizes=[("0.1M", 1_500)], blocks=(0, 1))
     assert [(r.size, r.variant) for r in rows] == [("0.1M", f"{s} x rate") for s in ("1", "0.5", "2")]
     assert rows[0].moved == 0.0
     assert rows[0].order == pytest.approx(1.0)

@@ -58,7 +58,7 @@ def test_a_row_for_every_contender(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_same_way_moves_nothing_and_another_rate_does(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     variants = [Variant("one"), Variant("same"), Variant("double", learning_rate=2.0), Variant("bf16", way=Way("bf16"))]
-    _, same, double, bf16 = compare(synthetic(tmp_path, documents=30), "0.1M", 2_000, variants, blocks=(0, 1))
+    _, same, double, bf16 = compare(synthetic(tmp_path, documents=100), "0.1M", 2_000, variants, blocks=(0, 1))
     assert (same.moved, same.diverged) == (0.0, 0)
     assert same.order == pytest.approx(1.0)
     assert same.noise > 0
