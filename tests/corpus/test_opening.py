@@ -183,6 +183,15 @@ def test_a_dtype_that_does_not_show_is_asked_for(tmp_path: Path, token: int) -> 
     assert "dtype:" in caught.value.fix
 
 
+def test_bytes_of_text_are_not_taken_for_pairs(tmp_path: Path) -> None:
+    path = tmp_path / "x.bin"
+    path.write_bytes(b"An array of byte tokens can be read as one of uint16: every pair is an id. " * 100)
+    with pytest.raises(DataError, match="does not show the dtype") as caught:
+        cuvee.open_sources(spec(tmp_path, {"x": path}))
+    assert "uint8" in caught.value.fix
+    assert cuvee.open_sources(spec(tmp_path, {"x": path}, vocab_size=256))["x"].tokens == path.stat().st_size
+
+
 def test_a_wrong_dtype_shows_in_the_ids(tmp_path: Path) -> None:
     path = raw(tmp_path / "x.bin", documents(), "<u2")
     with path.open("ab") as file:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuvee.base.errors import DataError
+from cuvee.shards.pools import Pool
 from cuvee.stream.gather import Gather
 from cuvee.stream.lengths import Decomposed, Pieces
 from tests.pools import made
@@ -66,6 +67,14 @@ def test_pieces_are_counted_bit_by_bit(lengths: list[int], low: int, more: int) 
     found, sizes = Decomposed("x", made(lengths), low, low + more), np.array(lengths)
     wanted = [int((sizes >> (low + k) & 1).sum()) for k in range(more)]
     assert found.counts.tolist() == [*wanted, int((sizes >> (low + more)).sum())]
+
+
+def test_an_array_without_ends_of_documents_is_one_document_of_any_length() -> None:
+    found = Decomposed("x", Pool(np.zeros(0, np.int64), np.array([5, 3_000_000_012])), 2, 10)
+    last = int(found.counts[-1]) - 1
+    pieces = Pieces({0: found}, 1, 0)
+    assert found.tokens == 4 + 3_000_000_007 // 4 * 4
+    assert pieces.starts(np.full(2, 8), np.array([0, last])).tolist() == [5, 5 + last * 1024]
 
 
 def test_passes_domains_and_lengths_are_permuted_apart() -> None:

@@ -384,6 +384,27 @@ def test_a_state_does_not_depend_on_how_far_slots_were_assigned_ahead(then: str)
     assert digest(take(ahead, 10)) == digest(take(singly, 10))
 
 
+def test_a_batch_that_could_not_be_read_has_taken_no_domain_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    repetition = Repetition({"b": 1}, "redistribute")
+    free = mixer(repetition=repetition)
+    while len(free.log) == 1:
+        before = free.state()
+        next(free)
+    stalled, again = mixer(repetition=repetition), mixer(repetition=repetition)
+    stalled.restore(before)
+    monkeypatch.setattr(stalled, "_locate", lambda ahead: (_ for _ in ()).throw(OSError("stalled")))
+    with pytest.raises(OSError, match="stalled"):
+        next(stalled)
+    monkeypatch.undo()
+    assert stalled.state() == before
+    assert [e.cause for e in stalled.log] == ["planned"]
+    again.restore(before)
+    for run in (stalled, again):
+        run.change(run.tokens, mixture(a=0.1, b=0.8, c=0.1), "more of b")
+    assert digest(take(stalled, 4)) == digest(take(again, 4))
+    assert stalled.log == again.log
+
+
 def test_the_policy_repeat_changes_nothing_but_says_so() -> None:
     mixed, free = mixer(repetition=Repetition({"b": 1.25}, "repeat")), mixer()
     assert digest(take(mixed, 50)) == digest(take(free, 50))

@@ -23,6 +23,9 @@ _BESIDE = (".ds.index", ".ds.metadata", ".md", ".txt", ".json", ".yaml", ".yml",
 LARGEST_VOCABULARY = 1 << 20
 """Ids from here on are taken as a sign of a wrong dtype; no published tokenizer comes near."""
 _LOOK = 4096
+_ENOUGH, _ALIKE = 4096, 0.2
+"""Bytes from which on two histograms of them are compared, and the total variation below which they are alike. In ten domains
+it is 0.02 to 0.05 for text and over 0.9 for its tokens (4,096 in the vocabulary); 0.24 for uniform draws from 50,000 ids."""
 _ASKED = 32
 """Files named one by one for which a store is asked whether an .idx lies beside them; a listing shows it anyway."""
 
@@ -142,13 +145,14 @@ def raw_layout(blob: Blob, dtype: np.dtype[Any] | None, vocab_size: int | None) 
         return _npy(blob, dtype)
     if dtype is not None:
         return dtype, 0, f"{dtype} as given"
-    fits = [d for d in ("int64", "uint32", "uint16") if _plausible(blob, np.dtype(d), vocab_size or LARGEST_VOCABULARY)]
+    names = ("int64", "uint32", "uint16", *(("uint8",) if vocab_size is not None and vocab_size <= 256 else ()))
+    fits = [d for d in names if _plausible(blob, np.dtype(d), vocab_size or LARGEST_VOCABULARY)]
     # read too narrow, zeros stand between the ids; read too wide, ids are beyond any vocabulary: so the widest that fits
-    if not fits or not blob.size or not any(_look(blob, np.dtype(fits[0]))):
+    if not fits or not any(_look(blob, np.dtype(fits[0]))) or (fits[0] == "uint16" and _alike(blob)):
         raise DataError(
             f"{blob.name} ({blob.size:,} bytes) does not show the dtype of its tokens",
-            wanted="ids that fit one of uint16, uint32, int64, not all of them 0",
-            fix="give dtype: uint16 or uint32",
+            wanted="ids that fit one of uint16, uint32, int64, not all of them 0, whose bytes are not alike as those of text are",
+            fix="give dtype: uint8, uint16 or uint32",
         )
     limit = f"below {vocab_size or LARGEST_VOCABULARY:,}"
     return np.dtype(fits[0]), 0, f"{fits[0]}: the widest type whose sampled ids are all {limit}"
@@ -166,6 +170,13 @@ def _look(blob: Blob, dtype: np.dtype[Any]) -> list[int]:
 def _plausible(blob: Blob, dtype: np.dtype[Any], limit: int) -> bool:
     values = _look(blob, dtype) if blob.size % dtype.itemsize == 0 else []
     return bool(values) and min(values) >= 0 and max(values) < limit
+
+
+def _alike(blob: Blob) -> bool:
+    """Whether bytes at even and odd places are drawn alike: so are those of uint8 ids, but not the two of a uint16."""
+    bytes_N = np.array(_look(blob, np.dtype("uint8")), np.int64)
+    even_V, odd_V = (np.bincount(bytes_N[first::2], minlength=256) for first in (0, 1))
+    return bytes_N.size >= _ENOUGH and float(np.abs(even_V - odd_V).sum()) < _ALIKE * bytes_N.size
 
 
 def _npy(blob: Blob, dtype: np.dtype[Any] | None) -> tuple[np.dtype[Any], int, str]:

@@ -5,7 +5,7 @@ Letters: D domains, K lengths, N batches ahead, R rows of this rank in them, G g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,12 +16,10 @@ from cuvee.base.errors import UsageError
 from cuvee.base.files import FORMAT
 from cuvee.base.permutation import permute_all
 from cuvee.base.rng import key64
-from cuvee.mixture.schedule import Schedule
-from cuvee.mixture.weights import Mixture
 from cuvee.stream.joint import Dealt, Deficits, Table, advanced
 from cuvee.stream.lengths import Pieces
-from cuvee.stream.repetition import Repetition, without
-from cuvee.stream.state import Change, Event, Exhausted, Weights, merged
+from cuvee.stream.repetition import Repetition
+from cuvee.stream.state import Change, Exhausted, Weights
 
 Ints = NDArray[np.int64]
 MOVING = ("corpus", "events", "batches", "deficits", "counts", "exhausted")
@@ -148,31 +146,6 @@ def first_beyond(
         if batch < dealt.size:
             found.append((batch, i))
     return min(found, default=None)
-
-
-def log_of(
-    planned: Schedule,
-    events: tuple[Change, ...],
-    gone: tuple[Exhausted, ...],
-    causes: Mapping[int, str],
-    out: Callable[[int], frozenset[int]],
-) -> tuple[Event, ...]:
-    """Every change of what is served, in order: phases, live changes, domains that have `gone`, each for its cause.
-
-    Args:
-        out: Tokens -> the domains that have left by then.
-    """
-
-    def served(tokens: int, mixture: Mixture) -> Mixture:
-        return Mixture(mixture.domains, without(mixture.units, out(tokens), mixture.domains))
-
-    schedule, words = merged(planned, events), {e.start: e.cause for e in events}
-    found = [Event(p.start, served(p.start, p.mixture), words.get(p.start, "planned"), p.ramp) for p in schedule.phases]
-    for e in gone:
-        what = "leaves" if e.domain in out(e.start) else "is repeated"
-        cause = f"{schedule.domains[e.domain]} {causes[e.domain]} and {what}"
-        found.append(Event(e.start, served(e.start, schedule.at(e.start)), cause))
-    return tuple(sorted(found, key=lambda e: e.start))
 
 
 def located(ahead: Ahead, pieces: Pieces, powers: tuple[int, ...], seed: int, rank: int, world_size: int) -> Rows:

@@ -29,7 +29,20 @@ from cuvee.stream.gather import Gather
 from cuvee.stream.joint import Dealt, JointOrder, Table, advanced
 from cuvee.stream.lengths import Decomposed, Pieces
 from cuvee.stream.repetition import UNBOUNDED, Repetition, without
-from cuvee.stream.state import Change, Event, Exhausted, History, Served, merged, refuse_difference, weights
+from cuvee.stream.state import (
+    Change,
+    Event,
+    Exhausted,
+    History,
+    Served,
+    changed,
+    history,
+    log_of,
+    merged,
+    refuse_another_corpus,
+    refuse_difference,
+    weights,
+)
 
 Ints = NDArray[np.int64]
 NATURAL = Natural()
@@ -311,19 +324,8 @@ class DecompositionLoader:
             DataError: a domain that gets a weight has no document of the shortest length.
             InfeasibleError: the shares of lengths do not fit the documents of its domains.
         """
-        if mixture.domains != self.schedule.domains:
-            raise UsageError(
-                f"got a mixture of {', '.join(mixture.domains)}",
-                wanted=f"one of {', '.join(self.schedule.domains)}, in that order",
-            )
-        if position < self.tokens:
-            raise UsageError(
-                f"a change at {position:,} tokens, which have been served",
-                wanted=f"at least {self.tokens:,} tokens, the earliest possible",
-                fix=f"change({self.tokens}, ...)",
-            )
-        kept = (e for e in self._events if e.start != position)
-        events = tuple(sorted((*kept, Change(position, mixture.units, cause, ramp)), key=lambda e: e.start))
+        change = Change(position, mixture.units, cause, ramp)
+        events = changed(self._events, change, mixture, self.schedule.domains, self.tokens)
         schedule = merged(self._planned, events)
         self._open(mixture)
         self._check_ahead(schedule, position)
@@ -388,15 +390,12 @@ class DecompositionLoader:
     @property
     def log(self) -> tuple[Event, ...]:
         """Every change of what was or will be served: phases, live changes, domains that ran out, in order."""
-        gone, caps = self._past, self._caps
-        causes = {e.domain: f"has reached its cap of {caps[e.domain]:,} tokens" for e in gone}
-        return dealing.log_of(self._planned, self._events, gone, causes, self._out)
+        caps = {i: f"{cap:,} tokens" for i, cap in self._caps.items()}
+        return log_of(self._planned, self._events, self._past, caps, self._out)
 
     def history(self) -> History:
         """What was served so far, and why; a loader made with its schedule and the same settings gives the same batches."""
-        done = tuple(p for p in self.schedule.phases if p.start == 0 or p.start <= self.tokens - self.batch_tokens)
-        log = tuple(e for e in self.log if e.start < max(self.tokens, 1))
-        return History(Schedule(done), self.tokens, log, self.served)
+        return history(self.schedule, self.tokens, self.batch_tokens, self.log, self.served)
 
     # state
 
@@ -425,12 +424,7 @@ class DecompositionLoader:
             DataError: it was saved on another corpus.
             UsageError: under other settings; says which.
         """
-        if state.corpus != self.fingerprint:
-            raise DataError(
-                f"this state was saved on the corpus {state.corpus}",
-                wanted=f"the corpus that is open here, {self.fingerprint}",
-                fix="open the corpus that the run began with",
-            )
+        refuse_another_corpus(state.corpus, self.fingerprint)
         mine = self.state()
         for name in (f.name for f in fields(state) if f.name not in dealing.MOVING):
             refuse_difference(name, getattr(state, name), getattr(mine, name), state.domains)

@@ -47,7 +47,7 @@ class Decomposed:
 
     def __init__(self, name: str, source: Source, low: int, high: int) -> None:
         assert 0 <= low <= high, (low, high)
-        self.name, self.source, self.low, self.high = name, source, low, high
+        self.name, self.source, self.low, self.high, self.longest = name, source, low, high, 0
         self.held_KM = self._count()
         self.counts: Ints = self.held_KM.sum(1, dtype=np.int64)
         if not self.counts.any():
@@ -64,6 +64,7 @@ class Decomposed:
         for first in range(0, ends.size, _AT_ONCE):
             lengths = np.diff(ends[first : first + _AT_ONCE], prepend=start)
             start = ends[min(first + _AT_ONCE, ends.size) - 1]
+            self.longest = max(self.longest, int(lengths.max()))
             blocks = np.arange(0, lengths.size, _BLOCK)
             here = held_KM[:, first // _BLOCK : first // _BLOCK + blocks.size]
             for k in range(0, shorter, 8):
@@ -115,6 +116,8 @@ class Pieces:
         some = next(iter(domains.values()))
         self.low, self.high = some.low, some.high
         self._ends = {i: found.source.ends for i, found in domains.items()}
+        # narrower is faster; a token array without ends of documents is one document of any length
+        self._of_lengths = np.dtype(np.int32 if all(d.longest < 1 << 31 for d in domains.values()) else np.int64)
         buckets = self.high - self.low + 1
         counts_DK, blocks_DK = np.zeros((2, size, buckets), np.int64)
         keys_DK = np.zeros((size, buckets), np.uint64)
@@ -146,10 +149,11 @@ class Pieces:
         place_N, first_N = number_N - self._before[at_N], (at_N - self._blocks_C[cells_N]) * _BLOCK
         domain_N, bucket_N = np.divmod(cells_N, self.high - self.low + 1)
         ends_NB = self._ends_of(domain_N, first_N)
-        lengths_NB, power_N = np.diff(ends_NB).astype(np.int32), (bucket_N + self.low).astype(np.int32)
+        kind = self._of_lengths
+        lengths_NB, power_N = np.diff(ends_NB).astype(kind), (bucket_N + self.low).astype(kind)
         longest_N = power_N == self.high
-        pieces_NB = (lengths_NB >> power_N[:, None]) & np.where(longest_N, -1, 1).astype(np.int32)[:, None]
-        held_NB = np.cumsum(pieces_NB, axis=1, dtype=np.int32)
+        pieces_NB = (lengths_NB >> power_N[:, None]) & np.where(longest_N, -1, 1).astype(kind)[:, None]
+        held_NB = np.cumsum(pieces_NB, axis=1, dtype=kind)
         within_N, row_N = np.count_nonzero(held_NB <= place_N[:, None], axis=1), np.arange(cells_N.size)
         earlier_N = held_NB[row_N, within_N] - pieces_NB[row_N, within_N]
         longer_N = lengths_NB[row_N, within_N] >> (power_N + 1) << (power_N + 1)

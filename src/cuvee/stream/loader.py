@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass
 from typing import Self
 
-from cuvee.base.errors import DataError, UsageError
+from cuvee.base.errors import UsageError
 from cuvee.base.files import FORMAT
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
@@ -15,7 +15,16 @@ from cuvee.stream.batch import Batch
 from cuvee.stream.mixer import Mixer
 from cuvee.stream.packing import CONCAT, Packing
 from cuvee.stream.repetition import Repetition
-from cuvee.stream.state import Change, Event, History, MixerState, OrderKind, Served, refuse_difference
+from cuvee.stream.state import (
+    Change,
+    Event,
+    History,
+    MixerState,
+    OrderKind,
+    Served,
+    refuse_another_corpus,
+    refuse_difference,
+)
 
 
 @dataclass(frozen=True)
@@ -181,11 +190,6 @@ class Loader:
             DataError: it was saved on another corpus.
             UsageError: under another schedule, seed, seq_len, batch, packing, repetition or order; says which and how.
         """
-        if state.corpus != self.fingerprint:
-            raise DataError(
-                f"this state was saved on the corpus {state.corpus}",
-                wanted=f"the corpus that is open here, {self.fingerprint}",
-                fix="open the corpus that the run began with",
-            )
+        refuse_another_corpus(state.corpus, self.fingerprint)
         refuse_difference("format", state.format, FORMAT)
         self._mixer.restore(state.mixer)

@@ -34,6 +34,9 @@ from cuvee.stream.state import (
     MixerState,
     OrderKind,
     Served,
+    changed,
+    history,
+    log_of,
     merged,
     refuse_another_run,
     weights,
@@ -165,28 +168,21 @@ class Mixer:
     @property
     def log(self) -> tuple[Event, ...]:
         """Every change of what was or will be served: phases, live changes, domains that ran out, in order."""
-        causes = {p.start: "planned" for p in self._planned.phases} | {e.start: e.cause for e in self._events}
-        events = [
-            Event(p.start, self._with_caps(p.start, p.mixture), causes[p.start], p.ramp) for p in self.schedule.phases
-        ]
-        then = self.repetition.then if self.repetition is not None else ""
-        for gone in self._exhausted:
-            what = "is repeated" if then == "repeat" else "leaves"
-            cause = (
-                f"{self.domains[gone.domain]} has reached its cap of {self._caps[gone.domain]:,} sequences and {what}"
-            )
-            events.append(Event(gone.start, self._with_caps(gone.start, self.schedule.at(gone.start)), cause))
-        return tuple(sorted(events, key=lambda e: e.start))
+        caps = {i: f"{cap:,} sequences" for i, cap in enumerate(self._caps)}
 
-    def _with_caps(self, tokens: int, mixture: Mixture) -> Mixture:
-        out = self._out(tuple(e for e in self._exhausted if e.start <= tokens))
-        return Mixture(mixture.domains, without(mixture.units, out, mixture.domains))
+        def out(tokens: int) -> frozenset[int]:
+            return self._out(tuple(e for e in self._exhausted if e.start <= tokens))
+
+        return log_of(self._planned, self._events, self._past, caps, out)
+
+    @property
+    def _past(self) -> tuple[Exhausted, ...]:
+        """Of the domains that are known to run out, those that have: a batch that could not be read was assigned all the same."""
+        return tuple(e for e in self._exhausted if e.start <= self.tokens)
 
     def history(self) -> History:
         """What was served so far, and why; with its schedule and the same settings the same batches come again."""
-        done = tuple(p for p in self.schedule.phases if p.start == 0 or p.start <= self.tokens - self._size)
-        log = tuple(e for e in self.log if e.start < max(self.tokens, 1))
-        return History(Schedule(done), self.tokens, log, self.served)
+        return history(self.schedule, self.tokens, self._size, self.log, self.served)
 
     # changes
 
@@ -204,25 +200,14 @@ class Mixer:
             UsageError: the mixture is over other domains; the position has been served; a ramp below 0, or one at 0 tokens.
             DataError: a domain that gets a weight is shorter than one sequence.
         """
-        if mixture.domains != self.domains:
-            raise UsageError(
-                f"got a mixture of {', '.join(mixture.domains)}",
-                wanted=f"one of {', '.join(self.domains)}, in that order",
-            )
-        if position < self.tokens:
-            raise UsageError(
-                f"a change at {position:,} tokens, which have been served",
-                wanted=f"at least {self.tokens:,} tokens, the earliest possible",
-                fix=f"change({self.tokens}, ...)",
-            )
-        kept = tuple(e for e in self._events if e.start != position)
-        events = tuple(sorted((*kept, Change(position, mixture.units, cause, ramp)), key=lambda e: e.start))
+        change = Change(position, mixture.units, cause, ramp)
+        events = changed(self._events, change, mixture, self.domains, self.tokens)
         schedule = merged(self._planned, events)
         self._open(mixture)
         now = self._now()
         self._order = self._make_order(now.units, now.deficits, self.batches * self.batch)
         self._ahead = self._ahead_rows = None
-        self._events, self.schedule = events, schedule
+        self._events, self._exhausted, self.schedule = events, self._past, schedule
 
     # batches
 
@@ -420,7 +405,7 @@ class Mixer:
             packing=repr(self.packing),
             order=self.order,
             repetition=self.repetition,
-            exhausted=self._exhausted,
+            exhausted=self._past,
         )
 
     def restore(self, state: MixerState) -> None:

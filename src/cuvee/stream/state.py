@@ -5,15 +5,15 @@ Letters: D domains.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from cuvee.base.codec import LATER
-from cuvee.base.errors import UsageError
+from cuvee.base.errors import DataError, UsageError
 from cuvee.mixture.schedule import Phase, Schedule
 from cuvee.mixture.weights import UNIT, Mixture
-from cuvee.stream.repetition import Repetition
+from cuvee.stream.repetition import Repetition, without
 
 OrderKind = Literal["exact", "random"]
 
@@ -120,6 +120,72 @@ def merged(planned: Schedule, events: tuple[Change, ...]) -> Schedule:
     live = (Phase(e.start, Mixture(planned.domains, e.units), e.ramp) for e in events)
     phases = {p.start: p for p in (*planned.phases, *live)}
     return Schedule(tuple(phases[start] for start in sorted(phases)))
+
+
+def changed(
+    events: tuple[Change, ...], change: Change, mixture: Mixture, domains: tuple[str, ...], tokens: int
+) -> tuple[Change, ...]:
+    """The live changes with one more, in order; of two at one position the later call holds.
+
+    Raises:
+        UsageError: its mixture is over other domains, or `tokens` have been served, which are more than its position.
+    """
+    if mixture.domains != domains:
+        raise UsageError(
+            f"got a mixture of {', '.join(mixture.domains)}", wanted=f"one of {', '.join(domains)}, in that order"
+        )
+    if change.start < tokens:
+        raise UsageError(
+            f"a change at {change.start:,} tokens, which have been served",
+            wanted=f"at least {tokens:,} tokens, the earliest possible",
+            fix=f"change({tokens}, ...)",
+        )
+    kept = (e for e in events if e.start != change.start)
+    return tuple(sorted((*kept, change), key=lambda e: e.start))
+
+
+def log_of(
+    planned: Schedule,
+    events: tuple[Change, ...],
+    gone: tuple[Exhausted, ...],
+    caps: Mapping[int, str],
+    out: Callable[[int], frozenset[int]],
+) -> tuple[Event, ...]:
+    """Every change of what is served, in order: phases, live changes, domains that have `gone`, each for its cause.
+
+    Args:
+        caps: Index of a domain -> its cap in words.
+        out: Tokens -> the domains that have left by then.
+    """
+
+    def served(tokens: int, mixture: Mixture) -> Mixture:
+        return Mixture(mixture.domains, without(mixture.units, out(tokens), mixture.domains))
+
+    schedule, words = merged(planned, events), {e.start: e.cause for e in events}
+    found = [Event(p.start, served(p.start, p.mixture), words.get(p.start, "planned"), p.ramp) for p in schedule.phases]
+    for e in gone:
+        what = "leaves" if e.domain in out(e.start) else "is repeated"
+        cause = f"{schedule.domains[e.domain]} has reached its cap of {caps[e.domain]} and {what}"
+        found.append(Event(e.start, served(e.start, schedule.at(e.start)), cause))
+    return tuple(sorted(found, key=lambda e: e.start))
+
+
+def history(
+    schedule: Schedule, tokens: int, batch: int, log: tuple[Event, ...], domains: Mapping[str, Served]
+) -> History:
+    """What was served in `tokens` tokens, in batches of `batch` tokens: the phases that took effect, and the log till then."""
+    done = tuple(p for p in schedule.phases if p.start == 0 or p.start <= tokens - batch)
+    return History(Schedule(done), tokens, tuple(e for e in log if e.start < max(tokens, 1)), domains)
+
+
+def refuse_another_corpus(saved: str, here: str) -> None:
+    """Raise the DataError that says that a state was saved on another corpus, unless the fingerprints are equal."""
+    if saved != here:
+        raise DataError(
+            f"this state was saved on the corpus {saved}",
+            wanted=f"the corpus that is open here, {here}",
+            fix="open the corpus that the run began with",
+        )
 
 
 def refuse_another_run(saved: MixerState, here: MixerState) -> None:
