@@ -1,8 +1,8 @@
-"""Many short rows of tokens read at once from one source.
+"""Rows of tokens from one source, many short ones at once.
 
 Where the source's tokens lie in memory or in mapped files, rows are taken from a view of all windows of their length, with one
 call for all; otherwise one after the other.
-Letters: N rows wanted, R rows of a batch, S tokens of a piece, whose row has one more before it.
+Letters: N rows wanted, R rows of a batch, L tokens of a sequence, S of a piece, whose row has one more before it.
 """
 
 from __future__ import annotations
@@ -53,12 +53,16 @@ class Gather:
     def _firsts(self) -> Ints:
         return np.array([first for first, _ in self._parts])
 
+    def run(self, start: int, row_L1: Ints) -> None:
+        """Write the tokens from `start` on."""
+        parts = self._parts
+        stop = start + len(row_L1)
+        row_L1[:] = parts[0][1][start:stop] if len(parts) == 1 else self.source.flat(start, stop)
+
     def one(self, place: int, row_S1: Ints) -> None:
         """Write the piece that begins at `place` and the token before it."""
-        if len(self._parts) == 1 and place:
-            row_S1[:] = self._parts[0][1][place - 1 : place - 1 + row_S1.size]
-        elif place:
-            row_S1[:] = self.source.flat(place - 1, place - 1 + row_S1.size)
+        if place:
+            self.run(place - 1, row_S1)
         else:
             row_S1[:1] = self.source.flat(self.source.tokens - 1, self.source.tokens)
             row_S1[1:] = self.source.flat(0, row_S1.size - 1)

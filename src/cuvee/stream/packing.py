@@ -17,6 +17,7 @@ from cuvee.base.errors import DataError
 from cuvee.base.permutation import permute
 from cuvee.base.rng import key64
 from cuvee.shards.sources import Source
+from cuvee.stream.gather import Gather
 
 
 class Items(Protocol):
@@ -99,7 +100,7 @@ class Sequences:
                 fix="give the domain more text, use a shorter seq_len, or set its weight to 0",
             )
         self.name, self.source, self.seq_len, self.seed, self.block = name, source, seq_len, seed, block
-        self.count = (source.tokens - 1) // seq_len
+        self.count, self._gather = (source.tokens - 1) // seq_len, Gather(source)
 
     def places(self, items_N: NDArray[np.int64]) -> NDArray[np.int64]:
         """The flat position at which each item begins, shape N."""
@@ -107,7 +108,7 @@ class Sequences:
 
     def read(self, place: int, row_L1: NDArray[np.int64]) -> None:
         """Write the tokens of the item that begins at `place`."""
-        row_L1[:] = self.source.flat(place, place + self.seq_len + 1)
+        self._gather.run(place, row_L1)
 
     def documents(self, place: int, row_L1: NDArray[np.int32]) -> None:
         """Write the document of each of its tokens."""
