@@ -19,7 +19,7 @@ from cuvee.testing.corpora import synthetic
 pytestmark = pytest.mark.slow
 
 ROOT = str(Path(__file__).resolve().parent.parent.parent)
-KILLS = 22
+KILLS = 12
 COMMAND = """
 import sys
 import cuvee
