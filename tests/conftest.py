@@ -17,7 +17,7 @@ for variable, value in ONE_THREAD.items():
     os.environ.setdefault(variable, value)
 
 settings.register_profile("all", deadline=None)  # a busy machine is no failure
-settings.register_profile("fast", deadline=None, max_examples=25)
+settings.register_profile("fast", deadline=None, max_examples=10)
 
 
 def pytest_configure(config: pytest.Config) -> None:

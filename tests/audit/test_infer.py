@@ -17,6 +17,8 @@ from cuvee.report.audit import render_audit
 from cuvee.testing.corpora import synthetic
 from tests.audit.texts import documents, folders, trained
 
+pytestmark = pytest.mark.slow
+
 COUNTS = {"abc": 300, "mno": 150, "xyz": 50}
 
 
@@ -127,7 +129,6 @@ def test_numbers_that_make_no_sense(known: tuple[Path, list[Path], dict[str, flo
 SHARED = Path(__file__).parents[3] / "shared"
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "tokenizers").is_dir(), reason="needs published tokenizers and real domains")
 def test_published_tokenizers_hold_code_in_the_order_that_everyone_knows() -> None:
     samples = sorted((SHARED / "corpora").glob("*.jsonl.gz"))

@@ -5,6 +5,8 @@ import pytest
 
 from cuvee.bench.edits import EDITED, Changed, _saved, edited, run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", EDITED)
 def test_old_runs_are_runs_of_the_world_before(name: Changed) -> None:

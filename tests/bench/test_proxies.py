@@ -11,6 +11,8 @@ from cuvee.plan.sizes import size
 from cuvee.proxies.way import Way
 from cuvee.testing.corpora import synthetic
 
+pytestmark = pytest.mark.slow
+
 
 def tokens(members: int) -> torch.Tensor:
     return torch.randint(0, 40, (members, 2, 9), generator=torch.Generator().manual_seed(0))
@@ -54,7 +56,6 @@ def test_a_row_for_every_contender(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"ratio_vmap 0.1M", "gemm_peak_gflops"} <= set(found.ratios())
 
 
-@pytest.mark.slow
 def test_the_same_way_moves_nothing_and_another_rate_does(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     variants = [Variant("one"), Variant("same"), Variant("double", learning_rate=2.0), Variant("bf16", way=Way("bf16"))]

@@ -12,6 +12,8 @@ import pytest
 from cuvee.cli.app import main
 from cuvee.testing.corpora import synthetic
 
+pytestmark = pytest.mark.slow
+
 STUDY = """\
 corpus: corpus
 study: study
@@ -53,7 +55,6 @@ def edited(folder: Path, old: str, new: str) -> Path:
     return path
 
 
-@pytest.mark.slow
 def test_a_study_from_end_to_end(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, value, _ = call(capsys, "run", folder / "study.yaml", "--dry-run")
     assert code == 0

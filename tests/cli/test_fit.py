@@ -12,6 +12,8 @@ from cuvee.cli.app import main
 from cuvee.interop.mixturefile import read_mixture
 from tests.tables.made import runs, to_csv
 
+pytestmark = pytest.mark.slow
+
 QUICK = ("--predictor", "log-linear", "--target", "math")
 
 

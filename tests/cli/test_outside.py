@@ -23,6 +23,8 @@ from tests.cli.test_cli import call
 from tests.study.fakes import Grid
 from tests.study.fakes import problem as small
 
+pytestmark = pytest.mark.slow
+
 TRAINER = Path(__file__).parents[2] / "examples" / "outside_trainer.py"
 STUDY = """\
 corpus: ../corpus
@@ -61,7 +63,6 @@ def train(plans: list[str]) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-@pytest.mark.slow
 def test_a_study_with_the_example_trainer(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, results, stages = study.parent / "out", study.parent / "results.json", []
     code, value, _ = call(capsys, "suggest", study, "--out", out)
@@ -277,7 +278,6 @@ def test_the_page_names_every_key() -> None:
     assert from_json(ResultsFile, results).runs[2].status == "failed"
 
 
-@pytest.mark.slow
 def test_the_loop_of_the_page_in_a_shell(study: Path) -> None:
     here = study.parent
     (here / "outside_trainer.py").write_bytes(TRAINER.read_bytes())

@@ -12,6 +12,8 @@ from cuvee.corpus.prepare import prepare
 from cuvee.study.study import Study
 from tests.cli.test_cli import call
 
+pytestmark = pytest.mark.slow
+
 STUDY = """\
 corpus: corpus
 study: STUDY
@@ -90,7 +92,6 @@ def test_a_metric_of_an_outside_trainer_needs_one(folder: Path, capsys: pytest.C
     assert "trainer: outside" in value["error"]["fix"]
 
 
-@pytest.mark.slow
 def test_from_file_to_both_verifications(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = study(folder, "sums.jsonl")
     code, value, err = call(capsys, "run", path)

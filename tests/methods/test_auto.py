@@ -28,6 +28,8 @@ from cuvee.predict.combine import block_error
 from cuvee.predict.table import Table
 from cuvee.testing.worlds import Noise, Played, World, play, world
 
+pytestmark = pytest.mark.slow
+
 QUICK = Auto(runs=48, predictor="ridge-log", tolerance=0.0)
 ONCE = replace(QUICK, runs=28, first=0.7)
 """One later batch, where more would show no more."""
@@ -100,7 +102,6 @@ def test_it_stops_only_after_a_mixture_below_the_tolerance_was_seen_in_every_blo
     assert replace(method, tolerance=0.0, runs=60).propose(w.problem, played.trials, generator(0, "x"))
 
 
-@pytest.mark.slow
 def test_many_domains_stop_no_earlier_than_twice_their_number() -> None:
     played = play(world("law", 5, domains=18), replace(QUICK, tolerance=10.0, runs=56, first=0.4))
     assert len(played.trials) >= 36

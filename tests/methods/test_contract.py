@@ -37,6 +37,7 @@ class TestRegressionDefault(MethodSuite):
     method = Regression(runs=12, blocks=3, rounds=3)
 
 
+@pytest.mark.slow
 class TestAuto(MethodSuite):
     method = Auto(runs=12, blocks=3, batch=3, predictor="ridge-log")
 
@@ -45,6 +46,7 @@ class TestRegMix(MethodSuite):
     method = RegMix(runs=12, blocks=3, simulated=2000, best=16, predictor="ridge-log")
 
 
+@pytest.mark.slow
 class TestClimb(MethodSuite):
     method = Climb(runs=14, blocks=3, sampled=200, predictor="ridge-log")
 

@@ -15,6 +15,8 @@ from cuvee.mixture.tree import Tree
 from cuvee.plan.past import Past, PastRun
 from cuvee.testing.worlds import World, play, world
 
+pytestmark = pytest.mark.slow
+
 METHODS: tuple[Method, ...] = (
     Auto(runs=16, batch=2, predictor="ridge-log"),
     Regression(runs=16, predictor="ridge-log"),

@@ -15,6 +15,8 @@ from cuvee.plan.trial import Likelihoods, Measure, Trial
 from cuvee.testing.methods import MethodSuite
 from cuvee.testing.worlds import World, play, world
 
+pytestmark = pytest.mark.slow
+
 
 class TestMixMin(MethodSuite):
     method = MixMin()

@@ -26,6 +26,8 @@ from cuvee.predict.ridge import RidgeLog
 from cuvee.predict.table import Table
 from cuvee.testing.worlds import play, world
 
+pytestmark = pytest.mark.slow
+
 QUICK = Regression(runs=24, blocks=4, predictor="ridge-log")
 
 
@@ -166,7 +168,6 @@ def test_bad_hyperparameters(arguments: dict[str, object]) -> None:
         Regression(**arguments)  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
 def test_a_guard_that_nothing_meets_gives_no_ranges() -> None:
     w = world("law", 2, domains=5, pointed=True)
     # natural itself is forbidden by a floor, so a guard without tolerance on the large domains cannot be met

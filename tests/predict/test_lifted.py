@@ -24,6 +24,8 @@ from cuvee.predict.table import PAST, Table
 from cuvee.testing.worlds import play, world
 from tests.predict.tables import make
 
+pytestmark = pytest.mark.slow
+
 PREDICTORS = (RidgeLog(), LogLinear(), Corrected())
 
 

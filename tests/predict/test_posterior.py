@@ -22,6 +22,8 @@ from cuvee.testing.worlds import play, world
 from tests.predict.tables import make
 from tests.predict.test_predictors import law
 
+pytestmark = pytest.mark.slow
+
 HERE, BASE = np.array([0.3, 0.3, 0.2, 0.1, 0.1]), np.full(5, 0.2)
 ONE = np.array([1.0, 0.0, 0.0])
 

@@ -18,6 +18,8 @@ from cuvee.predict.ridge import RidgeFit, RidgeLog
 from cuvee.predict.table import Table
 from tests.predict.tables import PUBLISHED, make, published
 
+pytestmark = pytest.mark.slow
+
 SMOOTH = sorted(set(PREDICTORS) - {"lightgbm"})
 """Boosted trees have tests of their own."""
 LAWS = ["power-law", "bimix", "autoscale", "quadratic"]

@@ -16,6 +16,8 @@ from cuvee.predict.process import ANEW, Process, ProcessFit
 from cuvee.predict.surface import Surface
 from cuvee.predict.table import Integers, Table
 
+pytestmark = pytest.mark.slow
+
 D, T = 5, 4
 DOMAINS = tuple(f"d{i}" for i in range(D))
 

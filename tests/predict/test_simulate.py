@@ -16,6 +16,8 @@ from cuvee.predict.optimise import minimise, near_optimal
 from cuvee.predict.posterior import Posterior, Smooth
 from cuvee.predict.question import ROOM, GuardRule, Question
 
+pytestmark = pytest.mark.slow
+
 LAW = LogLinearFit(np.ones(2), np.array([[-2.0, 0.4], [-0.5, -1.5], [0.3, -0.2], [0.1, 0.1]]))
 SET = FeasibleSet(
     ("a", "b", "c", "d"), (0.05, 0, 0, 0), (0.6, 0.7, 1.0, 1.0), (Group("bc", ("b", "c"), 0.0, 0.5),),

@@ -14,6 +14,8 @@ from cuvee.predict.table import Table
 from cuvee.predict.trajectory import Trajectory, TrajectoryFit
 from tests.predict.tables import make
 
+pytestmark = pytest.mark.slow
+
 USE = np.array([[8.0, 1.0, 0.3], [1.0, 6.0, 1.0], [0.4, 0.5, 9.0], [1.5, 0.7, 0.2], [0.1, 2.0, 1.0]])
 
 
@@ -27,7 +29,6 @@ def error(predictor: PowerLaw | Trajectory, table: Table) -> float:
     return float(np.sqrt(np.mean((wrong_NT - wrong_NT.mean(0)) ** 2)))
 
 
-@pytest.mark.slow
 def test_noise_of_single_evaluations_is_pooled() -> None:
     alone, pooled = [], []
     for seed in range(3):

@@ -21,6 +21,8 @@ from cuvee.proxies.train import evaluation_steps, train
 from cuvee.shards.corpus import Corpus
 from tests.proxies.tiny import Killed, kill_at, plan
 
+pytestmark = pytest.mark.slow
+
 SIZE = Size("checkpoint", 2, 32, 4, 48, kv_heads=2, rotary_base=50_000.0, epsilon=1e-6, tied=True)
 VOCAB = 260
 """More rows than the corpus has tokens, as in models whose tables are padded."""
@@ -65,7 +67,6 @@ def test_together_as_alone(corpus: Corpus, tmp_path: Path) -> None:
             assert curve.nats == pytest.approx(other.nats, rel=1e-4)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("shares", [[(1, 1, 1)], [(1, 1, 1), (4, 1, 1)]], ids=["K=1", "K=2"])
 def test_resumed_to_the_bit(
     shares: Sequence[Sequence[float]], corpus: Corpus, checkpoint: Path, tmp_path: Path

@@ -28,6 +28,8 @@ from cuvee.stream.loader import Loader
 from cuvee.stream.repetition import Repetition
 from cuvee.stream.torch import TorchBatches, TorchDataset
 
+pytestmark = pytest.mark.slow
+
 FIRST = Mixture.from_shares({"a": 0.5, "b": 0.3, "c": 0.2})
 SECOND = Mixture.from_shares({"a": 0.1, "b": 0.2, "c": 0.7})
 SCHEDULE = Schedule((Phase(0, FIRST), Phase(2000, SECOND), Phase(5000, FIRST, 1500)))

@@ -11,6 +11,8 @@ from cuvee.stream.curricula import Array
 from cuvee.stream.joint import JointOrder, Table, ahead_bound, domain_bound, settled, shared_out
 from cuvee.stream.order import bound
 
+pytestmark = pytest.mark.slow
+
 D, POWERS, TOKENS = 4, (1, 2, 3), 32
 CELLS = st.lists(st.integers(1, 10**6), min_size=D * 3, max_size=D * 3)
 SPARSE = st.lists(st.integers(0, 3), min_size=D * 3, max_size=D * 3).filter(any)

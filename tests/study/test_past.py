@@ -19,6 +19,8 @@ from cuvee.study.study import Study
 from cuvee.testing.corpora import synthetic
 from tests.study.fakes import Inline, problem
 
+pytestmark = pytest.mark.slow
+
 METHOD = Regression(runs=16, blocks=4, rounds=1)
 
 

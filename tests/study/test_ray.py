@@ -20,6 +20,8 @@ from cuvee.study.store import Store
 from cuvee.testing.corpora import synthetic
 from tests.study.fleet import ROOT, finish, same, start, trials
 
+pytestmark = pytest.mark.slow
+
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # every address is the loopback's
@@ -36,7 +38,6 @@ def test_without_ray_it_says_what_to_install(store: Store, corpus: Corpus, monke
         Ray().run([store.write_job(corpus.path, tuple(store.planned()))], lambda: None)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_no_cluster(store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
@@ -113,7 +114,6 @@ def until(happened: Any, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_a_node_and_a_driver_die(cluster: Any, small: Corpus, reference: Path, tmp_path: Path) -> None:
     folder, runner = tmp_path / "study", f"Ray({cluster.address!r}, {EAGER})"
@@ -136,7 +136,6 @@ def test_a_node_and_a_driver_die(cluster: Any, small: Corpus, reference: Path, t
     same(folder, reference)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_crashes_are_started_again_and_errors_keep_their_kind(cluster: Any, small: Corpus, tmp_path: Path) -> None:
     def said(mode: str, restarts: int) -> str:

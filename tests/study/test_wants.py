@@ -23,6 +23,8 @@ from cuvee.study.study import Study
 from tests.proxies.tiny import Killed, kill_at
 from tests.study.fakes import Inline, problem
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:

@@ -17,6 +17,8 @@ from cuvee.tables.result import Fitted
 from tests.predict.tables import PUBLISHED
 from tests.tables.made import Columns, columns, losses, rows, runs, to_csv
 
+pytestmark = pytest.mark.slow
+
 FEW = ("web", "code", "math")
 KEYS = {"share", "low", "high", "near_low", "near_high", "epochs", "natural", "tried"}
 
@@ -347,7 +349,6 @@ def test_a_predictor_by_name_or_itself() -> None:
         quick(mixtures, metrics, predictor="log-linaer")
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published runs of RegMix are not here")
 def test_the_published_runs_of_regmix() -> None:
     train, test = (

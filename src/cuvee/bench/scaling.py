@@ -23,6 +23,7 @@ from cuvee.study.layout import Planned, Round
 from cuvee.study.making import make
 from cuvee.study.runners.local import Local
 from cuvee.study.store import Store
+from cuvee.testing.corpora import synthetic
 
 BARE = """
 import sys
@@ -59,6 +60,12 @@ class Scaling:
     pool: tuple[float, ...]
     bare: tuple[float, ...]
     ratio: float
+
+
+def on_made_up_text() -> Scaling:
+    """The default runs, on a corpus made for it."""
+    with TemporaryDirectory() as folder:
+        return run(synthetic(folder))
 
 
 def run(

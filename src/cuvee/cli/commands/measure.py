@@ -130,11 +130,13 @@ def bench(
             tables["rows"] = [dict(row) for row in hparams.run(opened)["rows"]]
         tables["order"] = [vars(row) for row in (hparams.order if name == "hparams" else paired.precision)(opened)]
     elif name == "proxies":
-        from cuvee.bench import proxies
+        from cuvee.bench import proxies, scaling
 
         with Bar("proxies", len(proxies.SIZES)) as bar:
             speed = proxies.run(progress=bar)
-        show(table([vars(row) for row in speed.rows]) + "\n\n" + table([speed.ratios()]), to_json(speed), as_json)
+        pool = scaling.on_made_up_text()
+        shown = [table([vars(row) for row in speed.rows]), table([speed.ratios()]), table([vars(pool)])]
+        show("\n\n".join(shown), to_json(speed) | {"worker_scaling": to_json(pool)}, as_json)
         return
     elif name == "infer":
         from cuvee.cli.audit import bench_infer
