@@ -31,7 +31,7 @@ def recounted(words: list[list[int]], weight_WC: Any, merges: list[tuple[int, in
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     words=st.lists(st.lists(st.integers(0, BASE - 1), min_size=1, max_size=12), min_size=1, max_size=15),
     choices=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 99), st.integers(0, 99)), max_size=7),

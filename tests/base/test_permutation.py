@@ -22,13 +22,13 @@ def test_vectors_are_pinned_because_they_are_a_stored_format(key: int, n: int, i
     assert permute(key, n, np.array(i)).tolist() == wanted
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(KEYS, st.integers(1, 700))
 def test_every_key_gives_a_permutation(key: int, n: int) -> None:
     assert sorted(permute(key, n, np.arange(n)).tolist()) == list(range(n))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(KEYS, st.integers(1, 2**62), st.lists(st.floats(0, 1, exclude_max=True), max_size=20))
 def test_any_subset_in_any_shape_gives_the_same_values(key: int, n: int, places: list[float]) -> None:
     i = np.array([min(int(p * n), n - 1) for p in places], np.int64)
@@ -61,13 +61,13 @@ def test_neighbouring_keys_give_unrelated_orders() -> None:
     assert float(np.abs(correlations).max()) < 0.15
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(KEYS, min_size=1, max_size=5), st.integers(1, 300))
 def test_many_whole_permutations_are_those_of_their_keys(keys: list[int], n: int) -> None:
     assert permute_all(keys, n).tolist() == [permute(key, n, np.arange(n)).tolist() for key in keys]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 700), min_size=1, max_size=6), st.integers(0, 2**63))
 def test_permutations_of_several_sizes_at_once_reach_every_place_once(sizes: list[int], key: int) -> None:
     keys = np.repeat(np.arange(len(sizes), dtype=np.uint64) + np.uint64(key), sizes)

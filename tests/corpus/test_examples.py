@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cuvee.base.errors import DataError
@@ -181,7 +181,6 @@ def test_a_long_text_is_cut_at_line_ends(tmp_path: Path) -> None:
         Examples.of("t", "text", [Example("", ("short",))]).split(0)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab \n\r\u2028"), st.integers(1, 9000)), max_size=8))
 def test_pieces_lose_nothing(parts: list[tuple[str, int]]) -> None:
     text = "".join(character * times for character, times in parts)
@@ -190,7 +189,6 @@ def test_pieces_lose_nothing(parts: list[tuple[str, int]]) -> None:
     assert all(2000 <= len(piece) < 10_000 for piece in pieces[:-1])
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 5)), min_size=80, max_size=200), st.integers(0, 3))
 def test_no_prompt_is_on_both_sides(pairs: list[tuple[int, int]], seed: int) -> None:
     examples = [Example(f"prompt {a}", (f" {b}",)) for a, b in pairs]

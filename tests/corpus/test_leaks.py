@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cuvee.base.errors import DataError
@@ -48,7 +48,6 @@ def test_runs_of_long_short_and_too_short_texts() -> None:
     assert (nothing.examples, len(nothing.known_R)) == (0, 0)
 
 
-@settings(deadline=None)
 @given(st.lists(st.text("ab ", max_size=40), max_size=6), st.lists(st.text("ab ", max_size=60), max_size=6))
 def test_the_finder_finds_what_a_set_finds(targets: list[str], documents: list[str]) -> None:
     runs = Runs.of(targets)

@@ -43,7 +43,7 @@ def test_spans_count_every_token_from_the_first_once(length: int, first: int, se
     assert seen.tolist() == [0] * first + [1] * (length - first)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     rows=st.lists(st.tuples(WORDS, st.lists(WORDS.filter(str.strip), min_size=2, max_size=3)), min_size=1, max_size=4),
     seq_len=st.integers(2, 30),
@@ -72,7 +72,7 @@ def test_counted_are_exactly_the_continuations(corpus: Corpus, rows: list[tuple[
 
 
 @given(text=WORDS.filter(str.strip), seq_len=st.integers(2, 30))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_of_a_text_every_token_counts_once(corpus: Corpus, text: str, seq_len: int) -> None:
     found = tokenise(Examples.of("t", "text", [Example("", (text,))]), corpus, seq_len)
     (ids,) = encoder(corpus.inventory.tokenizer, corpus.path)([text])

@@ -37,7 +37,7 @@ def test_golden_files(name: str, phases: int) -> None:
 
 
 @pytest.mark.parametrize("name", COMMON)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(parts=st.lists(st.integers(1, 100), min_size=3, max_size=3), two=st.booleans())
 def test_shares_come_back(name: str, parts: list[int], two: bool) -> None:
     shares = {d: p / sum(parts) for d, p in zip(("web", "code", "math"), parts, strict=True)}

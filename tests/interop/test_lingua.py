@@ -24,7 +24,7 @@ def test_golden(handed: Handover) -> None:
 
 
 @given(st.lists(st.floats(0.005, 1.0), min_size=3, max_size=3))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_round_trip(raw: list[float]) -> None:
     wanted = dict(zip(TOKENS, (r / sum(raw) for r in raw), strict=True))
     handed = handover(wanted)

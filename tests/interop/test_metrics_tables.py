@@ -203,7 +203,7 @@ def test_broken_files(tmp_path: Path) -> None:
         read(tmp_path / "t.parquet")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False)), min_size=1, max_size=8))
 def test_a_wide_table_gives_back_its_numbers(
     tmp_path_factory: pytest.TempPathFactory, values: list[float | None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, linprog, minimize
 
@@ -52,7 +52,6 @@ def inequalities(size: int, rows: tuple[Row, ...]) -> tuple[Array, Array]:
 
 
 @given(row_sets(), st.integers(0, 2**31))
-@settings(deadline=None)
 def test_projection_is_inside_and_no_direction_is_nearer(
     case: tuple[tuple[float, ...], tuple[float, ...], tuple[Row, ...]], seed: int
 ) -> None:
@@ -70,7 +69,6 @@ def test_projection_is_inside_and_no_direction_is_nearer(
 
 
 @given(row_sets(inside=False))
-@settings(deadline=None)
 def test_sets_are_refused_exactly_when_they_are_empty(
     case: tuple[tuple[float, ...], tuple[float, ...], tuple[Row, ...]],
 ) -> None:
@@ -133,7 +131,6 @@ def test_a_clash_names_a_smallest_set_and_what_each_bound_alone_must_give() -> N
 
 
 @given(row_sets(inside=False))
-@settings(deadline=None)
 def test_every_bound_of_a_clash_is_needed_and_mends_it_by_what_is_said(
     case: tuple[tuple[float, ...], tuple[float, ...], tuple[Row, ...]],
 ) -> None:

@@ -43,7 +43,7 @@ def made(first: list[int], later: list[tuple[int, list[int], int]]) -> Schedule:
     return schedule
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(units, phases, st.integers(1, 400))
 def test_the_mean_is_that_of_the_weights_at_every_token(first: list[int], later: object, total: int) -> None:
     schedule = made(first, later)  # type: ignore[arg-type]
@@ -54,7 +54,7 @@ def test_the_mean_is_that_of_the_weights_at_every_token(first: list[int], later:
     assert schedule.mean(total).shares == pytest.approx(wanted, abs=1e-6)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(units, phases)
 def test_weights_are_the_same_up_to_where_it_says(first: list[int], later: object) -> None:
     schedule = made(first, later)  # type: ignore[arg-type]
@@ -64,7 +64,7 @@ def test_weights_are_the_same_up_to_where_it_says(first: list[int], later: objec
         assert all(schedule.at(s) == schedule.at(t) for s in range(t, min(until or 330, 330)))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(units, phases, st.integers(1, 7))
 def test_steps_have_the_mean_of_their_ramps(first: list[int], later: object, steps: int) -> None:
     schedule = made(first, later).stretched(1000)  # type: ignore[arg-type]
@@ -111,7 +111,7 @@ def test_temperature_cools_from_flat_to_natural() -> None:
         cooldown(sizes, first=5.0, last=1.0, start=10, end=10)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(units, phases, st.floats(0, 0.5), st.floats(0, 0.5))
 def test_floors_hold_everywhere_and_change_nothing_that_meets_them(
     first: list[int], later: object, x: float, y: float

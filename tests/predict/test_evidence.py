@@ -36,7 +36,7 @@ def simplex(seed: int, number: int) -> Array:
     return np.random.default_rng(seed + 1).dirichlet(np.full(len(DOMAINS), 0.5), number)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10**6), st.floats(0, 1))
 def test_surfaces_are_convex(seed: int, part: float) -> None:
     made, (one_D, two_D) = surface(seed), simplex(seed, 2)
@@ -47,7 +47,7 @@ def test_surfaces_are_convex(seed: int, part: float) -> None:
     assert not made.convex(np.array([1.0, -1.0]))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10**6))
 def test_gradients_are_those_of_the_losses(seed: int) -> None:
     made = surface(seed)

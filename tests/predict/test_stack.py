@@ -45,7 +45,7 @@ def test_targets_may_differ() -> None:
     assert (weights_KT[0] > 0.5).tolist() == [True, False, True]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(0.0, 1e6), min_size=1, max_size=5), st.integers(2, 40), st.integers(1, 3), st.integers(0, 99))
 def test_weights_lie_on_the_simplex(errors: list[float], runs: int, blocks: int, seed: int) -> None:
     table = make(law, runs=runs, blocks=min(blocks, runs), seed=seed)

@@ -39,7 +39,7 @@ def by_hand(text: list[int], context: tuple[int, ...], token: int, vocab: int, o
     return p
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.integers(0, 4), min_size=1, max_size=40),
     st.lists(st.integers(0, 5), min_size=2, max_size=6),
@@ -51,7 +51,7 @@ def test_probabilities_are_those_of_the_definition(text: list[int], window: list
     assert np.exp(-nats_L) == pytest.approx(expected)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.lists(st.integers(0, 5), min_size=1, max_size=4))
 def test_probabilities_sum_to_one(text: list[int], context: list[int]) -> None:
     model = NGram.of(np.array(text), 6)

@@ -37,7 +37,7 @@ def test_large_vocabularies_take_int32_as_megatron_does(tmp_path: Path) -> None:
     assert IndexedDataset(tmp_path / "x").document(0).tolist() == [1, 100_000]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(documents=st.lists(st.lists(st.integers(0, 65535), min_size=1, max_size=20), max_size=12))
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, documents: list[list[int]]) -> None:
     prefix = tmp_path_factory.mktemp("shard") / "x"

@@ -19,7 +19,7 @@ def documents(pool: Pool) -> list[list[int]]:
     return [pool.document(i).tolist() for i in range(pool.documents)]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(LENGTHS, st.integers(0, 2**64 - 1), st.data())
 def test_whole_documents_each_once_only_the_last_cut(lengths: list[int], key: int, data: st.DataObject) -> None:
     source = made(lengths)
@@ -33,7 +33,7 @@ def test_whole_documents_each_once_only_the_last_cut(lengths: list[int], key: in
     assert len({d[0] for d in found}) == len(found)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(LENGTHS, st.integers(0, 2**64 - 1), st.data())
 def test_a_smaller_pool_is_the_beginning_of_a_larger(lengths: list[int], key: int, data: st.DataObject) -> None:
     source = made(lengths)

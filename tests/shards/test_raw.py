@@ -21,7 +21,7 @@ def shard(folder: Path, ids: list[int], *, header: int = 0, eos: int | None = EO
     return RawShard(LocalBlob(path), np.dtype(dtype), eos, header=header)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     ids=st.lists(st.integers(0, EOS), max_size=30),
     header=st.sampled_from([0, 128]),

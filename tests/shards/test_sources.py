@@ -24,7 +24,7 @@ def source(folder: Path, lengths: list[list[int]]) -> tuple[TokenSource, list[li
     return TokenSource(tuple(shards), np.dtype(np.uint16)), documents
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(lengths=st.lists(st.lists(st.integers(1, 6), max_size=4), max_size=4), data=st.data())
 def test_shards_read_as_one_run(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[list[int]], data: st.DataObject

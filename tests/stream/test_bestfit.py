@@ -36,7 +36,7 @@ def one_pass(items: Packed, epoch: int = 0) -> tuple[NDArray[np.int64], NDArray[
     return tokens, documents
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(LENGTHS, st.integers(1, 16), st.integers(0, 2**31))
 def test_every_token_is_a_target_once_a_pass_and_no_document_is_cut_without_need(
     lengths: list[int], seq_len: int, seed: int
@@ -56,7 +56,7 @@ def test_every_token_is_a_target_once_a_pass_and_no_document_is_cut_without_need
             assert sum(p.document == document for p in pieces) == -(-length // seq_len)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(LENGTHS, st.integers(2, 16))
 def test_the_first_token_is_context(lengths: list[int], seq_len: int) -> None:
     tokens, documents = one_pass(packed([*lengths, seq_len], seq_len))
@@ -77,7 +77,7 @@ def plain(pieces: list[int], seq_len: int) -> list[int]:
     return sorted(seq_len - room for room in rooms)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.integers(2, 40).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.integers(1, n - 1), max_size=120))))
 def test_packing_many_at_a_time_is_best_fit_decreasing(case: tuple[int, list[int]]) -> None:
     seq_len, pieces = case

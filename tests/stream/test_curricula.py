@@ -19,7 +19,7 @@ def over_a_cycle(curriculum: Odds) -> list[Array]:
     return [curriculum.joint(size * n // curriculum.steps, W_D, NATURAL_DK) for n in range(curriculum.steps)]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.floats(0.01, 100), min_size=4, max_size=4), st.integers(1, 5), st.integers(1, 9))
 def test_domains_hold_at_every_step_and_lengths_are_natural_over_a_cycle(
     odds: list[float], cycles: int, steps: int
@@ -60,7 +60,7 @@ def test_steps_begin_where_steady_says() -> None:
     assert [Shares(((0, (1.0,)), (10, (1.0,)))).steady(t) for t in (0, 9, 10)] == [10, 10, None]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(st.floats(0.01, 1), min_size=3, max_size=3),
     st.lists(st.floats(0.01, 1), min_size=4, max_size=4),

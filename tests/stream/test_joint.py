@@ -44,7 +44,7 @@ class Books:
         return (self.owed / UNIT**2).astype(np.float64)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.one_of(CELLS, SPARSE))
 def test_constant_tables_keep_cells_lengths_and_domains_within_their_bounds(cells: list[int]) -> None:
     order, books = JointOrder(table(cells), POWERS, TOKENS), Books()
@@ -72,7 +72,7 @@ def test_domains_alike_in_length_are_within_two_of_the_longest_rows() -> None:
 CHANGES = st.lists(st.tuples(CELLS, st.integers(0, 9)), max_size=30)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(CHANGES)
 def test_changes_among_the_same_cells_keep_the_bounds_and_nothing_drifts(changes: list[tuple[list[int], int]]) -> None:
     order, books = JointOrder(table([1] * 12), POWERS, TOKENS), Books()
@@ -99,7 +99,7 @@ def test_thousands_of_changes_leave_domains_within_two_batches() -> None:
     assert TOKENS / 2 < worst < 2 * TOKENS
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(st.lists(st.tuples(SPARSE, st.integers(0, 7)), max_size=20))
 def test_cells_may_come_and_go(changes: list[tuple[list[int], int]]) -> None:
     order = JointOrder(table([1] * 12), POWERS, TOKENS)
@@ -124,7 +124,7 @@ def test_a_deficit_moves_to_the_other_lengths_of_its_domain() -> None:
     assert settled([[8, -4], [4, -8]], [[0, 1], [0, 1]]) == [[0, 2], [0, -2]]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.one_of(CELLS, SPARSE), CELLS, st.integers(0, 20), st.integers(1, 20))
 def test_table_and_deficits_are_all_there_is_to_carry(
     first: list[int], cells: list[int], before: int, after: int
@@ -144,7 +144,7 @@ def test_table_and_deficits_are_all_there_is_to_carry(
 UNITS = st.lists(st.integers(0, 10**6), min_size=1, max_size=12).filter(any)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(UNITS, st.integers(1, 40), st.integers(1, 30))
 def test_rows_are_shared_out_within_the_bound_of_single_slots(weights: list[int], rows: int, batches: int) -> None:
     units = tuple(apportion(np.array(weights) / sum(weights), UNIT))

@@ -14,7 +14,7 @@ from tests.pools import made
 LENGTHS = st.lists(st.integers(0, 90), min_size=1, max_size=700)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(LENGTHS, st.integers(0, 3), st.integers(0, 3), st.integers(0, 2**31))
 def test_a_pass_has_every_token_once_but_the_ends_that_are_too_short(
     lengths: list[int], low: int, more: int, seed: int
@@ -60,7 +60,7 @@ def test_a_document_is_cut_as_its_binary_form_says_longest_first() -> None:
     assert found.natural.tolist() == [8 / 104, 0, 96 / 104]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(LENGTHS, st.integers(0, 4), st.integers(0, 12))
 def test_pieces_are_counted_bit_by_bit(lengths: list[int], low: int, more: int) -> None:
     lengths = [*lengths, 1 << low, 70_000, 3]

@@ -71,7 +71,7 @@ def test_every_prefix_is_within_the_bound(name: str) -> None:
     assert within_bound(ADVERSARIAL[name], 2000)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=12).filter(any))
 def test_every_prefix_is_within_the_bound_for_any_weights(weights: list[int]) -> None:
     assert within_bound(units([float(w) for w in weights]), 400)
@@ -104,7 +104,7 @@ def test_a_plain_reading_of_the_rule_gives_the_same_slots() -> None:
         assert Order(weights).assign(199).tolist() == wanted
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=6).filter(any), st.integers(0, 60), st.integers(1, 60))
 def test_deficits_are_all_there_is_to_carry(weights: list[int], before: int, after: int) -> None:
     shares = units([float(w) for w in weights])
@@ -119,7 +119,7 @@ def test_deficits_are_all_there_is_to_carry(weights: list[int], before: int, aft
 CHANGES = st.lists(st.tuples(st.lists(st.integers(1, 1000), min_size=5, max_size=5), st.integers(0, 9)), max_size=30)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(CHANGES)
 def test_live_changes_keep_the_live_bound_of_carried_quotas(changes: list[tuple[list[int], int]]) -> None:
     order, quota, served = Order(units([1] * 5)), np.zeros(5, np.int64), np.zeros(5, np.int64)
@@ -182,7 +182,7 @@ def test_a_domain_that_leaves_settles_what_it_was_owed() -> None:
     assert set(order.assign(8).tolist()) == {0, 1, 2, 3}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.lists(st.integers(0, 9), min_size=4, max_size=4).filter(any), st.integers(0, 7)), max_size=20)
 )
@@ -209,7 +209,7 @@ def one_by_one(order: Order, n: int) -> list[int]:
 LATER = st.tuples(st.lists(st.integers(0, 10**6), min_size=6, max_size=6).filter(any), st.integers(0, 700))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(LATER, min_size=1, max_size=4))
 def test_many_slots_at_once_are_those_one_by_one(changes: list[tuple[list[int], int]]) -> None:
     """Also right after changes, when domains are past their deadlines."""

@@ -10,7 +10,7 @@ from cuvee.stream.packing import Sequences
 from tests.pools import made
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.lists(st.integers(1, 30), min_size=1, max_size=40), st.integers(1, 12), st.integers(0, 2**31), st.integers(0, 9)
 )

@@ -37,7 +37,7 @@ def test_a_row_by_hand() -> None:
     assert labels(tokens, documents).tolist() == [[1, 2, 3, 4, IGNORED, IGNORED], [8, 9, 10, 11, 12, 13]]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(arrays(np.int32, st.tuples(st.integers(1, 5), st.integers(1, 12)), elements=st.integers(-1, 2)))
 def test_segments_are_runs_of_one_document_and_no_longer(documents: NDArray[np.int32]) -> None:
     cuts, place = cu_seqlens(documents), positions(documents).ravel()
