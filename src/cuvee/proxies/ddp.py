@@ -46,6 +46,7 @@ class _Shared(Run):
             )
         super().__init__(plans, corpus, inputs, way_of(plans[0]))
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
+        self.keeps = self.rank == 0
         if self.world > self.plan.batch:
             raise UsageError(
                 f"{self.world} processes for batches of {self.plan.batch} sequences", wanted="a sequence each at least"
@@ -77,10 +78,6 @@ class _Shared(Run):
         total_K = loss_K.detach()
         dist.all_reduce(total_K)
         return total_K
-
-    def save(self, checkpoint: Path) -> None:
-        if self.rank == 0:
-            super().save(checkpoint)
 
     def trials(self) -> tuple[Trial, ...]:
         cpu = torch.tensor(self.spent()[1], dtype=torch.float64)
