@@ -54,10 +54,19 @@ class _Shared(Run):
         self.shared = DistributedDataParallel(_Loss(self.model), gradient_as_bucket_view=True)
 
     def _agree(self) -> None:
-        """Refuse to go on from checkpoints of different steps: a shared folder shows changes late to some machines."""
-        steps = torch.tensor([self.step, -self.step])
-        dist.all_reduce(steps, dist.ReduceOp.MAX)
-        if steps.sum() != 0:
+        """Refuse to go on from checkpoints of different steps: a shared folder shows changes late to some machines. And in
+        different ways: one machine may have bf16 or a compiler and another not."""
+        mine = torch.tensor([self.step, self.way.precision == "bf16", self.way.backend == "compile"])
+        most, least = mine.clone(), mine.clone()
+        dist.all_reduce(most, dist.ReduceOp.MAX)
+        dist.all_reduce(least, dist.ReduceOp.MIN)
+        if not torch.equal(most[1:], least[1:]):
+            raise PartialError(
+                f"process {self.rank} computes in {self.way}, others otherwise",
+                wanted="machines that are alike",
+                fix="use such machines, or plan with precision: fp32 and backend: eager",
+            )
+        if most[0] != least[0]:
             raise PartialError(
                 f"process {self.rank} would go on from step {self.step}, others from elsewhere",
                 wanted="a checkpoint folder that all see alike",
@@ -107,7 +116,7 @@ def train_together(
 
     Raises:
         UsageError: more processes than sequences of a batch; a run that is no training, or not on CPUs.
-        PartialError: the processes see different checkpoints.
+        PartialError: the processes see different checkpoints, or compute in different ways.
     """
     if plans[0].kind == "ngram":
         raise UsageError("an n-gram model is counted by one process", fix="python -m cuvee.study.worker")
