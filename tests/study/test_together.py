@@ -50,7 +50,8 @@ def start(
         ],
         env={
             **os.environ,
-            **{"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"},
+            "GLOO_SOCKET_IFNAME": "lo",
+            "OMP_NUM_THREADS": "1",
             "PYTHONPATH": ROOT + os.pathsep + os.environ.get("PYTHONPATH", ""),
         },
         stderr=subprocess.PIPE,
