@@ -121,6 +121,8 @@ def test_check_spends_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) 
     code, value, _ = call(capsys, "check", folder / "study.yaml")
     assert code == 0
     assert value["problem"]["target_tokens"] == 60_000
+    code, value, _ = call(capsys, "check", edited(folder, "size: 0.1M", "size: 0.1M, together: auto"))
+    assert (code, value["problem"]["proxy"]["together"]) == (0, "auto")
 
 
 @pytest.mark.parametrize(
@@ -137,6 +139,8 @@ def test_check_spends_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) 
         ("verify: {seeds: 2}", "verify: {seeds: 1}", 2, "at least 2"),
         ("corpus: corpus", "corpus: nowhere", 3, "inventory.json"),
         ("size: 0.1M", "size: 0.2M", 2, "no proxy size"),
+        ("size: 0.1M", "together: all", 2, "one of auto or a whole number"),
+        ("size: 0.1M", "together: 0", 2, "together >= 1 or auto"),
     ],
 )
 def test_bad_study_files(

@@ -123,6 +123,8 @@ def test_progress_sums_to_one(corpus: Corpus) -> None:
         def advance(self, amount: float = 1.0, note: str = "") -> None:
             self.done += amount
 
+        def foresee(self, left: str) -> None: ...
+
         def say(self, line: str) -> None: ...
 
     progress = Sum()

@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from cuvee.base.errors import PartialError, UsageError
-from cuvee.plan.sizes import size
+from cuvee.base.errors import PartialError
 from cuvee.plan.trial import Backend
 from cuvee.proxies import way
 from cuvee.proxies.train import train
-from cuvee.proxies.way import Way, compiler, members, way_of
+from cuvee.proxies.way import Way, compiler, way_of
 from cuvee.shards.corpus import Corpus
 from tests.proxies.tiny import plan
 
@@ -65,8 +64,6 @@ def test_a_trial_says_when_it_fell_back(corpus: Corpus, monkeypatch: pytest.Monk
 def test_a_plan_for_a_gpu_waits_for_one(corpus: Corpus) -> None:
     with pytest.raises(PartialError, match=r"(?s)CUDA device, and torch sees none.*device: cpu"):
         train([replace(plan(), device="cuda")], corpus)
-    with pytest.raises(UsageError, match="no CUDA device"):
-        way.free_memory()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -77,14 +74,6 @@ def test_a_gpu_gives_the_losses_of_a_cpu(backend: Backend, corpus: Corpus) -> No
         (here,) = train([replace(p, device="cpu", backend="eager")], corpus)
         assert trial.loss("a") == pytest.approx(here.loss("a"), rel=1e-3)
         assert trial.curves == again.curves
-
-
-def test_members_by_free_memory() -> None:
-    small, large = (members(size(name), 8192, 1024, 80 * 10**9) for name in ("1M", "10M"))
-    assert small > large > 10
-    assert members(size("1M"), 8192, 1024, 40 * 10**9) == pytest.approx(small / 2, abs=1)
-    with pytest.raises(UsageError, match=r"needs about 0.\d GB"):
-        members(size("1M"), 8192, 1024, 10**6)
 
 
 def test_bf16_is_close_and_not_the_same(corpus: Corpus) -> None:

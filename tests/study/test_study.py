@@ -48,6 +48,8 @@ class Log:
     def advance(self, amount: float = 1.0, note: str = "") -> None:
         self.done += amount
 
+    def foresee(self, left: str) -> None: ...
+
     def say(self, line: str) -> None:
         self.lines.append(line)
 

@@ -1,28 +1,35 @@
-"""One run by two processes under the real `torchrun`, against the same run by one."""
+"""One run by several processes under the real `torchrun`, against the same run by one; killed, and started again."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from cuvee.plan.problem import Proxy
+from cuvee.plan.trial import Trial
 from cuvee.shards.corpus import Corpus
+from cuvee.study import claims
 from cuvee.study.layout import Planned, Round
 from cuvee.study.store import Store
 from tests.study.fakes import problem
+from tests.study.fleet import ROOT
 
 pytestmark = pytest.mark.slow
 STEPS = 30
+TOLERANCE = 2e-5
+"""Bits/byte between one process and several (`docs/runners.md`)."""
 
 
-@pytest.fixture
-def large(folder: Path, corpus: Corpus) -> Store:
+def make_large(folder: Path, corpus: Corpus) -> Store:
     """A study with one run of 1M parameters, of batches that two processes cannot halve."""
     proxy = Proxy(tokens=STEPS * 5 * 16, size="1M", seq_len=16, batch=5, eval_points=2)
     question = replace(problem(corpus), proxy=proxy)
@@ -32,37 +39,120 @@ def large(folder: Path, corpus: Corpus) -> Store:
     return made
 
 
-def start(job: Path, processes: int) -> subprocess.Popen[bytes]:
-    module = ["-m", "cuvee.study.together", str(job)]
+def start(
+    store: Store, corpus: Corpus, processes: int, module: str = "cuvee.study.together"
+) -> subprocess.Popen[bytes]:
+    job = store.write_job(corpus.path, tuple(store.planned()))
     return subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *module],
-        env={**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"},
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"),
+            *("-m", module, str(job)),
+        ],
+        env={
+            **os.environ,
+            "GLOO_SOCKET_IFNAME": "lo",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": ROOT + os.pathsep + os.environ.get("PYTHONPATH", ""),
+        },
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
 
 
-def test_two_processes_give_the_losses_of_one(large: Store, corpus: Corpus) -> None:
+def ended(process: subprocess.Popen[bytes], store: Store) -> Trial:
+    _, stderr = process.communicate()
+    assert process.returncode == 0, stderr.decode()
+    (run,) = store.planned()
+    trial = store.trial(run)
+    assert trial is not None
+    assert trial.status == "done", trial.message
+    assert not list((store.folder / "checkpoints").iterdir())
+    assert not list((store.folder / "claims").iterdir())
+    return trial
+
+
+def losses(trial: Trial) -> NDArray[np.float64]:
+    return np.array([c.bits_per_byte for c in trial.curves])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Trial:
+    """The run by two processes that nobody kills."""
+    large = make_large(tmp_path_factory.mktemp("undisturbed") / "study", corpus)
+    return ended(start(large, corpus, 2), large)
+
+
+def test_two_processes_give_the_losses_of_one(undisturbed: Trial, corpus: Corpus) -> None:
     import torch
 
     from cuvee.proxies.train import train
 
-    ((run, planned),) = large.planned().items()
-    assert planned.plan.shape.parameters > 900_000
-    process = start(large.write_job(corpus.path, (run,)), 2)
-    _, stderr = process.communicate()
-    assert process.returncode == 0, stderr.decode()
+    assert undisturbed.plan.shape.parameters > 900_000
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    (alone,) = train([planned.plan], corpus)
+    (alone,) = train([undisturbed.plan], corpus)
     torch.set_num_threads(threads)
-    together = large.trial(run)
-    assert together is not None
-    assert (together.status, together.provenance["processes"]) == ("done", "2")
-    assert together.realised == alone.realised
-    ours, theirs = (np.array([c.bits_per_byte for c in trial.curves]) for trial in (together, alone))
-    drop = theirs[:, 0] - theirs[:, -1]
+    assert undisturbed.provenance["processes"] == "2"
+    assert undisturbed.realised == alone.realised
+    drop = losses(alone)[:, 0] - losses(alone)[:, -1]
     assert (drop > 0.05).all(), "it learns, so that gradients count"
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5)
-    assert not list((large.folder / "checkpoints").iterdir())
-    assert not list((large.folder / "claims").iterdir())
+    np.testing.assert_allclose(losses(undisturbed), losses(alone), rtol=0, atol=TOLERANCE)
+
+
+def kill(store: Store, corpus: Corpus, victims: tuple[str, ...]) -> None:
+    """Start the run with two processes and kill -9 those of these ranks after some steps; with all of them `torchrun` too."""
+    process = start(store, corpus, 2, "tests.study.fake_together")
+    (run,) = store.planned()
+    while not store.checkpoint_path(run).exists():
+        assert process.poll() is None, process.communicate()[1].decode()
+        time.sleep(0.01)
+    notes = {p.name.split(".")[0]: p for p in store.folder.glob("*.first")}
+    if len(victims) == 2:
+        process.kill()
+    for rank in victims:
+        os.kill(int(notes[rank].name.split(".")[1]), 9)
+    _, stderr = process.communicate()
+    assert process.returncode != 0
+    for note in notes.values():  # without its agent nobody waits for a process that has to find out by itself
+        while claims.alive(int(note.name.split(".")[1])):
+            time.sleep(0.05)
+        note.unlink()
+    assert store.trial(run) is None, f"no result of the run itself: {stderr.decode()}"
+
+
+@pytest.mark.parametrize("victims", [("0", "1"), ("0",), ("1",)], ids=["all", "first", "second"])
+def test_killed_and_run_again_it_is_the_same_run(
+    undisturbed: Trial, corpus: Corpus, folder: Path, victims: tuple[str, ...]
+) -> None:
+    large = make_large(folder, corpus)
+    kill(large, corpus, victims)
+    others = folder.with_name("others")
+    shutil.copytree(folder, others)
+    again = ended(start(large, corpus, 2, "tests.study.fake_together"), large)
+    first = {int(note.read_text(encoding="utf-8")) for note in folder.glob("*.first")}
+    assert len(first) == 1
+    assert 1 < first.pop() <= STEPS, "not from the beginning"
+    assert (again.curves, again.realised) == (undisturbed.curves, undisturbed.realised)
+    if victims == ("0", "1"):  # a checkpoint does not depend on the number of processes
+        store = Store(others)
+        other = ended(start(store, corpus, 1), store)
+        assert other.provenance["processes"] == "1"
+        assert other.realised == undisturbed.realised
+        np.testing.assert_allclose(losses(other), losses(undisturbed), rtol=0, atol=TOLERANCE)
+
+
+def test_an_error_of_a_run_is_its_result_and_the_next_is_made(corpus: Corpus, folder: Path) -> None:
+    large = make_large(folder, corpus)
+    (run,) = large.planned().values()
+    plans = [replace(run.plan, size="0.1M", batch=batch, steps=2) for batch in (1, 5)]
+    large.retire(["rounds"])
+    large.write_round(0, Round(tuple(Planned(plan.id(corpus.fingerprint), plan) for plan in plans)))
+    process = start(large, corpus, 2)
+    _, stderr = process.communicate()
+    assert process.returncode == 0, stderr.decode()
+    failed, done = (large.trial(run) for run in large.planned())
+    assert failed is not None
+    assert done is not None
+    assert failed.status == "failed"
+    assert "2 processes for batches of 1 sequences" in failed.message
+    assert (done.status, done.provenance["processes"]) == ("done", "2")

@@ -132,6 +132,9 @@ def _decode_union(hints: list[Any], data: Any, path: tuple[str, ...]) -> Any:
             return _decode(hint, data, path)
         except SchemaError as error:
             errors.append(error)
+    if all(error.path == path for error in errors):
+        wanted = " or ".join(error.wanted for error in errors)
+        raise SchemaError(f"got {data!r}", path, wanted=wanted, fix=errors[-1].fix)
     raise errors[-1]
 
 

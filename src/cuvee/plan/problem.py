@@ -19,8 +19,8 @@ from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.tree import Tree
 from cuvee.mixture.weights import Array, Mixture
 from cuvee.plan.past import Past
-from cuvee.plan.sizes import Size, batch_tokens, learning_rate, size
-from cuvee.plan.trial import Backend, Device, Measure, Plan, Precision, Split, Start
+from cuvee.plan.proxy import Proxy as Proxy
+from cuvee.plan.trial import Measure, Plan, Split
 
 POOL_FLOOR = 100
 """Sequences below which a pool is no sample of its domain (design section 4.4)."""
@@ -75,67 +75,6 @@ class Limit:
     max_share: float = 1.0
     max_tokens: int | None = None
     max_epochs: float | None = None
-
-
-@dataclass(frozen=True)
-class Proxy:
-    """The small runs: r tokens each, `batch` sequences of `seq_len` tokens per step.
-
-    `learning_rate` and `batch` of None follow the Step Law at this size and r (`plan.sizes`). With a `start`, all runs go on
-    from that checkpoint, whose shape and size they have.
-    """
-
-    tokens: int
-    size: str = "0.6M"
-    seq_len: int = 128
-    batch: int | None = None
-    learning_rate: float | None = None
-    precision: Precision = "fp32"
-    eval_points: int = 2
-    start: Start | None = None
-    backend: Backend = "eager"
-    device: Device = "cpu"
-    together: int = 1
-
-    def __post_init__(self) -> None:
-        if self.start is None:
-            size(self.size)
-        elif self.size != self.start.size.name:
-            raise UsageError(
-                f"proxies of size {self.size!r} that start from a checkpoint", wanted=f"size {self.start.size.name!r}"
-            )
-        batch = 1 if self.batch is None else self.batch
-        if min(self.tokens, self.seq_len - 1, self.eval_points, self.together, batch) < 1:
-            raise UsageError(
-                f"proxy: got tokens {self.tokens}, seq_len {self.seq_len}, batch {self.batch}, eval_points "
-                f"{self.eval_points}, together {self.together}",
-                wanted="tokens >= 1, seq_len >= 2, batch >= 1, eval_points >= 1, together >= 1",
-            )
-
-    @property
-    def shape(self) -> Size:
-        """The shape of the models."""
-        return size(self.size) if self.start is None else self.start.size
-
-    @property
-    def sequences_per_step(self) -> int:
-        """The batch in sequences, given or by the rule."""
-        return self.batch or max(1, round(batch_tokens(self.tokens) / self.seq_len))
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps: r rounded up to whole batches."""
-        return -(-self.tokens // (self.sequences_per_step * self.seq_len))
-
-    @property
-    def trained_tokens(self) -> int:
-        """Tokens that a proxy really sees: whole steps."""
-        return self.steps * self.sequences_per_step * self.seq_len
-
-    @property
-    def peak_learning_rate(self) -> float:
-        """The peak learning rate, given or by the rule."""
-        return self.learning_rate or learning_rate(self.shape.parameters, self.tokens)
 
 
 @dataclass(frozen=True)
@@ -440,7 +379,7 @@ class Problem:
             trainer=self.trainer,
             backend=self.proxy.backend,
             device=self.proxy.device,
-            together=self.proxy.together,
+            together=self.proxy.members,
         )
 
 

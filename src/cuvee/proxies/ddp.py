@@ -46,6 +46,7 @@ class _Shared(Run):
             )
         super().__init__(plans, corpus, inputs, way_of(plans[0]))
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
+        self.keeps = self.rank == 0
         if self.world > self.plan.batch:
             raise UsageError(
                 f"{self.world} processes for batches of {self.plan.batch} sequences", wanted="a sequence each at least"
@@ -53,10 +54,19 @@ class _Shared(Run):
         self.shared = DistributedDataParallel(_Loss(self.model), gradient_as_bucket_view=True)
 
     def _agree(self) -> None:
-        """Refuse to go on from checkpoints of different steps: a shared folder shows changes late to some machines."""
-        steps = torch.tensor([self.step, -self.step])
-        dist.all_reduce(steps, dist.ReduceOp.MAX)
-        if steps.sum() != 0:
+        """Refuse to go on from checkpoints of different steps: a shared folder shows changes late to some machines. And in
+        different ways: one machine may have bf16 or a compiler and another not."""
+        mine = torch.tensor([self.step, self.way.precision == "bf16", self.way.backend == "compile"])
+        most, least = mine.clone(), mine.clone()
+        dist.all_reduce(most, dist.ReduceOp.MAX)
+        dist.all_reduce(least, dist.ReduceOp.MIN)
+        if not torch.equal(most[1:], least[1:]):
+            raise PartialError(
+                f"process {self.rank} computes in {self.way}, others otherwise",
+                wanted="machines that are alike",
+                fix="use such machines, or plan with precision: fp32 and backend: eager",
+            )
+        if most[0] != least[0]:
             raise PartialError(
                 f"process {self.rank} would go on from step {self.step}, others from elsewhere",
                 wanted="a checkpoint folder that all see alike",
@@ -77,10 +87,6 @@ class _Shared(Run):
         total_K = loss_K.detach()
         dist.all_reduce(total_K)
         return total_K
-
-    def save(self, checkpoint: Path) -> None:
-        if self.rank == 0:
-            super().save(checkpoint)
 
     def trials(self) -> tuple[Trial, ...]:
         cpu = torch.tensor(self.spent()[1], dtype=torch.float64)
@@ -110,7 +116,7 @@ def train_together(
 
     Raises:
         UsageError: more processes than sequences of a batch; a run that is no training, or not on CPUs.
-        PartialError: the processes see different checkpoints.
+        PartialError: the processes see different checkpoints, or compute in different ways.
     """
     if plans[0].kind == "ngram":
         raise UsageError("an n-gram model is counted by one process", fix="python -m cuvee.study.worker")

@@ -112,10 +112,15 @@ def _buffer(x_KTd: Tensor, table_KVd: Tensor, softmax: Softmax) -> Tensor:
     members, tokens, vocab = x_KTd.shape[0], x_KTd.shape[1], table_KVd.shape[1]
     rows = PIECE
     if x_KTd.device.type != "cpu":
-        rows = min(tokens, max(PIECE, ON_GPU // (members * vocab * x_KTd.itemsize)))
+        rows = rows_on_gpu(members, tokens, vocab, x_KTd.itemsize)
     elif softmax is not IN_PLACE:  # pieces alike, as every shape is compiled for itself
         rows = max(r for r in range(1, min(PIECE, tokens) + 1) if tokens % r == 0)
     return x_KTd.new_empty(members, rows, vocab)
+
+
+def rows_on_gpu(members: int, tokens: int, vocab: int, itemsize: int) -> int:
+    """R there, for logits of so many bytes each."""
+    return min(tokens, max(PIECE, ON_GPU // (members * vocab * itemsize)))
 
 
 def _logits(x_KRd: Tensor, table_KVd: Tensor, buffer_KRV: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from cuvee.proxies.evaluate import HeldOut, Prompts, Reading, held_out, prompts,
 from cuvee.proxies.model import Decoder
 from cuvee.proxies.ngram import count
 from cuvee.proxies.optimise import Optimiser
+from cuvee.proxies.progress import Progress, tell
 from cuvee.proxies.provenance import provenance
 from cuvee.proxies.record import record, token_nats
 from cuvee.proxies.start import load_start
@@ -37,6 +38,8 @@ from cuvee.stream.mixer import Mixer
 
 WARM_UP = 0.1
 FINAL = 0.1
+TELL = 5.0
+"""Seconds between words of how far a run is."""
 LOOK = 16
 """Steps of a GPU between looks at what diverged: each waits for the device."""
 
@@ -86,7 +89,8 @@ def finish(
     """Train a run from its checkpoint, if there is one, to its end; as for `train`."""
     if not run.load(checkpoint) and 0 in run.evaluations:
         run.evaluate()
-    last_save = time.monotonic()
+    checkpoint = checkpoint if run.keeps else None
+    last_save = last_told = time.monotonic()
     while run.step < run.plan.steps and run.alive:
         run.advance()
         if run.step in run.evaluations:
@@ -95,6 +99,9 @@ def finish(
         if checkpoint is not None and time.monotonic() - last_save >= checkpoint_seconds:
             run.save(checkpoint)
             last_save = time.monotonic()
+        if checkpoint is not None and time.monotonic() - last_told >= TELL:
+            tell(checkpoint, Progress(run.step, run.spent()[0]))
+            last_told = time.monotonic()
         on_step(run.step, run.plan.steps)
     return run.trials()
 
@@ -109,6 +116,9 @@ class _Fall:
 
 class Run:
     """K models in training: everything that a checkpoint holds, and what follows from the plans."""
+
+    keeps = True
+    """Whether this process writes checkpoints."""
 
     def __init__(self, plans: Sequence[Plan], corpus: Corpus, inputs: Path | None, way: Way) -> None:
         self.plans, self.plan, self.corpus, self.inputs, self.way = tuple(plans), plans[0], corpus, inputs, way

@@ -16,8 +16,7 @@ from functools import cache
 
 import torch
 
-from cuvee.base.errors import PartialError, UsageError
-from cuvee.plan.sizes import Size
+from cuvee.base.errors import PartialError
 from cuvee.plan.trial import Backend, Device, Plan, Precision
 
 COMPILERS = ("c++", "g++", "clang++")
@@ -25,8 +24,6 @@ GEMM = 384
 """Rows of the square matrices by which bf16 is tried: 0.1 GFLOP, a few milliseconds a product."""
 FASTER = 1.1
 """How much faster bf16 products must be than fp32 to be worth their rounding."""
-FREE = 0.8
-"""Share of a device's free memory that a training may take."""
 
 
 @dataclass(frozen=True)
@@ -91,36 +88,3 @@ def bf16_gain() -> float:
             a @ b
             best[i] = min(best[i], time.process_time() - started)
     return best[0] / best[1]
-
-
-def members(size: Size, vocab: int, batch_tokens: int, free_bytes: int) -> int:
-    """K: plans of this size that one device holds at a time, at least 1.
-
-    A plan takes its weights, gradients and two moments in fp32, what a step keeps of each token and layer for the way
-    back, and a piece of logits. An estimate on the safe side: 16 bytes a weight, 4 bytes x (12 dim + 5 hidden) a token and layer.
-
-    Raises:
-        UsageError: not even one fits.
-    """
-    weights = 16 * size.all_parameters(vocab)
-    kept = 4 * batch_tokens * size.layers * (12 * size.dim + 5 * size.hidden)
-    logits = 8 * min(batch_tokens, 1024) * vocab
-    each = weights + kept + logits
-    if each > FREE * free_bytes:
-        raise UsageError(
-            f"a model of size {size.name} with {vocab:,} tokens needs about {each / 1e9:.1f} GB",
-            wanted=f"at most {FREE * free_bytes / 1e9:.1f} GB, which is what is free",
-            fix="a smaller batch, size or vocabulary",
-        )
-    return int(FREE * free_bytes // each)
-
-
-def free_memory() -> int:
-    """Free bytes of the GPU.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if not torch.cuda.is_available():
-        raise UsageError("no CUDA device to ask for its free memory", fix="give the number of plans by hand")
-    return int(torch.cuda.mem_get_info()[0])

@@ -24,6 +24,7 @@ from cuvee.study import transfer
 from cuvee.study.calibrate import FLOP_RATE, Speed, measure
 from cuvee.study.checks import check_larger
 from cuvee.study.judge import FIRST_BLOCK, FIRST_LARGE
+from cuvee.study.pace import duration
 from cuvee.study.pilot import anchors
 
 Known = Literal["measured", "assumed"]
@@ -315,10 +316,3 @@ def _epochs(problem: Problem, plans: Sequence[Plan]) -> tuple[DomainEpochs, ...]
             )
         )
     return tuple(rows)
-
-
-def duration(seconds: float) -> str:
-    """A span of time as people read it."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

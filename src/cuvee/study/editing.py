@@ -18,6 +18,7 @@ from cuvee.plan.problem import Problem
 from cuvee.plan.trial import RECIPE
 from cuvee.shards.corpus import Corpus
 from cuvee.study.layout import Change, Config, CorpusRef, MethodRef
+from cuvee.study.members import settled
 from cuvee.study.store import FOLDERS, VERIFICATIONS, Store, portable
 
 Accept = Literal["refuse", "restart"]
@@ -27,10 +28,10 @@ EVIDENCE = ("domains", "tokens", "target_tokens", "proxy", "seed", "measures", "
 
 
 def config_of(store: Store, problem: Problem, corpus: Corpus, method: Method) -> Config:
-    """The config of a study in that folder.
+    """The config of a study in that folder, `together: auto` settled.
 
     Raises:
-        UsageError: a problem about other domains.
+        UsageError: a problem about other domains; or K is to come from the memory of a GPU, and there is none, or too little.
         DataError: a domain that is to be scored has no held-out text.
     """
     if problem.domains != corpus.domains:
@@ -41,7 +42,13 @@ def config_of(store: Store, problem: Problem, corpus: Corpus, method: Method) ->
         for split in ("search", "verify") if domain in problem.scored else ():
             corpus.bytes_per_token(domain, split)  # a domain that cannot be scored would fail every run
     ref = CorpusRef(corpus.fingerprint, portable(corpus.path, store.folder), corpus.vocab_size)
-    return Config(problem, MethodRef.of(method), ref, RECIPE)
+    return Config(settled(store, problem, corpus, method), MethodRef.of(method), ref, RECIPE)
+
+
+def begin(store: Store, problem: Problem, corpus: Corpus, method: Method) -> Config:
+    """The config, written into the folder unless there is one; raises what `config_of` does."""
+    store.create(config_of(store, problem, corpus, method))
+    return config_of(store, problem, corpus, method)  # another process may have begun it, with another K for `auto`
 
 
 @dataclass(frozen=True)

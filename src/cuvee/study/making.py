@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from cuvee.base.errors import PartialError
@@ -9,9 +10,13 @@ from cuvee.base.progress import Progress
 from cuvee.shards.corpus import Corpus
 from cuvee.study.layout import Planned
 from cuvee.study.outside import Waiting
+from cuvee.study.pace import pace
 from cuvee.study.runners.local import Runner
 from cuvee.study.store import Store
 from cuvee.study.worker import check_applies
+
+EVERY = 5.0
+"""Seconds between words of how long it will take, while no run ends."""
 
 
 def make(
@@ -39,11 +44,19 @@ def make(
     if any(p.plan.trainer == "outside" for p in missing):
         raise Waiting(missing, len(planned) - len(left))
 
+    told = time.monotonic()
+
     def poll() -> None:
+        nonlocal told
         landed = {i for i in left if store.has(i)}
         left.difference_update(landed)
-        if landed:
-            progress.advance(len(landed))
+        if landed or time.monotonic() - told >= EVERY:
+            told = time.monotonic()
+            now = pace(store, planned, store.trials(planned))
+            progress.foresee(now.left)
+            progress.advance(
+                len(landed), "" if now.tokens_per_second is None else f"{now.tokens_per_second:,.0f} tokens/s"
+            )
 
     if left:
         count = max(1, min(workers, len(left)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from cuvee.plan.trial import Trial
 from cuvee.study import claims
 from cuvee.study.layout import Planned
+from cuvee.study.pace import Pace, pace
 from cuvee.study.store import Scale, Store
 
 NAMES: dict[Scale, str] = {
@@ -46,6 +47,7 @@ class StudyStatus:
         set_aside: Trial files that could not be read, renamed; their runs are made again.
         unreadable: Ids of trial files that cannot be read and are still in place.
         seconds: Summed over the runs that ended.
+        pace: How fast its runs end and how long those that are planned will take.
         messages: One line for each run that failed or diverged.
         edits: Entries of the history.
     """
@@ -58,6 +60,7 @@ class StudyStatus:
     set_aside: tuple[str, ...]
     unreadable: tuple[str, ...]
     seconds: float
+    pace: Pace
     messages: tuple[str, ...]
     edits: int
 
@@ -68,7 +71,7 @@ class StudyStatus:
                 f"  {s.name}: {s.done} of {s.planned} runs done, {s.diverged} diverged, {s.failed} failed, "
                 f"{s.running} running, {s.left - s.running} waiting"
             )
-        lines += ["  nothing planned yet"] if not self.stages else []
+        lines += [f"  {self.pace}" if self.stages else "  nothing planned yet"]
         lines.append(
             f"  choice: {'yes' if self.chosen else 'not yet'}; verified: {'yes' if self.verified else 'not yet'}"
         )
@@ -92,6 +95,7 @@ def status(store: Store) -> StudyStatus:
         set_aside=store.bad(),
         unreadable=store.unreadable(),
         seconds=sum(t.cost.seconds for t in ended),
+        pace=pace(store, list({p.id: p for _, planned in parts for p in planned}.values()), ended),
         messages=tuple(f"{t.id[:8]} {t.status}: {t.message}".rstrip(": ") for t in ended if t.status != "done"),
         edits=len(store.history()),
     )

@@ -5,7 +5,8 @@
     verify-large/0000.json   of one at a larger scale     transfer/0000.json the pairs of runs of one transfer check
     inputs/<hash>.npz     what runs are scored on besides the corpus, or start from
     trials/ab/<id>.json   a run that ended                claims/<id>.json   a run that somebody is making (advice only)
-    checkpoints/<id>.pt   an unfinished run               jobs/<hash>.json   what workers are told
+    checkpoints/<id>.pt   an unfinished run, <id>.json how far it is
+    jobs/<hash>.json      what workers are told
     choice.json   verification.json   verification-large.json   transfer.json   history.jsonl
     alternatives.json   pareto.json    the choice asked otherwise
     retired/0000/         what an edit put aside
@@ -26,6 +27,7 @@ from cuvee.base.errors import DataError
 from cuvee.base.files import FORMAT, dump_json, explained, load_json, publish, replace
 from cuvee.plan.choice import Choice, Verification
 from cuvee.plan.trial import Plan, Trial
+from cuvee.proxies.progress import Progress, path_of, told
 from cuvee.study.alternatives import Alternatives, Front
 from cuvee.study.layout import Change, Config, Job, Lineup, Planned, Round
 from cuvee.study.transfer import Transfer
@@ -206,6 +208,15 @@ class Store:
         """Where an unfinished run is kept."""
         return self.folder / "checkpoints" / f"{trial}.pt"
 
+    def progress(self, trial: str) -> Progress | None:
+        """How far an unfinished run is; None when it has said nothing so far."""
+        return told(self.checkpoint_path(trial))
+
+    def forget(self, trial: str) -> None:
+        """Remove what is kept of a run until it has ended."""
+        for path in (checkpoint := self.checkpoint_path(trial), path_of(checkpoint)):
+            path.unlink(missing_ok=True)
+
     def write_job(self, corpus: Path, trials: tuple[str, ...]) -> Path:
         """The job file for those trials, named by its content: the same work is the same file."""
         folder = self.folder / "jobs"
@@ -218,7 +229,7 @@ class Store:
         """Remove checkpoints and claims of trials that are published: their worker was killed before it could."""
         for run in planned:
             if self.has(run.id):
-                self.checkpoint_path(run.id).unlink(missing_ok=True)
+                self.forget(run.id)
                 self.claim_path(run.id).unlink(missing_ok=True)
                 for leftover in self.folder.glob(f"checkpoints/.{run.id}.*.tmp"):
                     leftover.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ from cuvee.shards.examples import Tokenised
 from cuvee.study import answer, cost, judge, pilot, transfer
 from cuvee.study.alternatives import Alternatives, Front, pareto
 from cuvee.study.checks import check_corpus, check_larger, check_plan, check_reuse, check_some_done, keep_inputs, power
-from cuvee.study.editing import Accept, changes, check_unchanged, config_of, refuse_losses, settle
+from cuvee.study.editing import Accept, begin, changes, check_unchanged, config_of, refuse_losses, settle
 from cuvee.study.layout import Change, Config, Planned, Round
 from cuvee.study.making import make
 from cuvee.study.outside import Ended, Suggestion, Told, plain, suggest, tell
@@ -76,10 +76,9 @@ class Study:
                 cannot be read or written.
         """
         store = Store(Path(path))
-        config = config_of(store, problem, corpus, method)
         check_reuse(problem, reuse)
         keep_inputs(problem, store.inputs, inputs, weights)
-        store.create(config)
+        config = begin(store, problem, corpus, method)
         settle(store, config, changed_evidence)
         return cls(store, config, corpus, method, tuple(Store(Path(other)) for other in reuse))
 

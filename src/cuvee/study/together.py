@@ -1,19 +1,25 @@
 """The worker command for runs too large for one process: `torchrun --nproc-per-node N -m cuvee.study.together JOB`.
 
 The first process is a worker: it claims, publishes and clears up. When it trains it names the run to the others, which
-train along. Killed as a whole and started again, it goes on from the checkpoint.
+train along. Killed, as a whole or in part, and started again, it goes on from the checkpoint, with any number of processes.
+
+An error in training is a result of the run if all processes are there afterwards. Otherwise one was killed or failed
+alone, the error is what the others make of that, and the run has no result so far.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
+from cuvee.base.errors import PartialError
 from cuvee.plan.trial import Plan, Trial
 from cuvee.proxies.ddp import train_together
 from cuvee.shards.corpus import Corpus
@@ -22,6 +28,8 @@ from cuvee.study.store import Store, read_job
 
 NAME = 32
 """Characters of an id; as many zeros say that there is nothing more to do."""
+PATIENCE = timedelta(seconds=20)
+"""How long a process that met an error waits for the others to meet it."""
 
 
 def lead(
@@ -30,7 +38,11 @@ def lead(
     """Train with the processes that `follow`: the trainer of the first process."""
     (plan,) = plans
     _announce(plan.id(corpus.fingerprint).encode("ascii"))
-    return train_together(plans, corpus, checkpoint=checkpoint, inputs=inputs)
+    try:
+        return train_together(plans, corpus, checkpoint=checkpoint, inputs=inputs)
+    except Exception:
+        _all_here()
+        raise
 
 
 def follow(job_file: Path) -> None:
@@ -40,7 +52,22 @@ def follow(job_file: Path) -> None:
     planned = store.planned()
     while any(name := _announce(bytes(NAME))):
         run = planned[name.decode("ascii")]
-        train_together([run.plan], corpus, checkpoint=store.checkpoint_path(run.id), inputs=store.inputs)
+        try:
+            train_together([run.plan], corpus, checkpoint=store.checkpoint_path(run.id), inputs=store.inputs)
+        except Exception:
+            _all_here()  # then the first process publishes it as the run's result, and goes on
+
+
+def _all_here() -> None:
+    """Raises PartialError where a process is gone."""
+    try:
+        dist.monitored_barrier(timeout=PATIENCE)
+    except RuntimeError as error:
+        raise PartialError(
+            "a process that trained along is gone",
+            wanted="all of them until the run has ended",
+            fix="run the same command again, or give torchrun --max-restarts: it goes on from the checkpoint",
+        ) from error
 
 
 def _announce(name: bytes) -> bytes:
@@ -61,7 +88,8 @@ def main(arguments: Sequence[str]) -> int:
             follow(job)
             return 0
         code = worker.main([str(job)], lead)
-        _announce(bytes(NAME))
+        with contextlib.suppress(RuntimeError):  # those that are gone need no word
+            _announce(bytes(NAME))
         return code
     finally:
         dist.destroy_process_group()

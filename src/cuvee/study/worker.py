@@ -112,7 +112,7 @@ def _make(store: Store, group: tuple[Planned, ...], corpus: Corpus, train: Train
             if not all(store.has(run.id) for run in group):
                 raise
         for run in group:
-            store.checkpoint_path(run.id).unlink(missing_ok=True)
+            store.forget(run.id)
     return True
 
 
@@ -128,7 +128,7 @@ def _retried(trial: Trial, corpus: Corpus, train: Trainer, store: Store) -> Tria
         return trial
     if not store.has(again.id):
         store.publish_trial(*_train([again], corpus, train, store))
-        store.checkpoint_path(again.id).unlink(missing_ok=True)
+        store.forget(again.id)
     found = store.trial(again.id)
     ended = "could not be read" if found is None else f"ended {found.status}"
     return replace(trial, message=f"{trial.message}; at half the learning rate it {ended} (trial {again.id})")
