@@ -170,13 +170,6 @@ def test_capped_domains_are_within_their_cap_in_the_lowest_rung() -> None:
         assert mixture == problem.natural or lowest.problem.feasible().contains(mixture.shares)
 
 
-def test_rungs_that_whole_steps_make_equal_are_refused() -> None:
-    problem = world("power", 1, domains=4).problem
-    huge = replace(problem, proxy=replace(problem.proxy, batch=problem.proxy.tokens // 128))
-    with pytest.raises(UsageError, match="rungs of"):
-        ladder(huge, 3, 0.5)
-
-
 @given(st.integers(0, 200), st.floats(0.01, 0.99))
 def test_kept(count: int, keep: float) -> None:
     assert min(count, 1) <= kept(count, keep) <= max(keep * count + 1e-6, 1)

@@ -24,6 +24,8 @@ from cuvee.plan.trial import Plan, Trial
 from cuvee.predict.combine import DEFAULT, correlation, named
 from cuvee.predict.optimise import minimise
 from cuvee.predict.posterior import Predictor
+from cuvee.predict.power import PowerLaw
+from cuvee.predict.process import Process
 from cuvee.predict.shorter import Climbing
 from cuvee.predict.stack import Blend, Stack
 from cuvee.predict.table import Table, mean_weights
@@ -158,8 +160,8 @@ class Halving:
         return tuple(Table.from_trials(rung.problem, rung.runs(trials)) for rung in below)
 
     def _predictor(self, rungs: tuple[Table, ...]) -> str | Predictor:
-        """The default predictor with one member more, which climbs from the short runs; any other as it is."""
-        return Stack((Climbing(rungs), *Stack().members)) if self._learns else self.predictor
+        """What climbs from the short runs, blended with what the full runs say alone; any predictor but the default as it is."""
+        return Stack((Climbing(rungs), PowerLaw(), Process())) if self._learns else self.predictor
 
 
 def kept(count: int, keep: float) -> int:

@@ -1,7 +1,7 @@
 """Shorter runs of the same problem as evidence: what each rung shows is the mean function of the next.
 
-loss(w) = slope_t surface_t(w) + rest_t(w), where the surface is a fit to the rung below, itself made so, and the rest a Gaussian
-process: autoregressive co-kriging (Kennedy & O'Hagan 2000, Predicting the output from a complex computer code when fast
+loss(w) = slope_t surface_t(w) + rest_t(w), where the surface is a fit to the rung below, itself made so, and the rest a level
+or another fit: autoregressive co-kriging (Kennedy & O'Hagan 2000, Predicting the output from a complex computer code when fast
 approximations are available, Biometrika 87). Levels differ between rungs by an offset per block and rung, so no loss is held
 against one of another rung.
 
@@ -19,11 +19,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cuvee.mixture.weights import Array
-from cuvee.predict.corrected import Corrected
-from cuvee.predict.evidence import Informed
+from cuvee.predict.evidence import Informed, Level
 from cuvee.predict.lifted import widened
 from cuvee.predict.posterior import Fit, Member, Posterior, jackknife, smooth
-from cuvee.predict.process import Process
+from cuvee.predict.power import PowerLaw
 from cuvee.predict.table import Table
 
 LEAST = 3
@@ -64,12 +63,13 @@ class Climbing:
     Args:
         rungs: Shorter runs, the shortest first, in blocks numbered as the full runs' are.
         first: The predictor of the lowest rung; its surface has slopes.
-        then: The predictor of what a rung leaves of the next.
+        then: The predictor of what a rung leaves of the next. Few runs go up, and they tell little but a slope and a level: with a
+            process for the rest regret was higher in six worlds of six (0.0014 against 0.0020 bits/byte in the mean).
     """
 
     rungs: tuple[Table, ...]
-    first: Member = field(default_factory=Corrected)
-    then: Member = field(default_factory=Process)
+    first: Member = field(default_factory=PowerLaw)
+    then: Member = field(default_factory=Level)
 
     def fit(self, table: Table) -> Posterior:
         """The posterior of a table of full runs."""

@@ -124,11 +124,12 @@ def bench(
             tables["rows"] = edits.run(progress=bar)
     elif name == "halving":
         from cuvee.bench import halving
+        from cuvee.bench.worlds import SETTINGS
 
         if corpus is not None:
             with Bar("halving", halving.METHOD.runs * halving.METHOD.rungs) as bar:
                 tables |= halving.run(Corpus.open(corpus), progress=bar)
-        with Bar("halving in worlds", halving.SEEDS * len(halving.SETTINGS)) as bar:
+        with Bar("halving in worlds", halving.SEEDS * len(SETTINGS)) as bar:
             tables["worlds"] = halving.in_worlds(progress=bar)
     elif name in ("hparams", "precision"):
         from cuvee.bench import hparams, paired
