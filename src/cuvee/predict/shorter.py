@@ -63,8 +63,8 @@ class Climbing:
     Args:
         rungs: Shorter runs, the shortest first, in blocks numbered as the full runs' are.
         first: The predictor of the lowest rung; its surface has slopes.
-        then: The predictor of what a rung leaves of the next. Few runs go up, and they tell little but a slope and a level: with a
-            process for the rest regret was higher in six worlds of six (0.0014 against 0.0020 bits/byte in the mean).
+        then: The predictor of what a rung leaves of the next. Few runs go up, and they tell little but a slope and a level: in
+            six worlds a blend with this had a mean regret of 0.0014 bits/byte, of 0.0016 with a process for the rest beside it.
     """
 
     rungs: tuple[Table, ...]
