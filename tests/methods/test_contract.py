@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cuvee.methods import Auto, Climb, Natural, Random, RegMix, Regression, Temperature, Uniform, UniMax
+from cuvee.methods import Auto, Climb, Halving, Natural, Random, RegMix, Regression, Temperature, Uniform, UniMax
 from cuvee.testing.methods import MethodSuite
 
 
@@ -49,6 +49,15 @@ class TestRegMix(MethodSuite):
 @pytest.mark.slow
 class TestClimb(MethodSuite):
     method = Climb(runs=14, blocks=3, sampled=200, predictor="ridge-log")
+
+
+class TestHalving(MethodSuite):
+    method = Halving(runs=15, blocks=3, predictor="ridge-log")
+
+
+@pytest.mark.slow
+class TestHalvingDefault(MethodSuite):
+    method = Halving(runs=18, blocks=3)
 
 
 @pytest.mark.slow

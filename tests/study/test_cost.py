@@ -70,7 +70,7 @@ def test_more_workers_take_less_time(corpus: Corpus, monkeypatch: pytest.MonkeyP
 
     def found(workers: int) -> cost.CostEstimate:
         return cost.estimate(
-            question, corpus, plans, finished=0, budget=0, workers=workers, verify_seeds=0, speed="assumed"
+            question, corpus, plans, finished=0, budget=(), workers=workers, verify_seeds=0, speed="assumed"
         )
 
     def seconds(workers: int) -> float:
@@ -85,7 +85,16 @@ def test_more_workers_take_less_time(corpus: Corpus, monkeypatch: pytest.MonkeyP
 
 def test_a_method_that_says_its_runs_is_believed(corpus: Corpus) -> None:
     question = problem(corpus)
-    found = cost.estimate(question, corpus, [], finished=0, budget=48, workers=1, verify_seeds=0, speed="assumed")
+    found = cost.estimate(
+        question,
+        corpus,
+        [],
+        finished=0,
+        budget=[(question.plan(question.natural, 0), 48)],
+        workers=1,
+        verify_seeds=0,
+        speed="assumed",
+    )
     assert found.runs == 48
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from cuvee.methods import Random
 from cuvee.mixture.weights import Mixture
-from cuvee.testing.worlds import KINDS, Kind, Noise, play, with_noise, world
+from cuvee.plan.rungs import ladder
+from cuvee.testing.worlds import KINDS, Fidelity, Kind, Noise, play, with_noise, world
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -68,3 +69,24 @@ def test_runs_repeat_and_end_as_told() -> None:
     assert len(w.run(plan).curves[0].tokens) == plan.eval_points
     trials = play(replace(w, failing=0.5), Random(runs=40, blocks=4)).trials
     assert {t.status for t in trials} == {"done", "failed", "diverged"}
+
+
+def test_shorter_runs_are_worse_flatter_and_biased_alike_in_all_blocks() -> None:
+    quiet = with_noise(world("power", 1, domains=4), Noise(0.0, 0.0, 0.0))
+    other = Mixture.from_array(quiet.problem.domains, np.array([0.1, 0.2, 0.3, 0.4]))
+
+    def differences(what: Fidelity) -> list[float]:
+        """Other minus natural at a quarter, a half and all of the tokens; natural's level falls by `level` a halving."""
+        w = replace(quiet, fidelity=what)
+        pairs = [
+            [w.run(r.plan(m, 0)).loss("d0") for m in (w.problem.natural, other)] for r in ladder(w.problem, 3, 0.5)
+        ]
+        assert pairs[0][0] - pairs[2][0] == pytest.approx(2 * what.level, rel=0.01)
+        return [b - a for a, b in pairs]
+
+    short, middle, full = differences(Fidelity(level=0.2, slope=0.5, bend=0.0))
+    assert [short / full, middle / full] == pytest.approx([0.25, 0.5], rel=0.01)
+    one, half, whole = differences(Fidelity(level=0.2, slope=1.0, bend=0.1))
+    assert whole == full
+    assert one - whole == pytest.approx(2 * (half - whole), rel=0.02)
+    assert one != whole

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cuvee.methods.baselines import Natural, Temperature, Uniform, UniMax
     from cuvee.methods.climb import Climb
     from cuvee.methods.contract import Method
+    from cuvee.methods.halving import Halving
     from cuvee.methods.mixmin import MixMin
     from cuvee.methods.random import Random
     from cuvee.methods.regmix import RegMix
@@ -23,6 +24,7 @@ _WHERE = {
     "Climb": "cuvee.methods.climb",
     "RegMix": "cuvee.methods.regmix",
     "Auto": "cuvee.methods.auto",
+    "Halving": "cuvee.methods.halving",
     "Method": "cuvee.methods.contract",
     "MixMin": "cuvee.methods.mixmin",
     "Natural": "cuvee.methods.baselines",
@@ -36,6 +38,7 @@ _WHERE = {
 __all__ = [
     "Auto",
     "Climb",
+    "Halving",
     "Method",
     "MixMin",
     "Natural",

@@ -36,6 +36,14 @@ class Method(Protocol):
 
 
 @runtime_checkable
+class Staged(Protocol):
+    """A method whose runs do not all see as many tokens: it says beforehand how many of each it makes."""
+
+    def stages(self, problem: Problem) -> tuple[tuple[Plan, int], ...]:
+        """How many runs like which plan, when none fails."""
+
+
+@runtime_checkable
 class Predictive(Protocol):
     """A method that can also say what mixtures would do which it did not choose."""
 

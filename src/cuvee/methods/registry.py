@@ -20,6 +20,7 @@ METHODS: dict[str, str] = {
     "regmix": "cuvee.methods.regmix:RegMix",
     "random": "cuvee.methods.random:Random",
     "regression": "cuvee.methods.regression:Regression",
+    "halving": "cuvee.methods.halving:Halving",
     "mixmin": "cuvee.methods.mixmin:MixMin",
 }
 

@@ -35,5 +35,5 @@ def experts(problem: Problem, blocks: int, kind: ExpertKind, want: Want) -> tupl
 
 
 def mixtures(trials: Iterable[Trial]) -> tuple[Trial, ...]:
-    """The trials that are runs of mixtures: what losses may be compared with."""
+    """The trials that are runs of mixtures at the proxies' length: what losses may be compared with."""
     return tuple(t for t in trials if t.plan.kind == "train")

@@ -32,8 +32,9 @@ Precision = Literal["fp32", "bf16"]
 Backend = Literal["eager", "compile"]
 Device = Literal["cpu", "cuda"]
 Kind = Literal["text", "continuation", "choice", "outside"]
-RunKind = Literal["train", "expert", "ngram"]
-"""`train`: a mixture's run. `expert`, `ngram`: evidence about one domain, by a proxy or an n-gram model (`plan.experts`)."""
+RunKind = Literal["train", "short", "expert", "ngram"]
+"""`train`: a mixture's run. `short`: its complete run of fewer tokens (`plan.rungs`), whose losses compare with none of these.
+`expert`, `ngram`: evidence about one domain, by a proxy or an n-gram model (`plan.experts`)."""
 Want = Literal["example_log_likelihoods", "token_log_likelihoods"]
 WANTS: tuple[Want, ...] = ("example_log_likelihoods", "token_log_likelihoods")
 """What a run can record of held-out text besides losses: of every window or example, or of tokens spread evenly over it."""

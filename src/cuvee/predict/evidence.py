@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from scipy.optimize import nnls
@@ -169,11 +170,28 @@ class Level:
         return LevelFit(table.level(table.loss_NT), table.shares_ND.shape[1])
 
 
+class Surface(Protocol):
+    """Losses that are known before runs of today are, of some targets, up to a slope and an offset of each."""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """T names."""
+
+    def loss(self, w_ND: Array) -> Array:
+        """Losses in bits/byte, shape N x T."""
+
+    def gradient(self, w_D: Array) -> Array:
+        """Derivatives by the shares that `w_D` has, shape T x their number."""
+
+    def convex(self, a_T: Array) -> bool:
+        """Whether means with such weights are convex; `a_T` may be of more targets than the surface has."""
+
+
 @dataclass(frozen=True, eq=False)
 class InformedFit:
     """loss = rest(w) + sum_s slope_s surface_s(w) of every target that the surfaces have."""
 
-    surfaces: tuple[EnsembleSurface, ...]
+    surfaces: tuple[Surface, ...]
     slopes_ST: Array
     rest: Fit
     targets: tuple[str, ...]
@@ -194,13 +212,13 @@ class InformedFit:
         return np.asarray(smooth(self.rest).gradient(w_D) + sum(terms), np.float64)
 
     def convex(self, a_T: Array) -> bool:
-        """Convex where the rest is and no target counts against itself."""
-        return smooth(self.rest).convex(a_T) and bool(np.all(a_T >= 0))
+        """Convex where the rest and the surfaces are; slopes are not negative."""
+        return smooth(self.rest).convex(a_T) and all(surface.convex(a_T) for surface in self.surfaces)
 
 
 @dataclass(frozen=True, eq=False)
 class Informed:
-    """Surfaces that needed no runs of mixtures as the mean function of another predictor.
+    """Surfaces that are known beforehand as the mean function of another predictor.
 
     The slope of a surface is not negative, and near that of all targets together until a target's own runs say otherwise;
     what the surfaces leave is fitted by `then`.
@@ -210,7 +228,7 @@ class Informed:
         then: The predictor of what is left: a Gaussian process without a law of its own was best.
     """
 
-    surfaces: tuple[EnsembleSurface, ...]
+    surfaces: tuple[Surface, ...]
     then: Member = field(default_factory=Process)
 
     def fit(self, table: Table) -> Posterior:
@@ -226,7 +244,7 @@ class Informed:
         return InformedFit(self.surfaces, slopes_ST, rest, table.targets)
 
 
-def _spread(surface: EnsembleSurface, targets: Sequence[str], values_NT: Array) -> Array:
+def _spread(surface: Surface, targets: Sequence[str], values_NT: Array) -> Array:
     """The surface's columns as those of `targets`, 0 for those it lacks."""
     out_NT = np.zeros((len(values_NT), len(targets)))
     for t, target in enumerate(targets):

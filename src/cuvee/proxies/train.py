@@ -124,7 +124,7 @@ class Run:
         self.plans, self.plan, self.corpus, self.inputs, self.way = tuple(plans), plans[0], corpus, inputs, way
         for plan in plans:
             assert plan == replace(self.plan, schedule=plan.schedule, learning_rate=plan.learning_rate), "plans differ"
-        assert self.plan.kind in ("train", "expert"), f"cannot train a run of kind {self.plan.kind!r}"
+        assert self.plan.kind in ("train", "short", "expert"), f"cannot train a run of kind {self.plan.kind!r}"
         self.ids = tuple(p.id(corpus.fingerprint) for p in plans)
         self.model = _model(self.plan, corpus, len(plans), inputs, way)
         self.optimiser = Optimiser(self.model, [p.learning_rate for p in plans])

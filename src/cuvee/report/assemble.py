@@ -33,7 +33,7 @@ from cuvee.report.data import (
     Usage,
     WeightRow,
 )
-from cuvee.report.gains import aggregations, gains, guards, is_natural
+from cuvee.report.gains import aggregations, gains, guards, is_natural, trains_on_natural
 from cuvee.report.text import count, finite, listed, percent, plural
 from cuvee.report.verdict import arm_label, verdict, without_stale
 from cuvee.study import judge
@@ -170,14 +170,15 @@ def _weights(problem: Problem, choice: Choice) -> tuple[WeightRow, ...]:
 
 def _role(problem: Problem, trial: Trial) -> Role:
     if trial.plan.kind != "train":
-        return "expert"
+        return "shorter" if trial.plan.kind == "short" else "expert"
     return "natural" if is_natural(problem, trial) else "proposed"
 
 
 def _runs(problem: Problem, trials: Iterable[Trial]) -> tuple[RunRow, ...]:
     ordered = sorted(trials, key=lambda t: (t.plan.block, t.id))
     losses = {t.id: judge.value(problem.objective, t) for t in ordered if t.status == "done"}
-    natural = {t.plan.block: losses[t.id] for t in ordered if t.id in losses and _role(problem, t) == "natural"}
+    done = [t for t in ordered if t.id in losses and trains_on_natural(problem, t)]
+    natural = {(t.plan.block, t.plan.tokens): losses[t.id] for t in done}
     return tuple(
         RunRow(
             id=t.id,
@@ -185,7 +186,7 @@ def _runs(problem: Problem, trials: Iterable[Trial]) -> tuple[RunRow, ...]:
             role=_role(problem, t),
             status=t.status,
             loss=finite(losses.get(t.id, math.nan)),
-            difference=finite(losses.get(t.id, math.nan) - natural.get(t.plan.block, math.nan)),
+            difference=finite(losses.get(t.id, math.nan) - natural.get((t.plan.block, t.plan.tokens), math.nan)),
             seconds=t.cost.seconds,
             message=t.message,
         )

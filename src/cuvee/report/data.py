@@ -65,7 +65,7 @@ class Evidence:
 
 Level = Literal["gain", "guard", "scale", "none", "worse", "unverified", "missing"]
 GuardState = Literal["holds", "not confirmed", "does not hold", "unknown"]
-Role = Literal["natural", "proposed", "expert"]
+Role = Literal["natural", "proposed", "shorter", "expert"]
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,12 @@ def level(problem: Problem, targets: Sequence[Target], trials: Sequence[Trial]) 
 
 
 def is_natural(problem: Problem, trial: Trial) -> bool:
-    """Whether the run trained on natural."""
+    """Whether the run trained on natural, and is none of fewer tokens than others of its scale."""
+    return trial.plan.kind == "train" and trains_on_natural(problem, trial)
+
+
+def trains_on_natural(problem: Problem, trial: Trial) -> bool:
+    """Whether the run trained on natural, however long."""
     return tuple(p.mixture for p in trial.plan.schedule.phases) == (problem.natural,)
 
 

@@ -106,13 +106,15 @@ def check_plan(plan: Plan, problem: Problem) -> None:
         wrong.append("it requires other runs, which this version cannot order")
     if unknown := [want for want in plan.wants if want not in WANTS]:
         wrong.append(f"it wants {', '.join(unknown)} recorded; this version can record {', '.join(WANTS)}")
-    if plan.trainer == "outside" and (plan.wants or plan.kind != "train"):
+    if plan.trainer == "outside" and (plan.wants or plan.kind not in ("train", "short")):
         wrong.append("an outside trainer makes it, which reports metrics only: no arrays, no experts")
+    if plan.kind == "train" and plan.tokens != problem.proxy.trained_tokens:
+        wrong.append(f"it sees {plan.tokens:,} tokens, not the proxies' {problem.proxy.trained_tokens:,}")
     if plan.kind == "ngram" and sum(pool > 0 for pool in plan.pools) != 1:
         wrong.append("an n-gram model of other than one domain")
     if wrong:
         raise UsageError(
             f"the method proposes a run that a study cannot make: {'; '.join(wrong)}",
             wanted=f"the search split, blocks 0 to {FIRST_BLOCK - 1}, the problem's domains",
-            fix="build plans with problem.plan(mixture, block), those of experts with cuvee.plan.experts",
+            fix="build plans with problem.plan(mixture, block), others with cuvee.plan.rungs and experts",
         )

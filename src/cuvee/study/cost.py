@@ -6,6 +6,7 @@ Letters: R tokens of the target run, r tokens of a proxy, n tokens of a domain.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Literal
 from cuvee.base.codec import to_json
 from cuvee.base.errors import InfeasibleError
 from cuvee.base.files import dump_json
+from cuvee.methods.contract import Method, Staged
 from cuvee.mixture import closed_form
 from cuvee.mixture.weights import Mixture
 from cuvee.plan.problem import TRANSFER_FLOOR, Problem, Proxy
@@ -114,6 +116,7 @@ class CostEstimate:
 
     Args:
         runs: Proxy runs left of the search: those planned, or all that the method says it will make.
+        rungs: Tokens and number of these where not all see as many; empty where they do.
         verify_runs: Runs left of the verification, five arms in every fresh block; fewer where arms coincide.
         finished: Runs of the search that have ended.
         blocks: Blocks of the search.
@@ -150,10 +153,12 @@ class CostEstimate:
     rate: float
     rate_is: Known
     disk: int
+    rungs: tuple[tuple[int, int], ...] = ()
 
     def __str__(self) -> str:
         lines = [
             f"{self.runs} proxy runs to make ({self.finished} finished), then {self.verify_runs} for verification",
+            *(f"  {n} of {tokens:,} tokens each" for tokens, n in self.rungs),
             *([str(self.large)] if self.large else []),
             f"in all {self.tokens:,} tokens, {self.flops:.2e} FLOPs, {duration(self.cpu_seconds)} of CPU time, "
             f"{self.disk / 1e6:.1f} MB of disk",
@@ -178,7 +183,7 @@ def estimate(
     plans: Sequence[Plan],
     *,
     finished: int,
-    budget: int,
+    budget: Sequence[tuple[Plan, int]],
     workers: int,
     verify_seeds: int,
     speed: Known,
@@ -190,7 +195,7 @@ def estimate(
     Args:
         plans: Trainings of the search that are known, finished or not.
         finished: How many of them have ended.
-        budget: Runs in total that the method means to make, where it says so (a field `runs`); otherwise 0.
+        budget: How many runs like which plan the method means to make in total (`budget_of`).
         speed: `measured` trains for seconds to learn it; `assumed` takes a FLOP rate for granted.
         inputs: Where the weights lie that proxies start from.
 
@@ -198,7 +203,7 @@ def estimate(
         UsageError: the larger runs are no larger.
         InfeasibleError: a pool of theirs is under the floor.
     """
-    left, verify = max(len(plans), budget) - finished, arms(problem) * verify_seeds
+    left, verify = _left(plans, finished, budget), arms(problem) * verify_seeds
     probe = problem.plan(problem.natural, FIRST_BLOCK, "search")
     streams = max(1, min(workers, os.cpu_count() or 1))
     found = measure(probe, corpus, inputs, streams) if speed == "measured" else None
@@ -208,14 +213,18 @@ def estimate(
     each = _price(probe, corpus.vocab_size, rate)
     larger = _larger(problem, corpus, plans, large, rate) if large else None
     bill = total(
-        [(left, each), (verify, each)]
+        [(n, _price(plan, corpus.vocab_size, rate)) for plan, n in left]
+        + [(verify, each)]
         + ([(larger.transfer_runs, larger.each), (larger.verify_runs, larger.each)] if larger else []),
         workers,
     )
-    stages = sum(n > 0 for n in (left, verify, *((larger.transfer_runs, larger.verify_runs) if larger else ())))
+    stages = sum(
+        n > 0 for n in (*(n for _, n in left), verify, *((larger.transfer_runs, larger.verify_runs) if larger else ()))
+    )
     seconds = bill.seconds + stages * known.start
     return CostEstimate(
-        runs=left,
+        runs=sum(n for _, n in left),
+        rungs=tuple((plan.tokens, n) for plan, n in left) if len(left) > 1 else (),
         verify_runs=verify,
         finished=finished,
         blocks=len({p.block for p in plans}),
@@ -235,6 +244,21 @@ def estimate(
         rate_is="measured" if found else "assumed",
         disk=bill.disk,
     )
+
+
+def budget_of(problem: Problem, method: Method | None) -> tuple[tuple[Plan, int], ...]:
+    """The runs that a method says it will make: its stages, or so many of the proxies' as it has `runs`; else none."""
+    if isinstance(method, Staged):
+        return method.stages(problem)
+    return ((problem.plan(problem.natural, 0), int(getattr(method, "runs", 0))),)
+
+
+def _left(plans: Sequence[Plan], finished: int, budget: Sequence[tuple[Plan, int]]) -> list[tuple[Plan, int]]:
+    """How many runs like which plan are left, by their tokens, fewest first: what is planned or meant, less what has ended."""
+    like = {plan.tokens: plan for plan in (*plans, *(plan for plan, _ in budget))}
+    planned, done = (Counter(plan.tokens for plan in some) for some in (plans, plans[:finished]))
+    meant = Counter({plan.tokens: n for plan, n in budget})
+    return [(like[tokens], max(planned[tokens], meant[tokens]) - done[tokens]) for tokens in sorted(like)]
 
 
 def arms(problem: Problem) -> int:
@@ -260,11 +284,13 @@ def _larger(problem: Problem, corpus: Corpus, plans: Sequence[Plan], large: Larg
         at = replace(problem, proxy=large.proxy)
     except InfeasibleError as error:  # a pool under the floor
         raise InfeasibleError(f"the larger runs: {error.what}", wanted=error.wanted, fix=error.fix) from error
-    checked = transfer.plans(problem, plans, large.proxy, large.transfer) if large.transfer else ()
+    checked = len(transfer.plans(problem, plans, large.proxy, large.transfer)) if large.transfer else 0
+    if large.transfer and not checked and any(p.kind == "short" for p in plans):  # full runs are yet to come
+        checked = large.transfer + len({p.block for p in plans})
     return LargerCost(
         proxy=large.proxy,
         verify_runs=arms(problem) * large.seeds,
-        transfer_runs=len(checked),
+        transfer_runs=checked,
         each=_price(at.plan(at.natural, FIRST_LARGE, "verify"), corpus.vocab_size, rate),
         ratio=large.proxy.tokens / problem.target_tokens,
         smallest_pool=at.smallest_pool,
@@ -296,7 +322,7 @@ def scored_tokens(plan: Plan) -> int:
 
 def _epochs(problem: Problem, plans: Sequence[Plan]) -> tuple[DomainEpochs, ...]:
     uniform = Mixture.from_array(problem.domains, closed_form.uniform(problem.tokens))
-    mixtures = [p.schedule.mean(p.tokens) for p in plans if p.kind == "train"] or [problem.natural]
+    mixtures = [p.schedule.mean(p.tokens) for p in plans if p.kind in ("train", "short")] or [problem.natural]
     at_target = [problem.epochs(m) for m in mixtures]
     natural, flat, caps = problem.epochs(problem.natural), problem.epochs(uniform), problem.feasible().high
     rows = []

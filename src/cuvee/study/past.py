@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cuvee.base.errors import DataError, UsageError
 from cuvee.mixture.edits import Edit
+from cuvee.plan.experts import mixtures
 from cuvee.plan.past import Past, PastRun
 from cuvee.plan.problem import Problem, Proxy
 from cuvee.plan.trial import Measure
@@ -43,7 +44,8 @@ def past_of(
     before = store.config().problem
     _check_scale(before, proxy, trainer, source or str(folder))
     targets = tuple(name for name in before.scored if name in before.domains or _measure(before, name) in measures)
-    done = [t for t in store.trials(p for r in store.rounds() for p in r.plans) if t.status == "done"]
+    runs_of_mixtures = mixtures(store.trials(p for r in store.rounds() for p in r.plans))
+    done = [t for t in runs_of_mixtures if t.status == "done"]
     if not done:
         raise DataError(f"no run of {source or folder} is done", wanted="a study that has searched")
     runs = tuple(PastRun.of(trial, targets) for trial in done)

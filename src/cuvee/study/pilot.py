@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from cuvee.base.errors import DataError, UsageError
 from cuvee.mixture.schedule import Schedule
+from cuvee.plan.experts import mixtures
 from cuvee.plan.problem import Problem
 from cuvee.plan.trial import Plan, Trial
 from cuvee.predict.detect import detectable
@@ -73,7 +74,7 @@ def measured(problem: Problem, trials: Sequence[Trial]) -> Noise | None:
         return sd * math.sqrt((blocks - 1) / float(special.chdtri(blocks - 1, probability)))
 
     natural = Schedule.constant(problem.natural)
-    level = [value(problem.objective, t) for t in trials if t.status == "done" and t.plan.schedule == natural]
+    level = [value(problem.objective, t) for t in mixtures(trials) if t.status == "done" and t.plan.schedule == natural]
     return Noise(sd, limit(0.05), limit(0.95), limit(CAUTION), blocks, sum(level) / len(level))
 
 
@@ -82,6 +83,7 @@ def anchors(problem: Problem, plans: Sequence[Plan]) -> tuple[Plan, ...]:
 
     Empty when no mixture runs beside natural in two blocks: no noise can be measured with these plans.
     """
+    plans = [p for p in plans if p.kind == "train"]
     natural = Schedule.constant(problem.natural)
     references = {p.block for p in plans if p.schedule == natural}
     blocks: dict[Schedule, set[int]] = {}

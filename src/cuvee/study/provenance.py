@@ -14,8 +14,8 @@ from cuvee.study import judge
 def provenance(
     problem: Problem, trials: Sequence[Trial], *, fingerprint: str, recipe: int, tokenizer: str = ""
 ) -> Provenance:
-    """What a figure from `trials` rests on; the problem's proxy is the scale that they ran at."""
-    proxy, done = problem.proxy, [t for t in trials if t.status == "done"]
+    """What a figure from `trials` rests on; the problem's proxy is the scale that they ran at, shorter runs left out."""
+    proxy, done = problem.proxy, [t for t in trials if t.status == "done" and t.plan.kind != "short"]
     noise = judge.noise(problem, done)
     domain, sequences = problem.smallest_pool
     return Provenance(

@@ -294,7 +294,7 @@ class Study:
         """
         corpus, rounds, progress = self._corpus_in_hand(), self._store.rounds(), progress or Silent()
         check_larger(at, self.problem.proxy)
-        lineup = transfer.lineup(self.problem, rounds[0] if rounds else None, at, mixtures, corpus.fingerprint)
+        lineup = transfer.lineup(self.problem, rounds, at, mixtures, corpus.fingerprint)
         check_unchanged(self._store, self._config)
         self._store.write_lineup(lineup, "transfer")
         progress.say(f"transfer check: {mixtures} mixtures at {at.size} parameters and {at.tokens:,} tokens")
@@ -340,7 +340,7 @@ class Study:
             self._corpus_in_hand(),
             [*done, *left],
             finished=len(done),
-            budget=int(getattr(self._method, "runs", 0)),
+            budget=cost.budget_of(self.problem, self._method),
             workers=workers,
             verify_seeds=verify_seeds,
             speed=speed if left or verify_seeds else "assumed",

@@ -1,7 +1,7 @@
 """The transfer check: the same mixtures at two sizes. Do they come in the same order?
 
 A search with small runs is worth what its order of mixtures is worth in larger ones. Before either verification is
-trusted, mixtures of the first round are run again in the same blocks at the larger scale, scored on the search split, and
+trusted, mixtures of the first round of full runs are run again in the same blocks at the larger scale, scored on the search split, and
 ranked by their difference to natural in their block.
 """
 
@@ -78,16 +78,21 @@ def plans(problem: Problem, first_round: Sequence[Plan], at: Proxy, mixtures: in
             if queue and len(taken) < mixtures:
                 seen.add(queue[0].schedule)
                 taken.append(queue.pop(0))
-    references = [p for p in first_round if p.schedule.at(0) == natural and p.block in {t.block for t in taken}]
+    references = [
+        p
+        for p in first_round
+        if p.kind == "train" and p.schedule.at(0) == natural and p.block in {t.block for t in taken}
+    ]
     return tuple((p, large.plan(p.schedule.at(0), p.block)) for p in (*references, *taken))
 
 
-def lineup(problem: Problem, first: Round | None, at: Proxy, mixtures: int, fingerprint: str) -> Lineup:
-    """The runs of both sizes as two arms, in the same order of mixtures and blocks.
+def lineup(problem: Problem, rounds: Sequence[Round], at: Proxy, mixtures: int, fingerprint: str) -> Lineup:
+    """The runs of both sizes as two arms, in the same order of mixtures and blocks; of the first round that has full runs.
 
     Raises:
         UsageError: nothing was searched yet, or fewer than four mixtures are asked for.
     """
+    first = next((r for r in rounds if any(p.plan.kind == "train" for p in r.plans)), None)
     if first is None or mixtures < FEWEST:
         raise UsageError(
             f"got {mixtures} mixtures of a search that {'has begun' if first else 'has not begun'}",

@@ -224,7 +224,7 @@ def _check_plan(plan: Plan, problem: Problem) -> None:
     mixture = plan.schedule.at(0)
     assert plan.split == "search", "search reads the search split only"
     assert plan.block >= 0, "blocks are numbered from 0"
-    if plan.kind != "train":
+    if plan.kind in ("expert", "ngram"):
         domain = max(problem.domains, key=mixture.share)
         assert plan.wants, "an expert records likelihoods: without `wants` it is no evidence of anything"
         ours = expert(problem, domain, plan.block, plan.kind, plan.wants[0])
@@ -233,6 +233,11 @@ def _check_plan(plan: Plan, problem: Problem) -> None:
     feasible = problem.feasible().contains(mixture.shares)
     assert feasible or mixture == problem.natural, f"a plan outside the feasible set: {mixture.as_dict()}"
     ours = problem.plan(mixture, plan.block)
+    if plan.kind == "short":
+        matched = tuple(min(n, n * plan.tokens // problem.target_tokens) for n in problem.tokens)
+        assert plan.tokens < ours.tokens, "a short run sees fewer tokens than the proxies"
+        assert plan.pools == matched, "a short run has pools matched at its own tokens"
+        plan = replace(plan, steps=ours.steps, batch=ours.batch, learning_rate=ours.learning_rate, pools=ours.pools)
     assert replace(plan, schedule=ours.schedule, kind=ours.kind, requires=(), wants=()) == ours, (
         "plans come from problem.plan"
     )

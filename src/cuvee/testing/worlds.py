@@ -3,8 +3,8 @@
     L_t(w, block, run) = f_t(w) + a_t(block) + b_t(block) . (sqrt(w) - sqrt(natural)) + e_t(run)
 
 `a` is the block's offset, `b` bends all runs of a block together (the part that more runs never average out), `e` is the
-run's own. Every f here is convex in the shares, so the best mixture under the caps is the one that the optimality
-conditions single out, and it is known to the solver's tolerance.
+run's own. A run of fewer tokens shows it less well (`Fidelity`). Every f is convex in the shares, so the best mixture under
+the caps is the one that the optimality conditions single out, and it is known to the solver's tolerance.
 
 Letters: N mixtures, D domains (and as many targets, T = D).
 """
@@ -47,6 +47,21 @@ class Noise:
     run: float = 0.01
 
 
+@dataclass(frozen=True)
+class Fidelity:
+    """What is otherwise in a run that sees a share f of the proxies' tokens (kind `short`), h = log2(1 / f) halvings:
+
+        L_t(w) = f_t(natural) + level h + slope^h (f_t(w) - f_t(natural)) + bend h B_t . (sqrt(w) - sqrt(natural)) + noise^h (...)
+
+    with B drawn once per world: a bias of short runs that is alike in all blocks, which no number of them averages out.
+    """
+
+    level: float = 0.15
+    slope: float = 0.8
+    bend: float = 0.01
+    noise: float = 1.2
+
+
 @dataclass(frozen=True, eq=False)
 class World:
     """A problem whose losses are known.
@@ -59,6 +74,7 @@ class World:
         use_TD: How much each domain teaches each target.
         noise: Standard deviations.
         failing: Share of the runs that end as failed or diverged.
+        fidelity: What shorter runs show of all this.
     """
 
     kind: Kind
@@ -68,6 +84,7 @@ class World:
     use_TD: Array
     noise: Noise = field(default_factory=Noise)
     failing: float = 0.0
+    fidelity: Fidelity = field(default_factory=Fidelity)
 
     def losses(self, w_ND: Array) -> Array:
         """Expected losses in bits/byte, shape N x T."""
@@ -118,7 +135,7 @@ class World:
         realised = plan.schedule.mean(plan.tokens).tokens(plan.tokens)
         w_D = np.array(realised, np.float64) / plan.tokens
         noise_T = self._block_noise(plan.block, w_D) + self.noise.run * own.normal(size=len(w_D))
-        loss_T = self.losses(w_D[None])[0] + noise_T
+        loss_T = self.losses(w_D[None])[0] + noise_T if plan.kind != "short" else self._short(plan, w_D, noise_T)
         return Trial(
             id=identity,
             plan=plan,
@@ -130,6 +147,16 @@ class World:
             message="made to fail" if failed else "",
             likelihoods=self._likelihoods(plan, loss_T) if status == "done" else (),
         )
+
+    def _short(self, plan: Plan, w_D: Array, noise_T: Array) -> Array:
+        """Losses of a shorter run, shape T, given the noise of a proxy."""
+        what, natural_D = self.fidelity, self.problem.natural.shares
+        halvings = math.log2(self.problem.proxy.trained_tokens / plan.tokens)
+        natural_T, loss_T = self.losses(np.stack([natural_D, w_D]))
+        bend_TD = generator(self.problem.seed, "world short").normal(size=(len(w_D), len(w_D)))
+        bias_T = what.level + what.bend * bend_TD @ (np.sqrt(w_D) - np.sqrt(natural_D))
+        expected_T = natural_T + what.slope**halvings * (loss_T - natural_T) + halvings * bias_T
+        return np.asarray(expected_T + what.noise**halvings * noise_T, np.float64)
 
     def _likelihoods(self, plan: Plan, loss_T: Array) -> tuple[Likelihoods, ...]:
         """Of experts: made up, for worlds have no texts. A target's examples are of as many kinds as there are domains, in the

@@ -14,6 +14,7 @@ from cuvee.cli.command import Json, app, show
 
 BENCHES = (
     "edits",
+    "halving",
     "hparams",
     "infer",
     "order",
@@ -73,7 +74,7 @@ def infer(
 def bench(
     name: Annotated[str, typer.Argument(help=f"{', '.join(BENCHES)}.")],
     corpus: Annotated[
-        Path | None, typer.Option(help="The corpus that `hparams`, `order` and `precision` train on.")
+        Path | None, typer.Option(help="The corpus that `halving`, `hparams`, `order` and `precision` train on.")
     ] = None,
     samples: Annotated[
         Path | None, typer.Option(help="Categories for `infer`; else text found on this machine.")
@@ -96,12 +97,13 @@ def bench(
     loader: Annotated[list[str] | None, typer.Option(help="Loaders of `stream`; all if none is named.")] = None,
     as_json: Json = False,
 ) -> None:
-    """The project's own benchmarks: `edits` (new runs saved by those from before an edit of the domains), `hparams`
-    (learning-rate rule; does the rate change the order of mixtures), `infer` (tokenizers of known mixtures), `order` (exact
-    against random order in trainings), `precision` (do faster ways change differences), `proxies` (speed of training), `replay`
-    (predictors and searches on RegMix's published runs), `search` (methods on real trainings), `stream` (this loader and
-    others', each in an environment of its own), `truth` (predicted gains against verified ones), `worlds` (methods against
-    best-of-n random, coverage of intervals)."""
+    """The project's own benchmarks: `edits` (new runs saved by those from before an edit of the domains), `halving` (what
+    successive halving saves and loses: in worlds, and its rungs on a corpus if one is given), `hparams` (learning-rate rule;
+    does the rate change the order of mixtures), `infer` (tokenizers of known mixtures), `order` (exact against random order in
+    trainings), `precision` (do faster ways change differences), `proxies` (speed of training), `replay` (predictors and
+    searches on RegMix's published runs), `search` (methods on real trainings), `stream` (this loader and others', each in an
+    environment of its own), `truth` (predicted gains against verified ones), `worlds` (methods against best-of-n random,
+    coverage of intervals)."""
     from cuvee.cli.render import table
     from cuvee.shards.corpus import Corpus
 
@@ -120,6 +122,15 @@ def bench(
 
         with Bar("edits", edits.SEEDS * len(edits.EDITED)) as bar:
             tables["rows"] = edits.run(progress=bar)
+    elif name == "halving":
+        from cuvee.bench import halving
+        from cuvee.bench.worlds import SETTINGS
+
+        if corpus is not None:
+            with Bar("halving", halving.METHOD.runs * halving.METHOD.rungs) as bar:
+                tables |= halving.run(Corpus.open(corpus), progress=bar)
+        with Bar("halving in worlds", halving.SEEDS * len(SETTINGS)) as bar:
+            tables["worlds"] = halving.in_worlds(progress=bar)
     elif name in ("hparams", "precision"):
         from cuvee.bench import hparams, paired
 
