@@ -158,7 +158,7 @@ class CostEstimate:
     def __str__(self) -> str:
         lines = [
             f"{self.runs} proxy runs to make ({self.finished} finished), then {self.verify_runs} for verification",
-            *(f"  {n} of {tokens:,} tokens each" for tokens, n in self.rungs),
+            *(f"  {n} of {tokens:,} tokens each" for tokens, n in self.rungs if n),
             *([str(self.large)] if self.large else []),
             f"in all {self.tokens:,} tokens, {self.flops:.2e} FLOPs, {duration(self.cpu_seconds)} of CPU time, "
             f"{self.disk / 1e6:.1f} MB of disk",
