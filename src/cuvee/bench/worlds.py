@@ -122,8 +122,11 @@ def _estimate(world: World, played: Played) -> tuple[Estimate, float]:
 
 
 def contenders(runs: int, blocks: int) -> dict[str, Method]:
-    """The methods compared, all that are listed; those that train train `runs` runs, but `auto` may stop before, and MixMin
-    trains one a domain. RegMix simulates a fifth of what it does by default, of which the same share is averaged: time."""
+    """The methods compared: all that are listed but `halving`, which needs worlds of short runs (`bench.halving`).
+
+    Those that train train `runs` runs, but `auto` may stop before, and MixMin trains one a domain. RegMix simulates a fifth
+    of what it does by default, of which the same share is averaged: time.
+    """
     return {
         "auto": Auto(runs=runs, blocks=blocks),
         "regression": Regression(runs=runs, blocks=blocks),

@@ -20,7 +20,10 @@ from cuvee.plan.trial import Plan, Trial
 
 @dataclass(frozen=True)
 class Natural:
-    """The corpus's own shares of tokens: what every gain is measured against. Proposes no runs."""
+    """The corpus's own shares of tokens: what every gain is measured against. Proposes no runs.
+
+    In worlds with a known best mixture (`cuvee bench worlds`) it beat best-of-48 random in 13 % of 300.
+    """
 
     name: ClassVar[str] = "natural"
 
@@ -35,7 +38,10 @@ class Natural:
 
 @dataclass(frozen=True)
 class Uniform:
-    """The same share for every domain. Often hard to beat on the mean over all domains. Proposes no runs."""
+    """The same share for every domain. Often hard to beat on the mean over all domains. Proposes no runs.
+
+    In worlds with a known best mixture (`cuvee bench worlds`) it beat best-of-48 random in 61 % of 300: less than the 80 % asked.
+    """
 
     name: ClassVar[str] = "uniform"
 
@@ -51,6 +57,8 @@ class Uniform:
 @dataclass(frozen=True)
 class Temperature:
     """Shares in proportion to n_i^(1/tau): natural at tau = 1, uniform as tau grows. Proposes no runs.
+
+    In worlds with a known best mixture (`cuvee bench worlds`) tau 2 beat best-of-48 random in 44 % of 300: less than the 80 % asked.
 
     Args:
         tau: The temperature; 2 gives square roots of the token counts.
@@ -80,6 +88,8 @@ class Temperature:
 @dataclass(frozen=True)
 class UniMax:
     """As uniform as a cap on epochs allows (Chung et al. 2023). Proposes no runs.
+
+    In worlds with a known best mixture (`cuvee bench worlds`) it beat best-of-48 random in 61 % of 300: less than the 80 % asked.
 
     Args:
         max_epochs: Largest passes over any domain in the target run; None takes the problem's, or 4 without one.

@@ -38,7 +38,8 @@ class MixMin:
     of its whole domain, not of the matched pool.
 
     It knows nothing of repetition but the caps, and nothing of what one domain teaches another beyond what
-    their experts show. The worlds of `cuvee bench worlds` cannot judge it: they have no texts, and their experts'
+    their experts show. In `cuvee bench worlds` it beat best-of-48 random in 71 % of 300, not in the 80 % asked of a method,
+    and in 6 % where repetition hurts and the target is the mean of all domains; but these worlds have no texts, and their experts'
     likelihoods are made up. On real runs: docs/cheap-evidence.md. Without runs of mixtures there is no interval: verify it.
 
     Args:
