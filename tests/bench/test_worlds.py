@@ -42,7 +42,7 @@ def test_coverage_of_a_few_worlds() -> None:
 
 @pytest.mark.slow
 def test_intervals_cover_what_they_say() -> None:
-    """18 worlds a design, as many as `make test` has time for: 13 or more have a probability of 0.97 where the true coverage is 0.85."""
+    """18 worlds a design, which finds gross failures only: 13 or more have a probability of 0.97 at a true coverage of 0.85."""
     rows = coverage(3, designs=(Design(1, 4), Design(2, 4)))
     assert all(row.worlds == 18 and row.covered >= 13 / 18 for row in pooled(rows))
     # not by being wide: half of the mean gain over natural, 0.07 bits/byte
@@ -55,4 +55,5 @@ def test_it_beats_best_of_n_random(method: Method) -> None:
     """In at least 80 % of 18 worlds, three of every kind, at equal total tokens; `cuvee bench worlds` plays 50 of each."""
     found = [figures["it"] for figures in run(3, settings=SETTINGS, methods={"it": method}).values()]
     assert sum(figures["wins"] for figures in found) / len(found) >= 0.8
+    assert min(figures["wins"] for figures in found) > 0.5
     assert sum(figures["coverage"] for figures in found) / len(found) >= 0.8

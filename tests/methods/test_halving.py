@@ -70,6 +70,16 @@ def test_the_best_half_of_every_block_goes_on_and_natural_never_stops() -> None:
             assert {key in went for key in ranked[count:]} == {False}
 
 
+def test_full_runs_that_no_rung_picked_are_said() -> None:
+    w = world("power", 2, domains=5)
+    made = play(w, QUICK).trials
+    assert not any("shortest rung" in line for line in QUICK.choose(w.problem, made, generator(0, "choose", 0)).why)
+    more = replace(QUICK, runs=28)
+    assert more.propose(w.problem, made, generator(0, "propose", 0)) == ()
+    said = more.choose(w.problem, made, generator(0, "choose", 0)).why
+    assert any("has 20 of 28 runs" in line for line in said)
+
+
 def test_what_goes_on_is_trained_anew_at_the_next_rung() -> None:
     w = world("power", 2, domains=5)
     made = rounds(w, QUICK)
@@ -98,7 +108,7 @@ def test_rungs_are_never_compared_with_each_other() -> None:
     assert Random().propose(w.problem, [t for t in trials if t.plan.kind == "short"], generator(0, "x"))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.randoms(use_true_random=False), st.integers(0, 2), st.sampled_from([0.0, 0.3]))
 def test_propose_depends_on_the_trials_alone(shuffle: object, ended: int, failing: float) -> None:
     """Killed after any round and asked again, with the trials in any order and another generator, it proposes the same."""
@@ -107,7 +117,7 @@ def test_propose_depends_on_the_trials_alone(shuffle: object, ended: int, failin
     first = QUICK.propose(w.problem, trials, generator(0, "propose", ended + 1))
     shuffle.shuffle(trials)  # type: ignore[attr-defined]
     assert QUICK.propose(w.problem, trials, generator(9, "other")) == first
-    assert not {p for p in first} & {t.plan for t in trials}
+    assert not set(first) & {t.plan for t in trials}
 
 
 def test_runs_that_failed_stop_first_and_do_not_shrink_the_share() -> None:
@@ -153,7 +163,7 @@ def test_pools_that_would_be_too_small_are_refused_with_what_would_do() -> None:
         QUICK.propose(problem, (), generator(0, "x"))
     sound = int(str(error.value.fix).split("at least ")[1].split(", for")[0].replace(",", ""))
     assert 4 * least <= sound <= 4 * least + 8
-    enough = replace(problem, target_tokens=problem.target_tokens, proxy=replace(proxy, tokens=sound))
+    enough = replace(problem, proxy=replace(proxy, tokens=sound))
     assert len(QUICK.propose(enough, (), generator(0, "x"))) == 20
 
 
@@ -208,7 +218,7 @@ def test_agreement_joins_by_mixture_and_block() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"runs": 19}, {"rungs": 1}, {"keep": 1.0}, {"keep": 0.1}, {"blocks": 0}, {"predictor": "forest"}]
+    "arguments", [{"runs": 19}, {"rungs": 1}, {"keep": 1.0}, {"keep": 0.1}, {"blocks": 1}, {"predictor": "forest"}]
 )
 def test_bad_hyperparameters(arguments: dict[str, object]) -> None:
     with pytest.raises(UsageError):

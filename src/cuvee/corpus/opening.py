@@ -215,12 +215,16 @@ class _Opening:
 
     def _raw(self, entry: DomainEntry, found: Found, dtype: np.dtype[Any] | None) -> tuple[list[Shard], str]:
         eos, shards, evidence = entry.eos if entry.eos is not None else self.eos, list[Shard](), found.evidence
-        for file in found.files:
-            blob, index = self.places.blob(file), f"{file}.index"
+        blobs = [self.places.blob(file) for file in found.files]
+        # the ids of the largest file say most
+        largest = max(blobs, key=lambda blob: blob.size)
+        for file, blob in zip(found.files, blobs, strict=True):
             if not blob.size:
                 raise DataError(f"{file} is empty", wanted="tokens", fix="restore it, or leave it out")
-            dtype, header, how = raw_layout(blob, dtype, self.vocab_size)
-            evidence = evidence if shards else f"{evidence}; {how}"
+        dtype, _, how = raw_layout(largest, dtype, self.vocab_size)
+        evidence = f"{evidence}; {how}"
+        for file, blob in zip(found.files, blobs, strict=True):
+            header, index = raw_layout(blob, dtype, self.vocab_size)[1], f"{file}.index"
             ends = self.places.blob(index) if file.endswith(".ds") and self.places.exists(index) else None
             shards.append(RawShard(blob, dtype, eos, header=header, ends_blob=ends))
         return shards, evidence

@@ -53,7 +53,7 @@ class Halving:
         predictor: `auto`, which learns from all rungs, or another, which learns from the full runs alone.
 
     Raises:
-        UsageError: fewer than two rungs, a share outside (0, 1), runs of which less than one mixture a block would be left.
+        UsageError: fewer than two rungs or blocks, a share outside (0, 1), runs of which less than one mixture a block would be left.
     """
 
     name: ClassVar[str] = "halving"
@@ -69,8 +69,13 @@ class Halving:
     predictor: str | Predictor = "auto"
 
     def __post_init__(self) -> None:
-        if self.rungs < 2 or not 0 < self.keep < 1:
-            raise UsageError(f"halving: got rungs {self.rungs}, keep {self.keep}", wanted="rungs >= 2, 0 < keep < 1")
+        if (
+            min(self.rungs, self.blocks) < 2 or not 0 < self.keep < 1
+        ):  # in one block nothing tells what rungs err in alike
+            raise UsageError(
+                f"halving: got rungs {self.rungs}, blocks {self.blocks}, keep {self.keep}",
+                wanted="rungs >= 2, blocks >= 2, 0 < keep < 1",
+            )
         check_size(self.name, self.runs, self.blocks, 1 + round(np.ceil(self.keep ** (1 - self.rungs) - 1e-9)))
         if isinstance(self.predictor, str):
             named(self.predictor)
@@ -98,6 +103,10 @@ class Halving:
         found = weighed(problem, table, self._predictor(rungs))
         question = ask(problem, found)
         choice = decide(self.name, problem, found, question, minimise(question, starts(problem, table)))
+        first = len(ladder(problem, self.rungs, self.keep)[0].runs(trials))
+        if first < self.runs:
+            line = f"The shortest rung has {first} of {self.runs} runs: the full ones were not picked by it, and no rung is added to them."
+            choice = replace(choice, why=(*choice.why, line))
         blend = found.posterior.full
         if not (self._learns and isinstance(blend, Blend)):
             return choice

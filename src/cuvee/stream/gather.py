@@ -50,14 +50,19 @@ class Gather:
         return parts
 
     @cached_property
+    def _whole(self) -> Tokens | None:
+        """All tokens, where they lie in one piece; several shards are not touched, which would map them all."""
+        several = isinstance(self.source, TokenSource) and len(self.source.shards) > 1
+        return self._parts[0][1] if not several and self._parts else None
+
+    @cached_property
     def _firsts(self) -> Ints:
         return np.array([first for first, _ in self._parts])
 
     def run(self, start: int, row_L1: Ints) -> None:
         """Write the tokens from `start` on."""
-        parts = self._parts
-        stop = start + len(row_L1)
-        row_L1[:] = parts[0][1][start:stop] if len(parts) == 1 else self.source.flat(start, stop)
+        whole, stop = self._whole, start + len(row_L1)
+        row_L1[:] = whole[start:stop] if whole is not None else self.source.flat(start, stop)
 
     def one(self, place: int, row_S1: Ints) -> None:
         """Write the piece that begins at `place` and the token before it."""

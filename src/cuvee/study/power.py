@@ -172,8 +172,14 @@ def detect(study: Study, gain: Gain, spend: CostEstimate, verify_seeds: int) -> 
         spend: The study's cost with a verification of `verify_seeds` fresh blocks.
 
     Raises:
-        UsageError: a percentage of a loss that is not positive.
+        UsageError: a percentage of a loss that is not positive; a method that makes runs of several lengths.
     """
+    if spend.rungs:
+        raise UsageError(
+            "what it takes to find a gain is reckoned for runs of one length, and this method makes several",
+            wanted="a method whose runs are all of the proxies' tokens",
+            fix="method: auto",
+        )
     noise = study.noise()
     plan = _Planner(spend, arms(study.problem), (spend.runs + spend.finished), verify_seeds)
     pilot = total([(spend.pilot_runs, spend.each)], spend.workers)
