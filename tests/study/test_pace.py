@@ -46,7 +46,7 @@ def ended(store: Store, corpus: Corpus, *seconds: float) -> None:
 
 def now(store: Store) -> Pace:
     planned = list(store.planned().values())
-    return pace(store, planned, store.trials(planned))
+    return pace(store, planned, store.trials(planned), store.config().corpus.vocab_size)
 
 
 def test_without_a_run_that_ended_it_says_so(eight: Store) -> None:

@@ -62,9 +62,13 @@ class Pace:
         return f"nobody is at work; {duration(self.work_seconds)} of one worker left"
 
 
-def pace(store: Store, planned: Sequence[Planned], ended: Sequence[Trial]) -> Pace:
-    """The pace of `planned`, of which `ended` have; runs that are no trainings of ours count in numbers only."""
-    vocab, have = store.config().corpus.vocab_size, {t.id for t in ended}
+def pace(store: Store, planned: Sequence[Planned], ended: Sequence[Trial], vocab: int) -> Pace:
+    """The pace of `planned`, of which `ended` have; runs that are no trainings of ours count in numbers only.
+
+    Args:
+        vocab: Tokens of the corpus's vocabulary.
+    """
+    have = {t.id for t in ended}
     left = {p.id: p.plan for p in planned if p.id not in have and _timed(p.plan)}
     made = [i for i in left if claims.held(store.claim_path(i))]
     share = dict.fromkeys(left, 0.0)
