@@ -96,12 +96,7 @@ def status(store: Store) -> StudyStatus:
         set_aside=store.bad(),
         unreadable=store.unreadable(),
         seconds=sum(t.cost.seconds for t in ended),
-        pace=pace(
-            store,
-            list({p.id: p for _, planned in parts for p in planned}.values()),
-            ended,
-            config.corpus.vocab_size,
-        ),
+        pace=pace(store, [planned for _, planned in parts], ended, config.corpus.vocab_size),
         messages=tuple(f"{t.id[:8]} {t.status}: {t.message}".rstrip(": ") for t in ended if t.status != "done"),
         edits=len(store.history()),
     )
