@@ -20,6 +20,7 @@ from cuvee.shards.corpus import Corpus
 from cuvee.study import claims
 from cuvee.study.layout import Planned, Round
 from cuvee.study.store import Store
+from cuvee.study.worker import slower
 from tests.study.fakes import problem
 from tests.study.fleet import ROOT
 
@@ -141,18 +142,22 @@ def test_killed_and_run_again_it_is_the_same_run(
         np.testing.assert_allclose(losses(other), losses(undisturbed), rtol=0, atol=TOLERANCE)
 
 
-def test_an_error_of_a_run_is_its_result_and_the_next_is_made(corpus: Corpus, folder: Path) -> None:
+def test_an_error_or_a_divergence_is_the_result_of_a_run_and_the_next_is_made(corpus: Corpus, folder: Path) -> None:
     large = make_large(folder, corpus)
     (run,) = large.planned().values()
-    plans = [replace(run.plan, size="0.1M", batch=batch, steps=2) for batch in (1, 5)]
+    small = replace(run.plan, size="0.1M", steps=4)
+    plans = [replace(small, batch=1), replace(small, learning_rate=1e30), small]
     large.retire(["rounds"])
     large.write_round(0, Round(tuple(Planned(plan.id(corpus.fingerprint), plan) for plan in plans)))
     process = start(large, corpus, 2)
     _, stderr = process.communicate()
     assert process.returncode == 0, stderr.decode()
-    failed, done = (large.trial(run) for run in large.planned())
+    failed, diverged, done = (large.trial(run) for run in large.planned())
     assert failed is not None
+    assert diverged is not None
     assert done is not None
-    assert failed.status == "failed"
+    again = slower(diverged.plan, corpus.fingerprint)
+    assert (failed.status, diverged.status) == ("failed", "diverged")
+    assert f"at half the learning rate it ended diverged (trial {again.id})" in diverged.message
     assert "2 processes for batches of 1 sequences" in failed.message
     assert (done.status, done.provenance["processes"]) == ("done", "2")

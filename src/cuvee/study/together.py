@@ -50,6 +50,7 @@ def follow(job_file: Path) -> None:
     job, here = read_job(job_file), job_file.resolve().parent
     store, corpus = Store(here / job.study), Corpus.open(here / job.corpus)
     planned = store.planned()
+    planned |= {run.id: run for run in (worker.slower(p.plan, corpus.fingerprint) for p in planned.values())}
     while any(name := _announce(bytes(NAME))):
         run = planned[name.decode("ascii")]
         try:
