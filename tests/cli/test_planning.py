@@ -92,6 +92,17 @@ def test_options_that_do_not_fit(
     assert said in err
 
 
+def test_workers_that_would_share_a_gpu_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(folder)
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("proxy: {", "proxy: {device: cuda, together: auto, "), encoding="utf-8")
+    code, _, err = call(capsys, "run", path, "--dry-run")
+    assert code == 2
+    assert "2 workers on the GPU of this machine" in err
+    code, _, err = call(capsys, "run", path, "--dry-run", "--workers", "1")
+    assert "workers on the GPU" not in err
+
+
 def test_small_pools_are_refused_with_the_smallest_sound_proxy(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

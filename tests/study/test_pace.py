@@ -7,16 +7,21 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cuvee.base.codec import to_json
+from cuvee.mixture.schedule import Schedule
+from cuvee.mixture.weights import Mixture
 from cuvee.plan.trial import Cost
 from cuvee.proxies import train as training
 from cuvee.proxies.progress import Progress, tell
 from cuvee.shards.corpus import Corpus
 from cuvee.study import claims
 from cuvee.study.layout import Planned, Round
-from cuvee.study.pace import Pace, pace, work
+from cuvee.study.pace import Pace, _between, pace, work
 from cuvee.study.status import status
 from cuvee.study.store import Store
 from cuvee.study.study import Study
@@ -46,7 +51,7 @@ def ended(store: Store, corpus: Corpus, *seconds: float) -> None:
 
 def now(store: Store) -> Pace:
     planned = list(store.planned().values())
-    return pace(store, planned, store.trials(planned))
+    return pace(store, [planned], store.trials(planned), store.config().corpus.vocab_size)
 
 
 def test_without_a_run_that_ended_it_says_so(eight: Store) -> None:
@@ -103,6 +108,61 @@ def test_larger_runs_are_reckoned_by_their_work(eight: Store, corpus: Corpus) ->
     ratio = work(large, corpus.vocab_size) / work(plan, corpus.vocab_size)
     assert ratio > 3
     assert now(eight).work_seconds == pytest.approx(2 * ratio)
+
+
+def five_in_batches_of_eight(store: Store, corpus: Corpus) -> list[str]:
+    """Five arms of a block that are trained together, with three copies; their ids in the order of the batch."""
+    (first, *_) = store.planned().values()
+    shares = ((k, 6 - k, 6) for k in range(1, 6))
+    arms = [
+        replace(first.plan, together=8, schedule=Schedule.constant(Mixture.from_array(first.plan.schedule.domains, s)))
+        for s in (np.array(share) / 12 for share in shares)
+    ]
+    store.retire(["rounds"])
+    store.write_round(0, Round(tuple(Planned(p.id(corpus.fingerprint), p) for p in arms)))
+    return sorted(store.planned())
+
+
+def test_copies_in_a_batch_take_time_and_are_no_work(eight: Store, corpus: Corpus) -> None:
+    ids = five_in_batches_of_eight(eight, corpus)
+    plans = [run.plan for run in eight.planned().values()]
+    with claims.take(eight.claim_path(ids[0])) or pytest.fail("nobody else holds it"):
+        tell(eight.checkpoint_path(ids[0]), Progress(STEPS // 4, 20.0))
+        begun = now(eight)
+    assert begun.eta_seconds == pytest.approx((60 * 0.8, 60 * 1.2))
+    assert begun.work_seconds == pytest.approx(60)
+    assert begun.tokens_per_second == pytest.approx(5 * 1024 / 20)
+    ended(eight, corpus, *[10.0] * 5)  # 80 s of the clock by eight
+    assert now(eight).work_seconds == 0
+    alone = replace(plans[0], block=1)  # a run in a batch of its own
+    again = [replace(p, block=2) for p in plans]
+    later = Round(tuple(Planned(p.id(corpus.fingerprint), p) for p in (alone, *again)))
+    eight.write_round(1, later)
+    with claims.take(eight.claim_path(later.plans[0].id)) or pytest.fail("nobody else holds it"):
+        found = now(eight)
+    assert found.eta_seconds == pytest.approx((160 * 0.8, 160 * 1.2))
+    assert found.tokens_per_second == pytest.approx(5 * 4096 / 80)
+
+
+def test_a_batch_of_which_some_are_published_counts_once(eight: Store, corpus: Corpus) -> None:
+    first, second, *_ = ids = five_in_batches_of_eight(eight, corpus)
+    (trial,) = fake_train([eight.planned()[first].plan], corpus)
+    eight.publish_trial(replace(trial, cost=Cost(10.0, 10.0, 1.0)))
+    with claims.take(eight.claim_path(first)) or pytest.fail("nobody else holds it"):
+        tell(eight.checkpoint_path(second), Progress(STEPS // 2, 40.0))
+        found = now(eight)
+    assert (found.ended, found.planned, found.workers) == (1, len(ids), 1)
+    assert found.eta_seconds == pytest.approx((40 * 0.8, 40 * 1.2))
+
+
+@given(
+    st.lists(st.floats(0, 1e9, allow_subnormal=False), min_size=1, max_size=9),
+    st.lists(st.floats(1e-15, 1e-6), min_size=1, max_size=9),
+    st.integers(1, 9),
+)
+def test_the_least_is_no_more_than_the_most(left: list[float], rates: list[float], workers: int) -> None:
+    low, high = _between(left, rates, workers) or pytest.fail("somebody is at work")
+    assert 0 <= low <= high
 
 
 def test_a_training_tells_how_far_it_is(eight: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cuvee.base.errors import PartialError
 from cuvee.plan.problem import Proxy
 from cuvee.plan.trial import Trial
 from cuvee.shards.corpus import Corpus
 from cuvee.study import claims
 from cuvee.study.layout import Planned, Round
 from cuvee.study.store import Store
+from cuvee.study.together import _all_here
+from cuvee.study.worker import slower
 from tests.study.fakes import problem
 from tests.study.fleet import ROOT
 
-pytestmark = pytest.mark.slow
 STEPS = 30
 TOLERANCE = 2e-5
 """Bits/byte between one process and several (`docs/runners.md`)."""
@@ -82,6 +86,7 @@ def undisturbed(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Tri
     return ended(start(large, corpus, 2), large)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_losses_of_one(undisturbed: Trial, corpus: Corpus) -> None:
     import torch
 
@@ -120,12 +125,15 @@ def kill(store: Store, corpus: Corpus, victims: tuple[str, ...]) -> None:
     assert store.trial(run) is None, f"no result of the run itself: {stderr.decode()}"
 
 
-@pytest.mark.parametrize("victims", [("0", "1"), ("0",), ("1",)], ids=["all", "first", "second"])
-def test_killed_and_run_again_it_is_the_same_run(
-    undisturbed: Trial, corpus: Corpus, folder: Path, victims: tuple[str, ...]
-) -> None:
+@pytest.mark.slow
+def test_one_that_lost_the_other_publishes_no_result(corpus: Corpus, folder: Path) -> None:
+    kill(make_large(folder, corpus), corpus, ("1",))
+
+
+@pytest.mark.slow
+def test_killed_and_run_again_it_is_the_same_run(undisturbed: Trial, corpus: Corpus, folder: Path) -> None:
     large = make_large(folder, corpus)
-    kill(large, corpus, victims)
+    kill(large, corpus, ("0", "1"))
     others = folder.with_name("others")
     shutil.copytree(folder, others)
     again = ended(start(large, corpus, 2, "tests.study.fake_together"), large)
@@ -133,26 +141,47 @@ def test_killed_and_run_again_it_is_the_same_run(
     assert len(first) == 1
     assert 1 < first.pop() <= STEPS, "not from the beginning"
     assert (again.curves, again.realised) == (undisturbed.curves, undisturbed.realised)
-    if victims == ("0", "1"):  # a checkpoint does not depend on the number of processes
-        store = Store(others)
-        other = ended(start(store, corpus, 1), store)
-        assert other.provenance["processes"] == "1"
-        assert other.realised == undisturbed.realised
-        np.testing.assert_allclose(losses(other), losses(undisturbed), rtol=0, atol=TOLERANCE)
+    store = Store(others)  # a checkpoint does not depend on the number of processes
+    other = ended(start(store, corpus, 1), store)
+    assert other.provenance["processes"] == "1"
+    assert other.realised == undisturbed.realised
+    np.testing.assert_allclose(losses(other), losses(undisturbed), rtol=0, atol=TOLERANCE)
 
 
-def test_an_error_of_a_run_is_its_result_and_the_next_is_made(corpus: Corpus, folder: Path) -> None:
+@pytest.mark.slow
+def test_an_error_or_a_divergence_is_the_result_of_a_run_and_the_next_is_made(corpus: Corpus, folder: Path) -> None:
     large = make_large(folder, corpus)
     (run,) = large.planned().values()
-    plans = [replace(run.plan, size="0.1M", batch=batch, steps=2) for batch in (1, 5)]
+    small = replace(run.plan, size="0.1M", steps=4)
+    plans = [replace(small, batch=1), replace(small, learning_rate=1e30), small]
     large.retire(["rounds"])
     large.write_round(0, Round(tuple(Planned(plan.id(corpus.fingerprint), plan) for plan in plans)))
     process = start(large, corpus, 2)
     _, stderr = process.communicate()
     assert process.returncode == 0, stderr.decode()
-    failed, done = (large.trial(run) for run in large.planned())
+    failed, diverged, done = (large.trial(run) for run in large.planned())
     assert failed is not None
+    assert diverged is not None
     assert done is not None
-    assert failed.status == "failed"
+    again = slower(diverged.plan, corpus.fingerprint)
+    assert (failed.status, diverged.status) == ("failed", "diverged")
+    assert f"at half the learning rate it ended diverged (trial {again.id})" in diverged.message
     assert "2 processes for batches of 1 sequences" in failed.message
     assert (done.status, done.provenance["processes"]) == ("done", "2")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EIO, "I/O"), "failed alone: OSError: .*I/O"),
+        (PartialError("the disk is full"), "^the disk is full"),
+    ],
+)
+def test_what_only_one_process_met_is_said(error: Exception, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(timeout: timedelta) -> None:
+        raise RuntimeError("rank 1 failed to pass monitoredBarrier")
+
+    monkeypatch.setattr("torch.distributed.monitored_barrier", nobody)
+    with pytest.raises(PartialError, match=said) as raised:
+        _all_here(error)
+    assert error in (raised.value, raised.value.__cause__)

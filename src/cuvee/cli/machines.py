@@ -26,7 +26,7 @@ def machines(
     """What the options say; where they say nothing, the study file.
 
     Raises:
-        UsageError: options that do not go together.
+        UsageError: options that do not go together; or several workers of this machine, each with most of one GPU's memory.
     """
     if (emit and runner) or (out and not emit):
         raise UsageError("--emit starts nothing and --out is for it", wanted="--runner, or --emit with --out")
@@ -34,4 +34,11 @@ def machines(
     if emit:
         return Machines(count, Emit(emit, out or question.folder / "emitted"))
     name = runner or question.file.runner
+    proxy = question.problem.proxy
+    if name == "local" and count > 1 and proxy.device == "cuda" and proxy.together == "auto":
+        raise UsageError(
+            f"{count} workers on the GPU of this machine, most of whose memory together: auto gives to one",
+            wanted="workers: 1",
+            fix="that, or the number of plans by hand: together: 8",
+        )
     return Machines(count, Ray(**vars(question.file.ray)) if name == "ray" else Local())

@@ -52,7 +52,7 @@ def make(
         left.difference_update(landed)
         if landed or time.monotonic() - told >= EVERY:
             told = time.monotonic()
-            now = pace(store, planned, store.trials(planned))
+            now = pace(store, [planned], store.trials(planned), corpus.vocab_size)
             progress.foresee(now.left)
             progress.advance(
                 len(landed), "" if now.tokens_per_second is None else f"{now.tokens_per_second:,.0f} tokens/s"

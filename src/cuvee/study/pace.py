@@ -1,8 +1,8 @@
 """How fast the runs of a study end, and when those that are planned will have: from its files alone, while others run it.
 
-A run that ended tells what a FLOP takes; one that is being made, how much of it is left. N runs of W workers end no sooner than
-their work divided by W, or than the longest; and no later than the first of these plus (1 - 1/W) of the second, for no
-worker idles while a run waits (Graham 1969).
+A batch of runs that ended tells what a FLOP takes; one that is being made, how much of it is left. N batches of W workers
+end no sooner than their work divided by W, or than the longest; and no later than the first of these plus (1 - 1/W) of the
+second, for no worker idles while a batch waits (Graham 1969).
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from cuvee.plan.trial import Plan, Trial
 from cuvee.study import claims
 from cuvee.study.layout import Planned
 from cuvee.study.store import Store
+from cuvee.study.worker import together
 
 DOUBT = 0.2
-"""How far the rate may be from that of fewer than `ENOUGH` runs, relative."""
+"""How far the rate may be from that of fewer than `ENOUGH` batches, relative."""
 LEAST_DOUBT = 0.05
 ENOUGH = 3
 
@@ -62,45 +63,60 @@ class Pace:
         return f"nobody is at work; {duration(self.work_seconds)} of one worker left"
 
 
-def pace(store: Store, planned: Sequence[Planned], ended: Sequence[Trial]) -> Pace:
-    """The pace of `planned`, of which `ended` have; runs that are no trainings of ours count in numbers only."""
-    vocab, have = store.config().corpus.vocab_size, {t.id for t in ended}
-    left = {p.id: p.plan for p in planned if p.id not in have and _timed(p.plan)}
-    made = [i for i in left if claims.held(store.claim_path(i))]
-    share = dict.fromkeys(left, 0.0)
-    half = list[tuple[float, float, int]]()  # seconds, FLOPs and tokens of runs that are being made
-    for i in made:
-        plan, told = left[i], store.progress(i)
-        if told is not None and told.step:
-            share[i] = min(told.step / plan.steps, 1.0)
-            tokens = round(plan.tokens * share[i])
-            half.append((told.seconds / plan.together, work(plan, vocab) * share[i], tokens))
-    whole = [
-        (t.cost.seconds, work(t.plan, vocab), t.plan.tokens) for t in ended if _timed(t.plan) and t.status == "done"
-    ]
+def pace(store: Store, stages: Sequence[Sequence[Planned]], ended: Sequence[Trial], vocab: int) -> Pace:
+    """The pace of the runs of stages, of which `ended` have; runs that are no trainings of ours count in numbers only.
+
+    A batch that is short of runs takes as long as a full one: it is filled with copies (`study.worker`).
+
+    Args:
+        stages: Runs that are planned together: batches are made within a stage.
+        vocab: Tokens of the corpus's vocabulary.
+    """
+    trials, planned = {t.id: t for t in ended}, {p.id for stage in stages for p in stage}
+    whole, half, made = list[_Seen](), list[_Seen](), 0
+    left = dict[
+        str, tuple[float, float]
+    ]()  # of batches by the first run that is left: FLOPs, and the share of them made
+    for batch in (b for stage in stages for b in together(stage) if _timed(b[0].plan)):
+        plan, waiting = batch[0].plan, [p.id for p in batch if p.id not in trials]
+        flops = work(plan, vocab) * plan.together
+        if done := [t for p in batch if (t := trials.get(p.id)) is not None and t.status == "done"]:
+            whole.append(_Seen(mean(t.cost.seconds for t in done) * plan.together, flops, plan.tokens * len(done)))
+        if not waiting or waiting[0] in left:
+            continue
+        share, held = 0.0, claims.held(store.claim_path(batch[0].id))
+        made += held
+        if held and (told := store.progress(waiting[0])) is not None and told.step:
+            share = min(told.step / plan.steps, 1.0)
+            half.append(_Seen(told.seconds, flops * share, plan.tokens * share * len(waiting)))
+        left[waiting[0]] = flops, share
     seen = whole or half
     if not seen:
-        return Pace(len(have), len(planned), len(made), None, None, None)
-    rates = [seconds / flops for seconds, flops, _ in seen]
-    # those that are trained with the run that is claimed are as far as it is
-    work_i = {i: work(p, vocab) * mean(rates) for i, p in left.items()}
-    gone = sum(work_i[i] * share[i] * left[i].together for i in made)
-    total = max(sum(work_i.values()) - gone, 0.0)
-    speed = len(made) * sum(tokens for *_, tokens in seen) / sum(seconds for seconds, *_ in seen)
+        return Pace(len(trials), len(planned), made, None, None, None)
+    rates = [s.seconds / s.flops for s in seen]
+    seconds = [flops * (1 - share) * mean(rates) for flops, share in left.values()]
+    speed = made * sum(s.tokens for s in seen) / sum(s.seconds for s in seen)
     return Pace(
-        ended=len(have),
+        ended=len(trials),
         planned=len(planned),
-        workers=len(made),
+        workers=made,
         tokens_per_second=speed if made else None,
-        work_seconds=total,
-        eta_seconds=_between(
-            total, max((work_i[i] * (1 - share[i]) * left[i].together for i in left), default=0.0), rates, len(made)
-        ),
+        work_seconds=sum(seconds),
+        eta_seconds=_between(seconds, rates, made),
     )
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What a batch took so far: seconds of the clock, FLOPs with those of copies, tokens without."""
+
+    seconds: float
+    flops: float
+    tokens: float
+
+
 def work(plan: Plan, vocab: int) -> float:
-    """FLOPs of its training, scoring left out: what makes runs of two sizes comparable."""
+    """FLOPs of a run's training, scoring left out: what makes runs of two sizes comparable."""
     return plan.tokens * plan.shape.flops_per_token(plan.start.vocab_size if plan.start else vocab, plan.seq_len)
 
 
@@ -108,14 +124,18 @@ def _timed(plan: Plan) -> bool:
     return plan.kind != "ngram" and plan.trainer == "proxies"
 
 
-def _between(total: float, longest: float, rates: Sequence[float], workers: int) -> tuple[float, float] | None:
+def _between(left: Sequence[float], rates: Sequence[float], workers: int) -> tuple[float, float] | None:
+    """The least and the most that batches take which have so many seconds left each; None when nobody makes them."""
     if not workers:
         return None
     doubt = DOUBT
     if len(rates) >= ENOUGH:
         doubt = max(LEAST_DOUBT, 2 * stdev(rates) / (mean(rates) * len(rates) ** 0.5))
+    total, longest = sum(left), max(left)
     low, high = max(total / workers, longest), total / workers + (1 - 1 / workers) * longest
-    return max(low * (1 - doubt), 0.0), high * (1 + doubt)
+    low, high = max(low * (1 - doubt), 0.0), high * (1 + doubt)
+    assert low <= high, f"{left} in {low} to {high} seconds"
+    return low, high
 
 
 def duration(seconds: float) -> str:

@@ -85,17 +85,18 @@ def status(store: Store) -> StudyStatus:
     """The status of the study in that folder."""
     parts = [(f"round {i}", r.plans) for i, r in enumerate(store.rounds())]
     parts += [(f"{NAMES[scale]} {i}", v.plans) for scale in NAMES for i, v in enumerate(store.lineups(scale))]
+    config = store.config()
     ended = store.trials(p for _, planned in parts for p in planned)
     return StudyStatus(
         folder=store.folder.resolve().name,
-        method=store.config().method.name,
+        method=config.method.name,
         stages=tuple(_stage(store, name, planned, ended) for name, planned in parts),
         chosen=store.choice() is not None,
         verified=store.verification("proxy") is not None,
         set_aside=store.bad(),
         unreadable=store.unreadable(),
         seconds=sum(t.cost.seconds for t in ended),
-        pace=pace(store, list({p.id: p for _, planned in parts for p in planned}.values()), ended),
+        pace=pace(store, [planned for _, planned in parts], ended, config.corpus.vocab_size),
         messages=tuple(f"{t.id[:8]} {t.status}: {t.message}".rstrip(": ") for t in ended if t.status != "done"),
         edits=len(store.history()),
     )

@@ -40,8 +40,8 @@ def lead(
     _announce(plan.id(corpus.fingerprint).encode("ascii"))
     try:
         return train_together(plans, corpus, checkpoint=checkpoint, inputs=inputs)
-    except Exception:
-        _all_here()
+    except Exception as error:
+        _all_here(error)
         raise
 
 
@@ -50,21 +50,24 @@ def follow(job_file: Path) -> None:
     job, here = read_job(job_file), job_file.resolve().parent
     store, corpus = Store(here / job.study), Corpus.open(here / job.corpus)
     planned = store.planned()
+    planned |= {run.id: run for run in (worker.slower(p.plan, corpus.fingerprint) for p in planned.values())}
     while any(name := _announce(bytes(NAME))):
         run = planned[name.decode("ascii")]
         try:
             train_together([run.plan], corpus, checkpoint=store.checkpoint_path(run.id), inputs=store.inputs)
-        except Exception:
-            _all_here()  # then the first process publishes it as the run's result, and goes on
+        except Exception as error:
+            _all_here(error)  # then the first process publishes it as the run's result, and goes on
 
 
-def _all_here() -> None:
-    """Raises PartialError where a process is gone."""
+def _all_here(error: Exception) -> None:
+    """Raises PartialError where other processes did not meet an error: one is gone, or this one failed alone."""
     try:
         dist.monitored_barrier(timeout=PATIENCE)
-    except RuntimeError as error:
+    except RuntimeError:
+        if isinstance(error, PartialError):
+            raise error from None
         raise PartialError(
-            "a process that trained along is gone",
+            f"a process that trained along is gone, or this one failed alone: {type(error).__name__}: {error}",
             wanted="all of them until the run has ended",
             fix="run the same command again, or give torchrun --max-restarts: it goes on from the checkpoint",
         ) from error

@@ -122,8 +122,7 @@ def _retried(trial: Trial, corpus: Corpus, train: Trainer, store: Store) -> Tria
     The other run has an id of its own and lies among the trials, yet stands in for nothing: trials of a block are compared
     at one learning rate. It tells whether the rate was at fault.
     """
-    plan = replace(trial.plan, learning_rate=trial.plan.learning_rate * RETRY)
-    again = Planned(plan.id(corpus.fingerprint), plan)
+    again = slower(trial.plan, corpus.fingerprint)
     if trial.status != "diverged" or again.id == trial.id:
         return trial
     if not store.has(again.id):
@@ -132,6 +131,12 @@ def _retried(trial: Trial, corpus: Corpus, train: Trainer, store: Store) -> Tria
     found = store.trial(again.id)
     ended = "could not be read" if found is None else f"ended {found.status}"
     return replace(trial, message=f"{trial.message}; at half the learning rate it {ended} (trial {again.id})")
+
+
+def slower(plan: Plan, fingerprint: str) -> Planned:
+    """The run that is made once this one has diverged."""
+    plan = replace(plan, learning_rate=plan.learning_rate * RETRY)
+    return Planned(plan.id(fingerprint), plan)
 
 
 def _train(runs: Sequence[Planned], corpus: Corpus, train: Trainer, store: Store) -> tuple[Trial, ...]:
