@@ -74,13 +74,13 @@ def pace(store: Store, stages: Sequence[Sequence[Planned]], ended: Sequence[Tria
     """
     trials, planned = {t.id: t for t in ended}, {p.id for stage in stages for p in stage}
     whole, half, made = list[_Seen](), list[_Seen](), 0
-    left = dict[
-        str, tuple[float, float]
-    ]()  # of batches by the first run that is left: FLOPs, and the share of them made
+    # of batches by the first run that is left: FLOPs, and the share of them made
+    left = dict[str, tuple[float, float]]()
     for batch in (b for stage in stages for b in together(stage) if _timed(b[0].plan)):
         plan, waiting = batch[0].plan, [p.id for p in batch if p.id not in trials]
         flops = work(plan, vocab) * plan.together
-        if done := [t for p in batch if (t := trials.get(p.id)) is not None and t.status == "done"]:
+        ends = (trials.get(p.id) for p in batch)
+        if done := [t for t in ends if t is not None and t.status == "done" and t.cost.seconds > 0]:  # told runs cost 0
             whole.append(_Seen(mean(t.cost.seconds for t in done) * plan.together, flops, plan.tokens * len(done)))
         if not waiting or waiting[0] in left:
             continue
