@@ -52,6 +52,16 @@ def test_few_runs_say_one_loss(runs: int) -> None:
     np.testing.assert_allclose(loss_NT, np.tile(table.loss_NT.mean(0), (5, 1)), atol=1e-6)
 
 
+@pytest.mark.usefixtures("lightgbm")
+@pytest.mark.parametrize(("runs", "told"), [(52, False), (56, True)])
+def test_fits_of_too_few_runs_agree_on_a_constant_which_is_no_certainty(runs: int, told: bool) -> None:
+    table = make(steps, runs=runs, blocks=4)  # 39 or 42 are left without a block
+    found = Trees(trees=50).fit(table).difference(np.eye(5)[0], np.full(5, 0.2), np.array([0.5, 0.5]))
+    assert np.isfinite(found.mean)
+    assert np.isfinite(found.error) == told
+    assert np.isfinite(found.p_below) == told
+
+
 def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lightgbm", None)
     with pytest.raises(UsageError) as caught:

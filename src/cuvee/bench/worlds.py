@@ -154,7 +154,7 @@ def run(
 
     Figures: `wins`, the share of seeds with less regret than best-of-n random on as many tokens (ties count half);
     `regret` in bits/byte to the best mixture under the caps, `floor_regret` that of random, `gain` over natural, `runs` made; for
-    methods that predict also `coverage` of the nominal 90 % interval of the objective at the choice, `domain_coverage`
+    methods that give intervals also `coverage` of the nominal 90 % interval of the objective at the choice, `domain_coverage`
     that of every domain's loss there, `bias` the mean predicted minus true difference (negative: promises too much).
     """
     table: dict[str, dict[str, Figures]] = {}
@@ -181,7 +181,7 @@ def _figures(
         "gain": float(gain_S.mean()),
         "runs": float(np.mean([len(p.trials) for p in played])),
     }
-    if played[0].choice.predicted:
+    if all(p.choice.predicted and not np.isnan(p.choice.predicted[0].low) for p in played):
         figures |= _calibration(worlds, played)
     return figures
 

@@ -98,7 +98,10 @@ def guard(rule: Guard, estimate: Estimate, binds: bool, met: bool) -> str:
 def certainty(objective: Estimate, unit: str = "bits/byte") -> str:
     """Whether the predicted gain can be told from none."""
     if math.isnan(objective.low):
-        return "A single run gives no interval."
+        return (
+            f"The predicted gain over natural is {-objective.mean:.4f} {unit}, without an interval: so few runs do not tell how "
+            "far this predictor errs. Verify it on fresh blocks."
+        )
     if objective.high < 0:
         return (
             f"The predicted gain over natural is {-objective.mean:.4f} {unit}, 90 % interval {-objective.high:.4f} to "

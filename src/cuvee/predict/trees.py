@@ -9,14 +9,14 @@ Letters: N runs, D domains, T targets.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from cuvee.base.errors import UsageError, missing_extra
 from cuvee.mixture.weights import Array
-from cuvee.predict.posterior import Fit, Posterior, jackknife
+from cuvee.predict.posterior import Fit, Posterior, groups, jackknife
 from cuvee.predict.table import Table
 
 
@@ -57,8 +57,14 @@ class Trees:
             )
 
     def fit(self, table: Table) -> Posterior:
-        """The posterior of the table: means and errors, no slopes."""
-        return jackknife(table, self.fit_once)
+        """The posterior of the table: means and errors, no slopes.
+
+        Without errors where the fits to all groups but one have fewer rows than two leaves need: those predict a constant
+        each, and that they agree says nothing.
+        """
+        found = jackknife(table, self.fit_once)
+        rows = min((np.count_nonzero(groups(table) != g) for g in found.replicates), default=0)
+        return found if rows >= 2 * self.least_rows else replace(found, replicates={})
 
     def fit_once(self, table: Table, start: Fit | None) -> TreesFit:
         """One fit to all rows; `start` does not matter.
