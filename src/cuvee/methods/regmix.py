@@ -38,7 +38,7 @@ class RegMix:
     objective is composed from every target's prediction; the mean is projected onto the bounds, which RegMix does not know.
     Published with 512 runs: LightGBM needs 20 runs in each leaf, so with fewer than 40 it predicts a constant, and the
     choice is about natural. With 48 runs it is not known to beat best-of-48 random in the 80 % asked of a method
-    (`cuvee bench worlds`: 7 of 10 in the one setting that was played).
+    (`cuvee bench worlds`: 12 of 20, two settings of six).
 
     Args:
         runs: Trials in total.
