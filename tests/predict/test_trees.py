@@ -10,7 +10,10 @@ import pytest
 from scipy.stats import spearmanr
 
 from cuvee.base.errors import UsageError
+from cuvee.mixture.feasible import FeasibleSet
 from cuvee.mixture.weights import Array
+from cuvee.predict.question import Question
+from cuvee.predict.regret import Stakes
 from cuvee.predict.table import Table
 from cuvee.predict.trees import Trees
 from tests.predict.tables import PUBLISHED, make, published
@@ -60,6 +63,16 @@ def test_fits_of_too_few_runs_agree_on_a_constant_which_is_no_certainty(runs: in
     assert np.isfinite(found.mean)
     assert np.isfinite(found.error) == told
     assert np.isfinite(found.p_below) == told
+
+
+@pytest.mark.usefixtures("lightgbm")
+def test_without_an_error_there_is_no_expected_regret() -> None:
+    posterior = Trees(trees=50).fit(make(steps, runs=52, blocks=4))
+    feasible = FeasibleSet(tuple("abcde"), (0,) * 5, (1,) * 5)
+    question = Question(posterior, feasible, np.full(5, 0.2), np.array([0.5, 0.5]))
+    stakes = Stakes.of(question, np.eye(5), np.random.default_rng(0))
+    assert np.isnan(stakes.regret(0))
+    assert np.isnan(stakes.best_shares()).all()
 
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

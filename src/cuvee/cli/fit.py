@@ -41,7 +41,7 @@ def _row(s: Share) -> dict[str, str]:
     row = {
         "domain": s.domain,
         "share": f"{s.share:.1%}",
-        "best": f"{s.low:.1%} to {s.high:.1%}",
+        "best": "not known" if math.isnan(s.low) else f"{s.low:.1%} to {s.high:.1%}",
         "near": f"{s.near_low:.1%} to {s.near_high:.1%}",
         "natural": f"{s.natural:.1%}",
         "runs had": f"{s.tried[0]:.1%} to {s.tried[1]:.1%}",
@@ -56,7 +56,7 @@ def _levels(found: Fitted) -> list[dict[str, str]]:
             "target": name,
             "weight": f"{weights[name]:.3g}" if name in weights else "guard",
             "predicted": f"{level.mean:.4g}",
-            "90 % interval": f"{level.low:.4g} to {level.high:.4g}",
+            "90 % interval": "not known" if math.isnan(level.low) else f"{level.low:.4g} to {level.high:.4g}",
             "better is": "more" if name in found.maximised else "less",
         }
         for name, level in list(found.predicted.items())[:PREDICTED]

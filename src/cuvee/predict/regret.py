@@ -11,6 +11,7 @@ Letters: M candidates, D domains, T targets, S draws, C candidates that may be c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -40,12 +41,14 @@ class Stakes:
         value_SM: The objective at each minus that at the base, bits/byte.
         sure_M: The probability that all guards hold there.
         allowed_M: Whether every guard holds with the probability that it asks for.
+        told: Whether anything tells how far predictions err; else draws are all alike, which is no certainty.
     """
 
     shares_MD: Array
     value_SM: Array
     sure_M: Array
     allowed_M: Bools
+    told: bool = True
 
     @classmethod
     def of(cls, question: Question, shares_MD: Array, rng: np.random.Generator, count: int = DRAWS) -> Stakes:
@@ -65,10 +68,13 @@ class Stakes:
             holds_SM = rise_SMT @ rule.a_T <= limit_S1
             allowed_M &= holds_SM.mean(0) >= rule.probability
             held_SM &= holds_SM
-        return cls(shares_MD, np.asarray(rise_SMT @ question.a_T, np.float64), held_SM.mean(0), allowed_M)
+        value_SM = np.asarray(rise_SMT @ question.a_T, np.float64)
+        return cls(shares_MD, value_SM, held_SM.mean(0), allowed_M, question.posterior.freedom > 0)
 
     def regret(self, candidate: int) -> float:
-        """The expected regret of one candidate, bits/byte: against what is allowed, or itself."""
+        """The expected regret of one candidate, bits/byte: against what is allowed, or itself; NaN where nothing tells it."""
+        if not self.told:
+            return math.nan
         rivals_M = self.allowed_M.copy()
         rivals_M[candidate] = True
         least_S = self.value_SM[:, rivals_M].min(1)
@@ -77,8 +83,10 @@ class Stakes:
     def best_shares(self) -> tuple[Array, Array]:
         """The 90 % interval over draws of every domain's share in the best allowed candidate, two arrays of shape D.
 
-        Among all candidates when none is allowed.
+        Among all candidates when none is allowed; NaN where nothing tells it.
         """
+        if not self.told:
+            return np.full(self.shares_MD.shape[1], math.nan), np.full(self.shares_MD.shape[1], math.nan)
         choices = np.flatnonzero(self.allowed_M if self.allowed_M.any() else np.ones_like(self.allowed_M))
         best_SD = self.shares_MD[choices][np.argmin(self.value_SM[:, choices], axis=1)]
         low_D, high_D = np.quantile(best_SD, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2], axis=0)
@@ -131,7 +139,7 @@ def batch(stakes: Stakes, noise: float, limit_M: Integers, count: int, rng: np.r
         left_M[pick] -= 1
         picks.append(pick)
         regret.append(min(regret[-1], max(float(believed_SM[:, choices_C].min(1).mean()) - least, 0.0)))
-    return Batch(tuple(picks), tuple(regret))
+    return Batch(tuple(picks), tuple(regret) if stakes.told else (math.nan,) * len(regret))
 
 
 def _gains(

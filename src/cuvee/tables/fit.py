@@ -255,7 +255,7 @@ def _levels(
     """Each target's level at `w_D` in its own unit and sign."""
     drawn_ST = level_draws(posterior, table, w_D[None], rng)[:, 0] / asked.factor_T
     mean_T = posterior.mean(w_D[None])[0] / asked.factor_T
-    low_T, high_T = interval(drawn_ST)
+    low_T, high_T = interval(drawn_ST) if posterior.freedom else np.full((2, len(mean_T)), math.nan)
     return {n: Interval(float(mean_T[t]), float(low_T[t]), float(high_T[t])) for t, n in enumerate(asked.scored)}
 
 
