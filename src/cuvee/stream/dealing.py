@@ -154,7 +154,7 @@ def located(ahead: Ahead, pieces: Pieces, powers: tuple[int, ...], seed: int, ra
     rows_N = dealt.rows_ND.sum(1)
     start_N = np.cumsum(rows_N) - rows_N
     first_ND, at_R = np.empty_like(dealt.rows_ND), np.empty(int(rows_N.sum()), np.int64)
-    for k in np.unique(dealt.lengths_N).tolist():
+    for k in np.flatnonzero(np.bincount(dealt.lengths_N)).tolist():
         mine_N = np.flatnonzero(dealt.lengths_N == k)
         had_ND = dealt.rows_ND[mine_N]
         first_ND[mine_N] = ahead.counts_DK[:, k] + np.cumsum(had_ND, axis=0) - had_ND

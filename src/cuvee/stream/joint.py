@@ -147,7 +147,7 @@ class JointOrder:
         """Deal the next batches; the same, however many are dealt at once."""
         before = self.deficits
         lengths_N, rows_ND = self._lengths.assign(batches), np.zeros((batches, len(self._idle)), np.int64)
-        for k in np.unique(lengths_N).tolist():
+        for k in np.flatnonzero(np.bincount(lengths_N)).tolist():
             mine_N = np.flatnonzero(lengths_N == k)
             rows_ND[mine_N] = shared_out(
                 self.table.domains[k], before.domains[k], self.tokens >> self.powers[k], mine_N.size

@@ -77,7 +77,7 @@ def permuted(key: str, count: int, seed: int, block: int, items_N: NDArray[np.in
     A stored format: the order of a run follows from it.
     """
     passes_N, index_N = np.divmod(items_N, count)
-    for epoch in np.unique(passes_N).tolist():
+    for epoch in range(int(passes_N.min()), int(passes_N.max()) + 1) if passes_N.size else ():
         mine_N = passes_N == epoch
         index_N[mine_N] = permute(key64(seed, key, block, epoch), count, index_N[mine_N])
     return index_N

@@ -5,10 +5,12 @@ Order, resume and live changes do not depend on how many processes read. Letters
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy.random  # noqa: F401 - or else every worker would import it for itself
 import torch
 from numpy.typing import NDArray
 from torch import distributed
@@ -149,6 +151,8 @@ class Reader(Iterator[Any]):
 
     def __init__(self, dataset: TorchDataset, chunk: int, info: WorkerInfo | None) -> None:
         self._dataset, self._chunk, self._away = dataset, chunk, info is not None
+        if self._away:
+            gc.freeze()  # a collection would touch, and so copy, every object that the worker shares with its parent
         worker, self._workers = (info.id, info.num_workers) if info is not None else (0, 1)
         self._loader, self._skip = dataset._loader.copy(), worker * chunk
         self._place, self._memory, self._began = 0, None, False
