@@ -66,13 +66,14 @@ def loader(
     schedule: Schedule = SCHEDULE,
     curriculum: Curriculum = GROW,
     seed: int = 0,
+    batch_tokens: int = T,
 ) -> DecompositionLoader:
     return DecompositionLoader(
         corpus,
         schedule,
         shortest=4,
         longest=32,
-        batch_tokens=T,
+        batch_tokens=batch_tokens,
         seed=seed,
         curriculum=curriculum,
         rank=rank,
@@ -111,13 +112,15 @@ def test_rows_are_one_document_of_their_domain_at_constant_tokens(corpus: Corpus
     assert seen == set(LENGTHS)
 
 
-@pytest.mark.parametrize("world_size", [1, 2, 3, 6])
-def test_world_sizes_give_one_global_order_and_resume_anywhere(corpus: Corpus, world_size: int) -> None:
-    whole, states, batches = loader(corpus), [], []
+@pytest.mark.parametrize(("world_size", "batch_tokens"), [(1, T), (2, T), (3, T), (6, T), (8, 256)])
+def test_world_sizes_give_one_global_order_and_resume_anywhere(
+    corpus: Corpus, world_size: int, batch_tokens: int
+) -> None:
+    whole, states, batches = loader(corpus, batch_tokens=batch_tokens), [], []
     for _ in range(50):
         states.append(whole.state())
         batches.append(next(whole))
-    ranks = [loader(corpus, rank, world_size) for rank in range(world_size)]
+    ranks = [loader(corpus, rank, world_size, batch_tokens=batch_tokens) for rank in range(world_size)]
     for position, state in enumerate(states):
         saved = from_json(DecompositionState, json.loads(json.dumps(to_json(state))))
         assert saved == state

@@ -153,7 +153,7 @@ def test_an_error_or_a_divergence_is_the_result_of_a_run_and_the_next_is_made(co
     large = make_large(folder, corpus)
     (run,) = large.planned().values()
     small = replace(run.plan, size="0.1M", steps=4)
-    plans = [replace(small, batch=1), replace(small, learning_rate=1e30), small]
+    plans = [replace(small, targets=("nowhere",)), replace(small, learning_rate=1e30), small]
     large.retire(["rounds"])
     large.write_round(0, Round(tuple(Planned(plan.id(corpus.fingerprint), plan) for plan in plans)))
     process = start(large, corpus, 2)
@@ -166,8 +166,32 @@ def test_an_error_or_a_divergence_is_the_result_of_a_run_and_the_next_is_made(co
     again = slower(diverged.plan, corpus.fingerprint)
     assert (failed.status, diverged.status) == ("failed", "diverged")
     assert f"at half the learning rate it ended diverged (trial {again.id})" in diverged.message
-    assert "2 processes for batches of 1 sequences" in failed.message
+    assert "nowhere" in failed.message
     assert (done.status, done.provenance["processes"]) == ("done", "2")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"batch": 1}, "2 processes for batches of 1 sequences"),
+        ({"together": 4}, "4 together, on cpu, by several processes"),
+    ],
+)
+def test_what_cannot_be_shared_is_refused_and_gets_no_result(
+    corpus: Corpus, folder: Path, change: dict[str, int], said: str
+) -> None:
+    large = make_large(folder, corpus)
+    (run,) = large.planned().values()
+    plan = replace(run.plan, batch=change.get("batch", run.plan.batch), together=change.get("together", 1))
+    large.retire(["rounds"])
+    large.write_round(0, Round((Planned(plan.id(corpus.fingerprint), plan),)))
+    process = start(large, corpus, 2)
+    _, stderr = process.communicate()
+    assert process.returncode != 0
+    assert said in stderr.decode()
+    assert "Traceback (most recent call last):\n  File" not in stderr.decode().partition(said)[0]
+    assert not any(large.trial(run) for run in large.planned())
 
 
 @pytest.mark.parametrize(

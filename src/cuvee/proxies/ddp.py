@@ -25,6 +25,26 @@ from cuvee.proxies.way import way_of
 from cuvee.shards.corpus import Corpus
 
 
+def check(plan: Plan, processes: int) -> None:
+    """Refuse a run that several processes cannot share.
+
+    Raises:
+        UsageError: more processes than sequences of a batch; a run that is no training, one of several plans, or not on CPUs.
+    """
+    if processes > plan.batch:
+        raise UsageError(
+            f"{processes} processes for batches of {plan.batch} sequences",
+            wanted="a sequence each at least",
+            fix=f"torchrun --nproc-per-node {plan.batch}",
+        )
+    if plan.kind == "ngram" or plan.together > 1 or plan.device != "cpu":
+        raise UsageError(
+            f"a run of kind {plan.kind}, {plan.together} together, on {plan.device}, by several processes",
+            wanted="a training on its own (together: 1) on CPUs, the only device this was tried on",
+            fix="python -m cuvee.study.worker JOB",
+        )
+
+
 class _Loss(nn.Module):
     """The loss as a module's forward, which is what DDP wraps."""
 
@@ -40,17 +60,9 @@ class _Shared(Run):
     """A run whose batches are shared out over the processes of the default group."""
 
     def __init__(self, plans: Sequence[Plan], corpus: Corpus, inputs: Path | None) -> None:
-        if plans[0].device != "cpu":
-            raise UsageError(
-                f"a run on {plans[0].device} by several processes", wanted="device: cpu, the only one this was tried on"
-            )
         super().__init__(plans, corpus, inputs, way_of(plans[0]))
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self.keeps = self.rank == 0
-        if self.world > self.plan.batch:
-            raise UsageError(
-                f"{self.world} processes for batches of {self.plan.batch} sequences", wanted="a sequence each at least"
-            )
         self.shared = DistributedDataParallel(_Loss(self.model), gradient_as_bucket_view=True)
 
     def _agree(self) -> None:
@@ -115,9 +127,8 @@ def train_together(
     Every process scores all targets. The first one keeps the checkpoint, which all must see.
 
     Raises:
-        UsageError: more processes than sequences of a batch; a run that is no training, or not on CPUs.
+        UsageError: as of `check`.
         PartialError: the processes see different checkpoints, or compute in different ways.
     """
-    if plans[0].kind == "ngram":
-        raise UsageError("an n-gram model is counted by one process", fix="python -m cuvee.study.worker")
+    check(plans[0], dist.get_world_size())
     return finish(_Shared(plans, corpus, inputs), checkpoint, checkpoint_seconds, on_step)

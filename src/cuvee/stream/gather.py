@@ -76,13 +76,8 @@ class Gather:
         """Write the piece at each place and the token before it into the row at `at`."""
         size, done_N = rows_RS1.shape[1], np.zeros(places_N.size, bool)
         part_N = np.searchsorted(self._firsts, places_N, side="right") - 1 if len(self._parts) > 1 else None
-        for part in (
-            []
-            if size > _LONG
-            else range(len(self._parts))
-            if part_N is None
-            else np.flatnonzero(np.bincount(part_N)).tolist()
-        ):
+        touched = range(len(self._parts)) if part_N is None else np.flatnonzero(np.bincount(part_N)).tolist()
+        for part in touched if size <= _LONG else ():
             first, windows = self._parts[part][0], self._windows(part, size)
             # the token before a part's first lies in another
             mine_N = (places_N > first) if part_N is None else (part_N == part) & (places_N > first)

@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from cuvee.base.errors import PartialError
+from cuvee.base.errors import CuveeError, PartialError
 from cuvee.plan.trial import Plan, Trial
-from cuvee.proxies.ddp import train_together
+from cuvee.proxies.ddp import check, train_together
 from cuvee.shards.corpus import Corpus
 from cuvee.study import worker
 from cuvee.study.store import Store, read_job
@@ -59,6 +59,14 @@ def follow(job_file: Path) -> None:
             _all_here(error)  # then the first process publishes it as the run's result, and goes on
 
 
+def _check(job_file: Path) -> None:
+    """Refuse the job in every process alike, before a run of it gets a result that says no more than this."""
+    job = read_job(job_file)
+    planned = Store(job_file.resolve().parent / job.study).planned()
+    for run in (planned[i] for i in job.plans if i in planned):
+        check(run.plan, dist.get_world_size())
+
+
 def _all_here(error: Exception) -> None:
     """Raises PartialError where other processes did not meet an error: one is gone, or this one failed alone."""
     try:
@@ -87,6 +95,12 @@ def main(arguments: Sequence[str]) -> int:
     job = parser.parse_args(arguments).job
     dist.init_process_group("gloo")
     try:
+        try:
+            _check(job)
+        except CuveeError as error:
+            if dist.get_rank() == 0:
+                print(error, file=sys.stderr)
+            return error.exit_code
         if dist.get_rank() > 0:
             follow(job)
             return 0
