@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 ROUNDS = 8
 _ROUNDS_EACH = 6
+_FEW = 16
+"""Elements up to which whole numbers of Python cost less than the calls of NumPy."""
 GOLDEN = 0x9E3779B97F4A7C15
 _MIX_1, _MIX_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _MASK = (1 << 64) - 1
@@ -29,6 +31,8 @@ def permute(key: int, n: int, i: NDArray[np.int64]) -> NDArray[np.int64]:
     assert flat.size == 0 or (flat.min() >= 0 and flat.max() < n), (n, i)
     half = max(1, ((n - 1).bit_length() + 1) // 2)
     keys = [_mix_int(key + (r + 1) * GOLDEN) for r in range(ROUNDS)]
+    if flat.size <= _FEW:
+        return np.array([_walk(x, n, half, keys) for x in flat.tolist()], np.int64).reshape(np.shape(i))
     # a table of the whole network where that is no longer than the walks: small batches are most of the calls
     table = _feistel(np.arange(4**half, dtype=np.uint64), half, keys) if 4**half <= 16 * flat.size + 64 else None
 
@@ -85,6 +89,18 @@ def permute_each(keys_N: NDArray[np.uint64], sizes_N: NDArray[np.int64], i_N: ND
         moving, x, low_N, limit_N = moving[out], x[out], low_N[out], limit_N[out]
         masks, rounds = [mask[out] for mask in masks], [key[out] for key in rounds]
     return found_N
+
+
+def _walk(x: int, n: int, half: int, keys: Sequence[int]) -> int:
+    """Where one element is sent."""
+    mask = (1 << half) - 1
+    while True:
+        left, right = x >> half, x & mask
+        for key in keys:
+            left, right = right, left ^ (_mix_int(right ^ key) & mask)
+        x = left << half | right
+        if x < n:
+            return x
 
 
 def _feistel(x: NDArray[np.uint64], half: int, keys: Sequence[int | NDArray[np.uint64]]) -> NDArray[np.uint64]:
