@@ -16,6 +16,8 @@ from cuvee.plan.rungs import ladder
 from cuvee.testing.corpora import synthetic
 from cuvee.testing.worlds import world
 
+pytestmark = pytest.mark.slow
+
 METHOD = Halving(runs=24, blocks=2)
 
 
@@ -41,7 +43,6 @@ def test_figures_in_worlds_have_the_first_method_as_their_base() -> None:
     assert rows[0]["full_runs"] == pytest.approx(24 / 4 + 12 / 2 + 6, rel=0.02)
 
 
-@pytest.mark.slow
 def test_rungs_of_a_corpus(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     proxy = Proxy(tokens=3000, size="0.1M", seq_len=16, batch=8, eval_points=1)

@@ -75,6 +75,7 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
         small(texts(tmp_path / "in"), tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_workers_places_and_layout_change_nothing(tmp_path: Path) -> None:
     source = texts(tmp_path / "in", 40)
     first = prepare(source, out=tmp_path / "one", vocab=300, min_held_out_bytes=1000)

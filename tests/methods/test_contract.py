@@ -7,6 +7,8 @@ import pytest
 from cuvee.methods import Auto, Climb, Halving, Natural, Random, RegMix, Regression, Temperature, Uniform, UniMax
 from cuvee.testing.methods import MethodSuite
 
+pytestmark = pytest.mark.slow
+
 
 class TestNatural(MethodSuite):
     method = Natural()
@@ -32,12 +34,10 @@ class TestRegression(MethodSuite):
     method = Regression(runs=12, blocks=2, predictor="ridge-log")
 
 
-@pytest.mark.slow
 class TestRegressionDefault(MethodSuite):
     method = Regression(runs=12, blocks=3, rounds=3)
 
 
-@pytest.mark.slow
 class TestAuto(MethodSuite):
     method = Auto(runs=12, blocks=3, batch=3, predictor="ridge-log")
 
@@ -46,7 +46,6 @@ class TestRegMix(MethodSuite):
     method = RegMix(runs=12, blocks=3, simulated=2000, best=16, predictor="ridge-log")
 
 
-@pytest.mark.slow
 class TestClimb(MethodSuite):
     method = Climb(runs=14, blocks=3, sampled=200, predictor="ridge-log")
 
@@ -55,21 +54,17 @@ class TestHalving(MethodSuite):
     method = Halving(runs=15, blocks=3, predictor="ridge-log")
 
 
-@pytest.mark.slow
 class TestHalvingDefault(MethodSuite):
     method = Halving(runs=18, blocks=3)
 
 
-@pytest.mark.slow
 class TestAutoDefault(MethodSuite):
     method = Auto(runs=12, blocks=2, batch=4)
 
 
-@pytest.mark.slow
 class TestAutoWithNGrams(MethodSuite):
     method = Auto(runs=12, blocks=2, batch=4, evidence="ngrams")
 
 
-@pytest.mark.slow
 class TestRegMixTrees(MethodSuite):
     method = RegMix(runs=12, blocks=2, simulated=2000)

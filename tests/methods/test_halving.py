@@ -23,6 +23,8 @@ from cuvee.predict.table import Table
 from cuvee.study import judge
 from cuvee.testing.worlds import Fidelity, Noise, World, play, with_noise, world
 
+pytestmark = pytest.mark.slow
+
 QUICK = Halving(runs=20, blocks=2, predictor="ridge-log")
 
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from cuvee.mixture.designs import anchors, cloud, d_optimal, dirichlet
 from cuvee.mixture.feasible import FeasibleSet, Group
 from cuvee.mixture.rows import Row
 from cuvee.mixture.weights import Array
+
+pytestmark = pytest.mark.slow
 
 NATURAL = np.array([0.5, 0.3, 0.15, 0.05])
 FREE = FeasibleSet(("a", "b", "c", "d"), (0,) * 4, (1,) * 4)

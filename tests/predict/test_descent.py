@@ -16,6 +16,8 @@ from cuvee.predict.posterior import Posterior
 from cuvee.predict.question import GuardRule, Question
 from cuvee.predict.task import Constraint, Task
 
+pytestmark = pytest.mark.slow
+
 
 def names(size: int) -> tuple[str, ...]:
     return tuple(f"d{i}" for i in range(size))

@@ -18,6 +18,8 @@ from cuvee.predict.power import PowerLaw
 from cuvee.predict.table import Table
 from tests.predict.tables import PUBLISHED, make, published
 
+pytestmark = pytest.mark.slow
+
 LAWS: dict[str, Member] = {"power": PowerLaw(), "bimix": BiMix(), "autoscale": AutoScale()}
 USE = np.array([[8.0, 1.0, 0.3], [1.0, 6.0, 1.0], [0.4, 0.5, 9.0], [1.5, 0.7, 0.2], [0.1, 2.0, 1.0]])
 

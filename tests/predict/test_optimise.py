@@ -18,6 +18,8 @@ from cuvee.predict.ridge import RidgeFit
 from tests.predict.tables import make
 from tests.predict.test_predictors import law
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("a", "b", "c")
 SLOPES = np.array([[-2.0, 0.4], [-0.5, -1.5], [0.3, -0.2]])
 CAPPED = FeasibleSet(NAMES, (0.05, 0, 0), (0.6, 0.7, 1.0), (Group("bc", ("b", "c"), 0.0, 0.8),))

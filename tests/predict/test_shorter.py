@@ -14,6 +14,8 @@ from cuvee.predict.ridge import RidgeLog
 from cuvee.predict.shorter import Climbing
 from cuvee.predict.table import Table
 
+pytestmark = pytest.mark.slow
+
 DOMAINS = ("a", "b", "c")
 
 

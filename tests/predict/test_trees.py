@@ -18,6 +18,8 @@ from cuvee.predict.table import Table
 from cuvee.predict.trees import Trees
 from tests.predict.tables import PUBLISHED, make, published
 
+pytestmark = pytest.mark.slow
+
 
 def steps(w_ND: Array) -> Array:
     return np.asarray(1.0 + (w_ND[:, :2] > 0.2) * [0.5, -0.3], np.float64)

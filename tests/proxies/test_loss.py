@@ -8,6 +8,7 @@ from cuvee.proxies import loss
 from cuvee.proxies.loss import cross_entropy, token_nats
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens", [1, loss.PIECE, loss.PIECE + 7])
 def test_equals_the_composed_operations_and_their_gradients(tokens: int) -> None:
     torch.manual_seed(0)

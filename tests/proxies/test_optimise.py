@@ -10,6 +10,8 @@ from cuvee.plan.sizes import size
 from cuvee.proxies.model import Decoder
 from cuvee.proxies.optimise import BETAS, CLIP, EPSILON, WEIGHT_DECAY, Optimiser
 
+pytestmark = pytest.mark.slow
+
 VOCAB = 50
 RATES = (0.01, 0.003, 0.02)
 

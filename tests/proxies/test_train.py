@@ -54,6 +54,7 @@ def test_the_same_again_to_the_bit(corpus: Corpus) -> None:
     assert nats(one(plan(), corpus)) == nats(one(plan(), corpus))
 
 
+@pytest.mark.slow
 def test_block_seed_and_mixture_each_change_the_result(corpus: Corpus) -> None:
     runs = [plan(), plan(block=1), plan(seed=1), plan(1, 2, 3), plan(pools=(2000, 2000, 1500))]
     assert len({tuple(nats(one(p, corpus))) for p in runs}) == len(runs)
@@ -83,6 +84,7 @@ def test_resumed_to_the_bit_from_any_step(plans: Sequence[Plan], corpus: Corpus,
         checkpoint.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_killed_at_random_steps_the_whole_curve_is_the_same_to_the_bit(
     seed: int, corpus: Corpus, checkpoint: Path
@@ -123,6 +125,7 @@ def test_checkpoints_wait_their_time(corpus: Corpus, checkpoint: Path) -> None:
     assert not checkpoint.exists()
 
 
+@pytest.mark.slow
 def test_a_member_that_diverges_leaves_the_others_alone(corpus: Corpus, checkpoint: Path) -> None:
     plans = [plan(), plan(4, 1, 1, learning_rate=math.inf), plan(1, 1, 4)]
     healthy = train([plans[0], plan(4, 1, 1), plans[2]], corpus)

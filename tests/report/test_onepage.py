@@ -12,6 +12,8 @@ from cuvee.report.text import interval, percent
 from tests.report import fakes
 from tests.report.test_render import Page
 
+pytestmark = pytest.mark.slow
+
 
 def test_says_the_answer_and_how_sure() -> None:
     data = assemble(fakes.study(6, stage="larger"))

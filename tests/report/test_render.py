@@ -116,6 +116,7 @@ def test_opens_offline(data: ReportData) -> None:
     assert not re.search(r"url\(|@import|https?:", render(data, ""))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("domains", [2, 6, 40])
 @pytest.mark.parametrize("stage", ["empty", "search", "chosen", "verified", "larger"])
 def test_every_stage(domains: int, stage: str) -> None:

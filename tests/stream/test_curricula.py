@@ -87,6 +87,7 @@ def test_shares_of_lengths_that_the_documents_do_not_have_are_refused() -> None:
         Shares(((0, (1, 1, 4, 4)),)).joint(0, W_D, NATURAL_DK)  # the second domain has 0.3 and only the two shortest
 
 
+@pytest.mark.slow
 def test_odds_are_those_of_the_paper_and_a_cycle_is_its_algorithm_on_average() -> None:
     """Table 2 and algorithm 1 of Pouransari et al. 2024: six lengths of as many tokens each, drawn until all are empty."""
     assert grow_linear(6, 1000).odds == (6, 5, 4, 3, 2, 1)

@@ -232,6 +232,7 @@ def test_many_slots_at_once_are_those_one_by_one_for_adversarial_weights(name: s
     assert advanced(weights, (0,) * len(weights), np.array(wanted)) == slow.deficits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("domains", [100, 1000])
 def test_an_adversary_keeps_a_thousand_domains_within_the_live_bound(domains: int) -> None:
     """Ever fewer domains get nearly all the weight, and of them the one just served leaves the circle."""

@@ -18,6 +18,8 @@ from cuvee.study.outside import Suggestion, Told
 from cuvee.study.study import Study
 from tests.study.fakes import Grid, Inline, problem
 
+pytestmark = pytest.mark.slow
+
 QUIZ = Measure("quiz", "outside", unit="accuracy", direction="maximise")
 LARGE = Proxy(tokens=8192, size="0.1M", seq_len=16, batch=16, eval_points=1)
 FOUR = Grid(per_round=4, rounds=1)

@@ -28,6 +28,8 @@ from cuvee.study.study import Study
 from tests.study.fakes import Grid, fake_train, problem
 from tests.study.fleet import start, trials
 
+pytestmark = pytest.mark.slow
+
 RUNS = 8
 STEPS = 16
 
@@ -177,7 +179,6 @@ def test_a_training_tells_how_far_it_is(eight: Store, corpus: Corpus, monkeypatc
     assert not list(checkpoint.parent.iterdir())
 
 
-@pytest.mark.slow
 def test_a_real_study_in_another_process_and_after_a_kill(folder: Path, corpus: Corpus) -> None:
     process = start(folder, corpus.path)
     while trials(folder) < 1:

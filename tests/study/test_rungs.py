@@ -24,6 +24,8 @@ from cuvee.study.past import past_of
 from cuvee.study.study import Study
 from tests.study.fakes import Inline, fake_train, problem
 
+pytestmark = pytest.mark.slow
+
 METHOD = Halving(runs=20, blocks=2, predictor="ridge-log")
 
 
@@ -136,7 +138,6 @@ def test_a_full_run_of_another_length_is_refused(corpus: Corpus) -> None:
         check_plan(replace(plan, steps=plan.steps // 2), own)
 
 
-@pytest.mark.slow
 def test_real_runs_climb(folder: Path, corpus: Corpus) -> None:
     torch.set_num_threads(1)
     method = Halving(runs=10, blocks=2, rungs=3)

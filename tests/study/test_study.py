@@ -288,6 +288,7 @@ def test_a_study_edited_by_another_process_writes_nothing_more(folder: Path, cor
     assert study.rounds() == ()
 
 
+@pytest.mark.slow
 def test_runs_of_another_study_are_taken_over(folder: Path, corpus: Corpus, tmp_path: Path) -> None:
     made(folder, corpus)
     train = Counting()
@@ -301,6 +302,7 @@ def test_runs_of_another_study_are_taken_over(folder: Path, corpus: Corpus, tmp_
     assert len(third.made) == 10
 
 
+@pytest.mark.slow
 def test_verification_uses_fresh_blocks_and_the_verify_split(folder: Path, corpus: Corpus) -> None:
     study, train, log = made(folder, corpus, problem(corpus, guards=(GUARD,))), Counting(), Log()
     choice = study.choose()

@@ -21,6 +21,8 @@ from cuvee.study.study import Study
 from tests.study.fakes import Grid, Inline, problem
 from tests.study.test_judge import QUESTION, mixture, trial
 
+pytestmark = pytest.mark.slow
+
 LARGE = Proxy(tokens=8192, size="0.3M", seq_len=16, batch=16, eval_points=1)
 
 

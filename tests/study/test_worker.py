@@ -205,6 +205,7 @@ def test_without_torch_it_says_what_to_install(
     assert "pip install 'cuvee[train]'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_importing_the_worker_loads_no_torch() -> None:
     import subprocess
 

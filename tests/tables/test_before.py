@@ -15,6 +15,8 @@ from cuvee.mixture.weights import Array
 from cuvee.tables.result import Fitted
 from tests.tables.made import Columns, losses, runs
 
+pytestmark = pytest.mark.slow
+
 OLD = ("web", "code", "math", "forums")
 TODAY = ("web", "code", "math", "papers")
 
