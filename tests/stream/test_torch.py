@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -13,11 +14,15 @@ from cuvee.base.errors import DataError, UsageError
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.shards.corpus import Corpus
+from cuvee.shards.sources import Source
 from cuvee.stream.loader import Loader
+from cuvee.stream.packing import Items, Sequences
+from cuvee.stream.repetition import Repetition
 from cuvee.stream.torch import TorchBatches, TorchDataset
 from cuvee.testing.corpora import synthetic
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),
 ]
@@ -161,11 +166,100 @@ def test_a_log_outlives_the_run(corpus: Corpus, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="passed without it"):
         TorchDataset(late, log=log)
     other = synthetic(tmp_path / "other", documents=30)
-    with pytest.raises(DataError, match="another corpus"):
+    with pytest.raises(DataError, match="the log of another run"):
         TorchDataset(fresh(other), log=log)
+    with pytest.raises(DataError, match="the log of another run"):
+        TorchDataset(Loader(corpus, EVEN, seq_len=16, seed=1, batch=24), log=log)
+    header = json.loads(log.read_text(encoding="utf-8").splitlines()[0])
+    del header["run"]  # as logs began once
+    log.write_text(json.dumps(header) + "\n", encoding="utf-8")
+    assert not TorchDataset(fresh(corpus), log=log).schedule.phases[1:]
     log.write_text("no log\n", encoding="utf-8")
     with pytest.raises(DataError, match="no log of changes"):
         TorchDataset(fresh(corpus), log=log)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_decisions_taken_again_after_a_kill_are_not_made_twice(corpus: Corpus, tmp_path: Path, workers: int) -> None:
+    def train(loader: Loader, workers: int, first: int) -> tuple[TorchBatches, list[list[Any]], Any]:
+        batches, seen, saved = TorchBatches(TorchDataset(loader, log=tmp_path / "log"), workers=workers), [], None
+        for step, batch in zip(range(first, 80), batches, strict=False):
+            seen.append([t.numpy() for t in batch])
+            if step == 18:
+                saved = batches.state()
+            if step % 20 == 0:
+                batches.dataset.reweight(Mixture.from_shares({"a": step, "b": 20, "c": 10}), f"after step {step}")
+        return batches, seen, saved
+
+    killed, seen, saved = train(fresh(corpus), 2, 1)
+    loader = fresh(corpus)
+    loader.restore(saved)
+    again, rest, _ = train(loader, workers, 19)
+    phases = killed.dataset.schedule.phases
+    assert len(phases) > 2  # some of one position
+    assert again.dataset.schedule.phases == phases
+    for one, two in zip(rest, seen[18:], strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+    again.dataset.reweight(LATER, "after step 80")
+    assert again.dataset.schedule.phases != phases
+
+
+def run_out(corpus: Corpus, then: Literal["error", "redistribute"], workers: int) -> tuple[TorchBatches, int]:
+    """Batches whose domains reach their caps, and how many came."""
+    repetition = Repetition({"b": 1} if then == "error" else 1, then)
+    loader = Loader(corpus, EVEN, seq_len=16, seed=0, batch=24, repetition=repetition)
+    batches, found = TorchBatches(TorchDataset(loader), workers=workers), list[Any]()
+    with pytest.raises(DataError, match="cap"):
+        found.extend(batch for batch in batches)
+    return batches, len(found)
+
+
+@pytest.mark.parametrize("then", ["error", "redistribute"])
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_an_error_comes_after_as_many_batches_with_any_workers(
+    corpus: Corpus, then: Literal["error", "redistribute"], workers: int
+) -> None:
+    assert run_out(corpus, then, workers)[1] == run_out(corpus, then, 0)[1]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_change_goes_on_from_the_batch_that_could_not_be_served(corpus: Corpus, workers: int) -> None:
+    batches, n = run_out(corpus, "error", workers)
+    batches.dataset.reweight(LATER, "b is used up")
+    assert batches.dataset.schedule.phases[-1].start == n * ONE
+    assert all((domains != 1).all() for _, domains in take(batches, 5))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_batch_that_a_worker_cannot_read_is_never_left_out(corpus: Corpus, tmp_path: Path, workers: int) -> None:
+    stalled = tmp_path / "stalled"
+    stalled.touch()
+
+    class Store(Sequences):
+        def read(self, place: int, row_L1: Any) -> None:
+            if stalled.exists() and place > 400 * 16:
+                raise DataError("the store stalls")
+            super().read(place, row_L1)
+
+    class Packing:
+        def items(self, name: str, source: Source, seq_len: int, seed: int, block: int) -> Items:
+            return Store(name, source, seq_len, seed, block)
+
+    loader = Loader(corpus, EVEN, seq_len=16, seed=0, batch=24, packing=Packing())
+    found, failed = [], 0
+    iterator = iter(DataLoader(TorchDataset(loader), None, num_workers=workers))
+    for _ in range(12):
+        try:
+            found.append([t.numpy() for t in next(iterator)])
+        except DataError:
+            failed += 1
+            stalled.unlink(missing_ok=True)
+    assert failed
+    wanted = [next(one).tokens for one in [fresh(corpus)] for _ in range(12)]
+    places = [next(n for n, w in enumerate(wanted) if np.array_equal(tokens, w)) for tokens, _ in found]
+    assert places == sorted(places)  # what fails goes on failing; nothing comes late
+    batches = TorchBatches(TorchDataset(loader), workers=workers)
+    assert same(take(batches, 12), fresh(corpus))
 
 
 def test_of_two_changes_at_one_position_a_log_holds_the_last(corpus: Corpus, tmp_path: Path) -> None:

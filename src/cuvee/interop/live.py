@@ -32,8 +32,8 @@ STATE, MIXTURE = "cuvee_loader.json", "cuvee_mixture.json"
 class Examples(IterableDataset[dict[str, torch.Tensor]]):
     """The sequences of a loader one by one, as a causal language model of transformers takes them.
 
-    `input_ids` and `labels` are the first L tokens of each sequence, int64, shape L: such models shift the labels
-    themselves, so the last token of the L + 1 is left out.
+    `input_ids` and `labels` are the first L tokens of each sequence, int64, shape L, and -100 in place of the labels where
+    the sequence is padded: such models shift the labels themselves, so the last token of the L + 1 is left out.
 
     Args:
         loader: Of all ranks (`world_size=1`): transformers deals the sequences of a batch out to its ranks itself.
@@ -50,18 +50,19 @@ class Examples(IterableDataset[dict[str, torch.Tensor]]):
                 wanted="one with world_size=1: the Trainer deals sequences out to its ranks itself",
             )
         self.start, self.batch, self.corpus = loader.batches, loader.batch, loader.fingerprint
-        self.batches = TorchDataset(loader, ("tokens",), log)
+        self.batches = TorchDataset(loader, ("tokens", "documents"), log)
         self.share = loader.batch
         """Sequences that a worker process reads before the next worker's turn; `live_weights` sets it."""
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info is not None else (0, 1)
-        for n, (tokens,) in enumerate(self.batches.all_here()):
+        for n, (tokens, documents) in enumerate(self.batches.all_here()):
+            labels = torch.where(documents >= 0, tokens, -100)
             for start in range(0, self.batch, self.share):
                 if (n * self.batch + start) // self.share % workers == worker:
-                    for row in tokens[start : start + self.share, :-1]:
-                        yield {"input_ids": row, "labels": row.clone()}
+                    for i in range(start, min(start + self.share, self.batch)):
+                        yield {"input_ids": tokens[i, :-1], "labels": labels[i, :-1]}
 
 
 def live_weights(examples: Examples, rule: Rule) -> Any:

@@ -9,32 +9,45 @@ system calls a batch. A log that a user keeps has the same lines; it outlives th
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cuvee.base.codec import SchemaError, from_json, to_json
+from cuvee.base.codec import LATER, SchemaError, from_json, to_json
 from cuvee.base.errors import DataError
 from cuvee.base.files import FORMAT, explained
 from cuvee.mixture.weights import Mixture
 from cuvee.stream.contract import Loads
-from cuvee.stream.state import Change
+from cuvee.stream.state import MOVING, Change
 
 
 @dataclass(frozen=True)
 class _Header:
-    """The first line of a log: whose changes these are."""
+    """The first line of a log: whose changes these are. `run` stands for all else that is fixed in a run: schedule, seed, batch ..."""
 
     corpus: str
     domains: tuple[str, ...]
+    run: str = field(default="", metadata=LATER)
     format: int = FORMAT
+
+
+def _run(loader: Loads[Any]) -> str:
+    state = to_json(loader.state())
+    return f"{hash_of({k: v for k, v in state.get('mixer', state).items() if k not in MOVING}):016x}"
+
+
+def hash_of(value: Any) -> int:
+    """Of what `to_json` takes: 63 bits, the same in every process."""
+    text = json.dumps(to_json(value), sort_keys=True)
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest(), "little") >> 1
 
 
 class Channel:
@@ -87,9 +100,14 @@ class Channel:
             data = os.pread(changes, os.fstat(changes).st_size - place, place)
             if end > self.begun:
                 self.begun = end
-        for change in _changes(data.splitlines()):
+        for change in latest(_changes(data.splitlines())):
             take(loader, change)
         return place + len(data)
+
+    def give_up(self, batches: int) -> None:
+        """The one reader there is has begun a batch that could not be read: only the `batches` before it count as begun."""
+        with self.held():
+            self.begun = batches
 
 
 def _remove(folder: Path, owner: int) -> None:
@@ -113,9 +131,13 @@ def take(loader: Loads[Any], change: Change) -> None:
         )
 
 
+def latest(changes: Iterable[Change]) -> list[Change]:
+    """Of several changes at one position the last, since a run that took them all knows of that alone."""
+    return list({change.start: change for change in changes}.values())
+
+
 def _changes(lines: list[bytes]) -> list[Change]:
-    """The changes in the lines; of several at one position the last, since a run that took them all knows of that alone."""
-    return list({change.start: change for change in (from_json(Change, json.loads(line)) for line in lines)}.values())
+    return [from_json(Change, json.loads(line)) for line in lines]
 
 
 def _line(value: Change | _Header) -> bytes:
@@ -126,20 +148,23 @@ class Log:
     """The changes of a run in a file that outlives it. A last line that a kill cut short does not count."""
 
     def __init__(self, path: Path, loader: Loads[Any]) -> None:
-        self.path, self._header = path, _Header(loader.fingerprint, loader.schedule.domains)
+        self.path, self._header = path, _Header(loader.fingerprint, loader.schedule.domains, _run(loader))
 
     def read(self) -> list[Change]:
-        """The changes so far, none if there is no file yet.
+        """The changes so far, in the order in which they were made; none if there is no file yet.
 
         Raises:
-            DataError: no such log, or one of a run on another corpus or other domains.
+            DataError: no such log, or one of another run.
         """
         data = self.path.read_bytes() if self.path.is_file() else b""
         lines = data[: data.rfind(b"\n") + 1].splitlines()
         try:
-            if lines and from_json(_Header, json.loads(lines[0])) != self._header:
+            header = from_json(_Header, json.loads(lines[0])) if lines else self._header
+            if replace(header, run=header.run or self._header.run) != self._header:
                 raise DataError(
-                    f"{self.path} is the log of a run on another corpus or other domains", fix="give another log"
+                    f"{self.path} is the log of another run",
+                    wanted="one of the same corpus, domains, planned schedule, seed, seq_len, batch, packing, repetition and order",
+                    fix="give another log, or none",
                 )
             return _changes(lines[1:])
         except (ValueError, SchemaError) as error:

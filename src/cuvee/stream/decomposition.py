@@ -118,7 +118,7 @@ class DecompositionLoader:
         self._rows: Rows | None = None
         self._open(*(phase.mixture for phase in schedule.phases))
         self._check_ahead(schedule, 0)
-        self._joint = JointOrder(self._table(schedule, 0), self._powers, batch_tokens)
+        self._joint = JointOrder(self._table(schedule, 0, ()), self._powers, batch_tokens)
         self._steady = self._next_change(0)
 
     def _open(self, *mixtures: Mixture) -> None:
@@ -139,15 +139,15 @@ class DecompositionLoader:
 
     # weights and caps
 
-    def _table(self, schedule: Schedule, tokens: int) -> Table:
-        units = without(schedule.at(tokens).units, self._out(tokens), schedule.domains)
+    def _table(self, schedule: Schedule, tokens: int, exhausted: tuple[Exhausted, ...]) -> Table:
+        units = without(schedule.at(tokens).units, self._out(tokens, exhausted), schedule.domains)
         return Table.of(self.curriculum.joint(tokens, np.array(units) / UNIT, self._natural_DK))
 
-    def _out(self, tokens: int) -> frozenset[int]:
-        """Domains that have left by then."""
+    def _out(self, tokens: int, exhausted: tuple[Exhausted, ...]) -> frozenset[int]:
+        """Of the domains that run out, those that have left by then."""
         if self.repetition is None or self.repetition.then != "redistribute":
             return frozenset()
-        return frozenset(e.domain for e in self._exhausted if e.start <= tokens)
+        return frozenset(e.domain for e in exhausted if e.start <= tokens)
 
     def _check_ahead(self, schedule: Schedule, tokens: int) -> None:
         """Make the tables at both ends of every stretch within which the mixture moves in a straight line and lengths stay.
@@ -160,7 +160,7 @@ class DecompositionLoader:
             *self.curriculum.starts
         }
         for position in sorted({max(p, tokens) for turn in turns for p in (turn - 1, turn)}):
-            self._table(schedule, position)
+            self._table(schedule, position, self._past)
 
     def _next_change(self, tokens: int) -> int | None:
         found = [p for p in (self.schedule.steady(tokens), self.curriculum.steady(tokens)) if p is not None]
@@ -287,7 +287,7 @@ class DecompositionLoader:
     def _take_table(self, tokens: int) -> None:
         """Go over to the table in force at `tokens`, if it is another."""
         if self._steady is not None and tokens >= self._steady:
-            table = self._table(self.schedule, tokens)
+            table = self._table(self.schedule, tokens, self._exhausted)
             if table != self._joint.table:
                 self._joint.change(table)
             self._steady = self._next_change(tokens)
@@ -379,7 +379,8 @@ class DecompositionLoader:
     def log(self) -> tuple[Event, ...]:
         """Every change of what was or will be served: phases, live changes, domains that ran out, in order."""
         caps = {i: f"{cap:,} tokens" for i, cap in self._caps.items()}
-        return log_of(self._planned, self.events, self._past, caps, self._out)
+        past = self._past
+        return log_of(self._planned, self.events, past, caps, lambda tokens: self._out(tokens, past))
 
     def history(self) -> History:
         """What was served so far, and why; a loader made with its schedule and the same settings gives the same batches."""
@@ -418,7 +419,7 @@ class DecompositionLoader:
         self._exhausted = state.exhausted
         # the table of the last batch, not of the next: a change between the two carries deficits at its own time
         last = max(state.batches - 1, 0) * self.batch_tokens
-        table = self._table(merged(self._planned, state.events), last)
+        table = self._table(merged(self._planned, state.events), last, state.exhausted)
         self._go_on(Mark(state.batches, table, state.owed), state.served, state.exhausted, state.events)
 
     def copy(self) -> Self:

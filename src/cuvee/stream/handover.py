@@ -97,6 +97,9 @@ class Chunk:
         self._pin = True
         return self
 
+    def __len__(self) -> int:
+        return len(self._layout)
+
     def __iter__(self) -> Iterator[Tensors]:
         rest = iter(self._arrays)
         for n, batch in enumerate(self._layout, start=1):

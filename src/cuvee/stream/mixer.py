@@ -161,7 +161,7 @@ class Mixer:
         caps = {i: f"{cap:,} sequences" for i, cap in enumerate(self._caps)}
 
         def out(tokens: int) -> frozenset[int]:
-            return self._out(tuple(e for e in self._exhausted if e.start <= tokens))
+            return self._out(tuple(e for e in self._past if e.start <= tokens))
 
         return log_of(self._planned, self.events, self._past, caps, out)
 

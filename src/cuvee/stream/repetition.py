@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -54,7 +55,9 @@ class Repetition:
     def cap(self, domain: str, count: int) -> int:
         """The most items of a domain of `count` a pass; `UNBOUNDED` without a cap."""
         epochs = self.max_epochs.get(domain) if isinstance(self.max_epochs, Mapping) else self.max_epochs
-        return UNBOUNDED if epochs is None or epochs * count >= UNBOUNDED else int(epochs * count)
+        if epochs is None or epochs * count >= UNBOUNDED:
+            return UNBOUNDED
+        return int(Fraction(str(epochs)) * count)  # as it was written: 2.3 passes over 100 items are 230, not 229.99...
 
     def reached(self, domain: str, cap: str, tokens: int) -> None:
         """A batch after `tokens` tokens would go beyond the cap of a domain; nothing unless the policy is to stop.

@@ -159,7 +159,10 @@ def log_of(
     """
 
     def served(tokens: int, mixture: Mixture) -> Mixture:
-        return Mixture(mixture.domains, without(mixture.units, out(tokens), mixture.domains))
+        try:
+            return Mixture(mixture.domains, without(mixture.units, out(tokens), mixture.domains))
+        except DataError:  # none of its domains is left: nothing is served of it
+            return mixture
 
     schedule, words = merged(planned, events), {e.start: e.cause for e in events}
     found = [Event(p.start, served(p.start, p.mixture), words.get(p.start, "planned"), p.ramp) for p in schedule.phases]

@@ -6,6 +6,7 @@ Order, resume and live changes do not depend on how many processes read. Letters
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from cuvee.base.errors import DataError, UsageError
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.stream.batch import Batch
-from cuvee.stream.channel import Channel, Log, take
+from cuvee.stream.channel import Channel, Log, hash_of, latest, take
 from cuvee.stream.contract import Loads
 from cuvee.stream.handover import Chunk, Memory, Parcel, Tensors, memory, tensors
 from cuvee.stream.state import Change
@@ -52,12 +53,18 @@ class TorchDataset(IterableDataset[Tensors]):
     ) -> None:
         self.fields, self._log = fields, Log(Path(log), loader) if log is not None else None
         self._begin_at(loader.copy())
+        self._made = self._to_come()
 
     def _begin_at(self, loader: Loads[Any]) -> None:
-        for change in self._log.read() if self._log is not None else ():
+        for change in latest(self._log.read()) if self._log is not None else ():
             take(loader, change)
         self._loader, self._shadow, self._start = loader, loader.copy(), loader.batches
         self._channel = Channel(loader.batches)
+
+    def _to_come(self) -> Counter[str]:
+        """Causes in the log of what lies ahead: decisions of a run that was killed, which the loop will take once more."""
+        logged = self._log.read() if self._log is not None else []
+        return Counter(change.cause for change in logged if change.start >= self._loader.tokens)
 
     def __iter__(self) -> Reader:
         return Reader(self, 1, get_worker_info())
@@ -69,12 +76,15 @@ class TorchDataset(IterableDataset[Tensors]):
     def reweight(self, mixture: Mixture, cause: str = "reweight") -> None:
         """Change to `mixture` from the first batch on that no process has begun to read.
 
-        With several ranks (torch.distributed), call it on every one: they settle on the position.
+        With several ranks (torch.distributed), call it on every one: they settle on the position. A change that this run took
+        from its log when it began again is not made twice: it is known by its cause, which should name the decision.
 
         Raises:
             UsageError: the mixture is over other domains.
-            DataError: a domain that gets a weight is shorter than one sequence.
+            DataError: a domain that gets a weight is shorter than one sequence; ranks have made different changes so far.
         """
+        if self._was_made(cause):
+            return
         with self._channel.held():
             self._change(self._earliest(), mixture, cause, 0)
 
@@ -83,13 +93,15 @@ class TorchDataset(IterableDataset[Tensors]):
 
         Args:
             position: Of all ranks, counted from the start of the run; after all that has been begun, read ahead or not.
-            cause: Why, in words, for the log.
+            cause: Why, in words, for the log; as of `reweight`.
             ramp: Tokens over which weights move there in a straight line.
 
         Raises:
             UsageError: the mixture is over other domains; some process has begun on the position: says which is possible.
-            DataError: a domain that gets a weight is shorter than one sequence.
+            DataError: as of `reweight`.
         """
+        if self._was_made(cause):
+            return
         with self._channel.held():
             earliest = self._earliest()
             if position < earliest:
@@ -100,14 +112,26 @@ class TorchDataset(IterableDataset[Tensors]):
                 )
             self._change(position, mixture, cause, ramp)
 
+    def _was_made(self, cause: str) -> bool:
+        found = self._made[cause] > 0
+        self._made[cause] -= found
+        return found
+
     def _earliest(self) -> int:
         """Tokens of the first batch that no process of any rank has begun; while holding, so that it stays so."""
         begun = self._channel.begun
         if distributed.is_available() and distributed.is_initialized():
             device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-            furthest = torch.tensor(begun, device=device)
-            distributed.all_reduce(furthest, distributed.ReduceOp.MAX)
-            begun = int(furthest)
+            changes = hash_of(self._shadow.events)
+            most = torch.tensor([begun, changes, -changes], device=device)
+            distributed.all_reduce(most, distributed.ReduceOp.MAX)
+            begun, high, low = most.tolist()
+            if high != -low:
+                raise DataError(
+                    "the ranks have made different live changes so far",
+                    wanted="every change on every rank, and one log that all of them read",
+                    fix="a log in a folder that every rank sees",
+                )
         return begun * self._loader.batch_tokens
 
     def _change(self, position: int, mixture: Mixture, cause: str, ramp: int) -> None:
@@ -138,6 +162,11 @@ class TorchDataset(IterableDataset[Tensors]):
         Raises:
             DataError, UsageError: as of `Loader.restore`.
         """
+        self._go_on(state)
+        self._made = self._to_come()
+
+    def _go_on(self, state: Any) -> None:
+        """As `restore`, in a loop that has taken its decisions up to here."""
         loader = self._loader.copy()
         loader.restore(state)
         self._begin_at(loader)
@@ -157,15 +186,28 @@ class Reader(Iterator[Any]):
         self._loader, self._skip = dataset._loader.copy(), worker * chunk
         self._memory: Memory | None = None
         self._place, self._began = 0, False
+        self._failed: Exception | None = None
 
     def __next__(self) -> Any:
-        loader = self._loader
+        if self._failed is not None:  # others have read on: a batch that can be read now would come too late
+            raise self._failed
+        loader, channel, batches = self._loader, self._dataset._channel, list[list[NDArray[Any]]]()
         # changes first: they may lie among the batches that others read
         first = loader.batches + self._skip
-        self._place = self._dataset._channel.begin(loader, first + self._chunk, self._place)
-        loader.skip(self._skip)
+        self._place = channel.begin(loader, first + self._chunk, self._place)
+        try:
+            loader.skip(self._skip)
+            while len(batches) < self._chunk:
+                batches.append(self._arrays(next(loader)))
+        except Exception as error:
+            if not self._away:
+                self._skip = 0
+                channel.give_up(loader.batches)
+                raise
+            self._failed = error
+            if not batches:
+                raise
         self._skip = (self._workers - 1) * self._chunk
-        batches = [self._arrays(next(loader)) for _ in range(self._chunk)]
         if not self._away:
             return tensors(batches[0])
         if not self._began:
@@ -211,7 +253,8 @@ class _Chunks(IterableDataset[Chunk]):
 class TorchBatches:
     """The batches of a dataset over worker processes, several to a message: a third of a plain DataLoader's cost or less.
 
-    An iteration goes on after the last batch that was given out, by this or an earlier iteration. It has `state_dict` and
+    An iteration goes on after the last batch that was given out, by this or an earlier iteration, also one that an error
+    ended; errors come after as many batches with any number of workers. It has `state_dict` and
     `load_state_dict`, which do not depend on the number of workers or ranks.
 
     Args:
@@ -229,15 +272,25 @@ class TorchBatches:
 
     def __iter__(self) -> Iterator[Tensors]:
         if self._given:
-            self._restore(self.state())
+            self.dataset._go_on(self.state())
+            self._given = 0
         chunks, workers, pin = _Chunks(self.dataset, self._chunk), self._workers, self._pin_memory
         ahead = self._ahead if workers else None
         # a DataLoader without workers does no more than this, at a tenth of the cost of a batch
         plain = None if workers or pin else chunks
-        for found in plain or DataLoader(chunks, None, num_workers=workers, pin_memory=pin, prefetch_factor=ahead):
-            for batch in found if self._chunk > 1 else [found]:
-                self._given += 1
-                yield batch
+        short = False
+        try:
+            for found in plain or DataLoader(chunks, None, num_workers=workers, pin_memory=pin, prefetch_factor=ahead):
+                if short:  # its error comes with the next message of the process that met it; others have read on
+                    continue
+                for batch in found if self._chunk > 1 else [found]:
+                    self._given += 1
+                    yield batch
+                short = self._chunk > 1 and len(found) < self._chunk
+        except Exception:
+            self.dataset._go_on(self.state())
+            self._given = 0
+            raise
 
     def state(self) -> Any:
         """After the last batch that was given out: the loader's own."""
@@ -254,10 +307,7 @@ class TorchBatches:
         Raises:
             DataError, UsageError: as of `Loader.restore`.
         """
-        self._restore(from_json(type(self.state()), state))
-
-    def _restore(self, state: Any) -> None:
-        self.dataset.restore(state)
+        self.dataset.restore(from_json(type(self.state()), state))
         self._given = 0
 
 
