@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from importlib.metadata import version
 from typing import Any
 
 import grain
@@ -33,23 +31,12 @@ def int64(rows: Any) -> Any:
     return rows.astype(np.int64)
 
 
-class GrainMemmap:
-    """The rival."""
-
-    def versions(self) -> dict[str, str]:
-        return {"grain": version("grain"), "numpy": np.__version__}
-
-    def prepare(self, load: harness.Workload) -> None:
-        """Reads the arrays as they are."""
-
-    def open(self, load: harness.Workload, workers: int, state: bytes | None) -> Opened:
-        return Opened(load, workers, state)
-
-
-class Opened:
+class GrainMemmap(harness.Rival):
     """An iterator with `get_state` and `set_state`."""
 
-    def __init__(self, load: harness.Workload, workers: int, state: bytes | None) -> None:
+    packages = ("grain", "numpy")
+
+    def __init__(self, load: harness.Workload, workers: int, state: Any) -> None:
         parts = [
             grain.MapDataset.source(Sequences(load, d)).seed(load.seed + d).shuffle().repeat()
             for d in range(len(load.domains))
@@ -58,15 +45,12 @@ class Opened:
         data = mixed.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
         if workers:
             data = data.mp_prefetch(MultiprocessingOptions(num_workers=workers))
-        self.iterator = iter(data)
+        self.loader = iter(data)
         if state:
-            self.iterator.set_state(harness.unpacked(state))
+            self.loader.set_state(state)
 
-    def batches(self) -> Iterator[Any]:
-        return iter(self.iterator)
-
-    def state(self, batches: int) -> bytes:
-        return harness.packed(self.iterator.get_state())
+    def state(self, batches: int) -> Any:
+        return self.loader.get_state()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python NAME.py prepare WORK | time WORK WORKERS SECONDS | order WORK WORKERS SEQUENCES | resume WORK WORKERS
 
-A script has a class of `Rival`. It runs in an environment of its own, so only NumPy and the standard library are imported
+A script has a subclass of `Rival`. It runs in an environment of its own, so only NumPy and the standard library are imported
 here. Nothing relies on what a loader says of itself: the domain of a sequence shows in its first token, its identity is a
 hash of its tokens. CPU seconds are of the process and all below it. Answers are one line of JSON, the last of stdout.
 """
@@ -16,10 +16,11 @@ import pickle
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -58,52 +59,55 @@ class Workload:
         return self.work / "formats" / rival
 
 
-class Stream(Protocol):
-    """An open loader."""
+class Rival:
+    """A loader under test, open; making one is what is timed, and puts into `loader` what batches come from.
+
+    Args:
+        state: What to go on from, as `state` gave it; None to start afresh.
+    """
+
+    packages: tuple[str, ...]
+    """What the figures are of."""
+    loader: Any
+
+    def __init__(self, load: Workload, workers: int, state: Any) -> None: ...
+
+    @classmethod
+    def prepare(cls, load: Workload) -> None:
+        """Write the corpus in the loader's own format, unless it reads the arrays as they are; not timed."""
 
     def batches(self) -> Iterator[Any]:
         """Batches of int64, (B, L + 1), NumPy or torch, from the start or from the state it was opened with."""
+        return iter(self.loader)
 
-    def state(self, batches: int) -> bytes:
+    def state(self, batches: int) -> Any:
         """What to save after `batches` batches were taken."""
+        return self.loader.state_dict()
 
 
-class Rival(Protocol):
-    """A loader under test."""
-
-    def versions(self) -> dict[str, str]:
-        """Package -> version, what the figures are of."""
-
-    def prepare(self, load: Workload) -> None:
-        """Write the corpus in the loader's own format; not timed."""
-
-    def open(self, load: Workload, workers: int, state: bytes | None) -> Stream:
-        """A loader that starts afresh, or goes on from `state`."""
-
-
-def main(rival: Callable[[], Rival]) -> None:
+def main(rival: type[Rival]) -> None:
     """Run what the command line asks for and print its figures."""
     job, work, *rest = sys.argv[1:]
-    load, one = Workload.load(Path(work)), rival()
+    load = Workload.load(Path(work))
     answer: dict[str, Any]
     if job == "prepare":
-        one.prepare(load)
-        answer = {"versions": one.versions()}
+        rival.prepare(load)
+        answer = {"versions": {package: version(package) for package in rival.packages}}
     elif job == "time":
-        answer = _time(one, load, int(rest[0]), float(rest[1]))
+        answer = _time(rival, load, int(rest[0]), float(rest[1]))
     elif job == "order":
-        answer = _order(one, load, int(rest[0]), int(rest[1]))
+        answer = _order(rival, load, int(rest[0]), int(rest[1]))
     else:
-        answer = _resume(one, load, int(rest[0]))
+        answer = _resume(rival, load, int(rest[0]))
     print(json.dumps(answer), flush=True)
     for pid in below():  # some leave threads and workers behind that hang at exit
         os.kill(pid, signal.SIGKILL)
     os._exit(0)
 
 
-def _time(rival: Rival, load: Workload, workers: int, seconds: float) -> dict[str, float]:
+def _time(rival: type[Rival], load: Workload, workers: int, seconds: float) -> dict[str, float]:
     before = cpu_seconds()
-    batches = rival.open(load, workers, None).batches()
+    batches = rival(load, workers, None).batches()
     next(batches)
     start = cpu_seconds() - before
     for _ in range(AHEAD):
@@ -124,8 +128,8 @@ def _time(rival: Rival, load: Workload, workers: int, seconds: float) -> dict[st
     }  # fmt: skip
 
 
-def _order(rival: Rival, load: Workload, workers: int, sequences: int) -> dict[str, Any]:
-    stream = rival.open(load, workers, None)
+def _order(rival: type[Rival], load: Workload, workers: int, sequences: int) -> dict[str, Any]:
+    stream = rival(load, workers, None)
     batches = stream.batches()
     domains: list[int] = []
     hashes: list[str] = []
@@ -135,8 +139,8 @@ def _order(rival: Rival, load: Workload, workers: int, sequences: int) -> dict[s
         domains += (rows[:, 0] // load.width).tolist()
         hashes += _hashes(rows)
         if len(domains) == AHEAD * load.batch:
-            saved = stream.state(AHEAD)
-            place = load.own(rival.__class__.__name__)
+            saved = _packed(stream.state(AHEAD))
+            place = load.own(rival.__name__)
             place.mkdir(parents=True, exist_ok=True)
             (place / f"state-{workers}").write_bytes(saved)
     counts = np.cumsum(np.eye(len(load.domains))[domains], axis=0)
@@ -150,10 +154,10 @@ def _order(rival: Rival, load: Workload, workers: int, sequences: int) -> dict[s
     }  # fmt: skip
 
 
-def _resume(rival: Rival, load: Workload, workers: int) -> dict[str, Any]:
-    state = (load.own(rival.__class__.__name__) / f"state-{workers}").read_bytes()
+def _resume(rival: type[Rival], load: Workload, workers: int) -> dict[str, Any]:
+    state = (load.own(rival.__name__) / f"state-{workers}").read_bytes()
     before = cpu_seconds()
-    batches = rival.open(load, workers, state).batches()
+    batches = rival(load, workers, _unpacked(state)).batches()
     first = next(batches)
     spent = cpu_seconds() - before
     rows = [first, *(next(batches) for _ in range(CHECK - 1))]
@@ -205,7 +209,7 @@ def below() -> list[int]:
     return found
 
 
-def packed(state: Any) -> bytes:
+def _packed(state: Any) -> bytes:
     """A state of Python objects as bytes: JSON where it can, as a trainer's checkpoint would otherwise pickle it."""
     try:
         data = json.dumps(state, separators=(",", ":"))
@@ -214,6 +218,6 @@ def packed(state: Any) -> bytes:
         return pickle.dumps(state)
 
 
-def unpacked(data: bytes) -> Any:
-    """The inverse of `packed`, of files that this benchmark wrote itself."""
+def _unpacked(data: bytes) -> Any:
+    """The inverse of `_packed`, of files that this benchmark wrote itself."""
     return json.loads(data) if data[:1] in b"{[0123456789" else pickle.loads(data)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import datasets
 import harness
-import numpy as np
-import torch
 from hf_map import stacked, write
 from torchdata.stateful_dataloader import StatefulDataLoader
 
@@ -16,23 +13,16 @@ BUFFER = 1000  # the library's default for shuffle
 SHARDS = 4
 
 
-class HfIterable:
-    """The rival."""
-
-    def versions(self) -> dict[str, str]:
-        return {"datasets": datasets.__version__, "torch": torch.__version__, "numpy": np.__version__}
-
-    def prepare(self, load: harness.Workload) -> None:
-        write(load, load.own("HfIterable"))
-
-    def open(self, load: harness.Workload, workers: int, state: bytes | None) -> Opened:
-        return Opened(load, workers, state)
-
-
-class Opened:
+class HfIterable(harness.Rival):
     """A loader with a state_dict."""
 
-    def __init__(self, load: harness.Workload, workers: int, state: bytes | None) -> None:
+    packages = ("datasets", "torch", "numpy")
+
+    @classmethod
+    def prepare(cls, load: harness.Workload) -> None:
+        write(load, load.own("HfIterable"))
+
+    def __init__(self, load: harness.Workload, workers: int, state: Any) -> None:
         parts = [datasets.load_from_disk(load.own("HfIterable") / str(d)) for d in range(len(load.domains))]
         streams = [
             p.to_iterable_dataset(num_shards=SHARDS).shuffle(seed=load.seed + d, buffer_size=BUFFER)
@@ -43,13 +33,7 @@ class Opened:
         data = mixed.with_format("numpy")
         self.loader = StatefulDataLoader(data, load.batch, num_workers=workers, collate_fn=stacked)
         if state:
-            self.loader.load_state_dict(harness.unpacked(state))
-
-    def batches(self) -> Iterator[Any]:
-        return iter(self.loader)
-
-    def state(self, batches: int) -> bytes:
-        return harness.packed(self.loader.state_dict())
+            self.loader.load_state_dict(state)
 
 
 if __name__ == "__main__":

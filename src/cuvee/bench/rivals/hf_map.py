@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import datasets
@@ -26,35 +25,25 @@ def stacked(rows: list[Any]) -> Any:
     return torch.from_numpy(np.stack([r["tokens"] for r in rows]).astype(np.int64))
 
 
-class HfMap:
-    """The rival."""
-
-    def versions(self) -> dict[str, str]:
-        return {"datasets": datasets.__version__, "torch": torch.__version__, "numpy": np.__version__}
-
-    def prepare(self, load: harness.Workload) -> None:
-        write(load, load.own("HfMap"))
-
-    def open(self, load: harness.Workload, workers: int, state: bytes | None) -> Opened:
-        return Opened(load, workers, harness.unpacked(state) if state else 0)
-
-
-class Opened:
+class HfMap(harness.Rival):
     """There is no state: going on is making it again and selecting what is left."""
 
-    def __init__(self, load: harness.Workload, workers: int, first: int) -> None:
+    packages = ("datasets", "torch", "numpy")
+
+    @classmethod
+    def prepare(cls, load: harness.Workload) -> None:
+        write(load, load.own("HfMap"))
+
+    def __init__(self, load: harness.Workload, workers: int, state: Any) -> None:
         parts = [datasets.load_from_disk(load.own("HfMap") / str(d)) for d in range(len(load.domains))]
         parts = [part.shuffle(seed=load.seed + d) for d, part in enumerate(parts)]
         shares = [w / sum(load.weights) for w in load.weights]
         mixed = datasets.interleave_datasets(parts, shares, seed=load.seed, stopping_strategy="all_exhausted")
-        mixed = mixed.select(range(first * load.batch, len(mixed))).with_format("numpy")
+        mixed = mixed.select(range((state or 0) * load.batch, len(mixed))).with_format("numpy")
         self.loader = DataLoader(mixed, load.batch, num_workers=workers, collate_fn=stacked)
 
-    def batches(self) -> Iterator[Any]:
-        return iter(self.loader)
-
-    def state(self, batches: int) -> bytes:
-        return harness.packed(batches)
+    def state(self, batches: int) -> Any:
+        return batches
 
 
 if __name__ == "__main__":

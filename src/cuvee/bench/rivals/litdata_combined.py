@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from importlib.metadata import version
 from typing import Any
 
 import harness
@@ -20,13 +18,13 @@ class Blocks(StreamingDataset):
         return super().__getitem__(index).to(torch.int64)
 
 
-class LitdataCombined:
-    """The rival."""
+class LitdataCombined(harness.Rival):
+    """A loader with a state_dict."""
 
-    def versions(self) -> dict[str, str]:
-        return {"litdata": version("litdata"), "torch": torch.__version__, "numpy": np.__version__}
+    packages = ("litdata", "torch", "numpy")
 
-    def prepare(self, load: harness.Workload) -> None:
+    @classmethod
+    def prepare(cls, load: harness.Workload) -> None:
         for d in range(len(load.domains)):
             place = load.own("LitdataCombined") / str(d)
             if (place / "index.json").exists():
@@ -40,14 +38,7 @@ class LitdataCombined:
             cache.done()
             cache.merge()
 
-    def open(self, load: harness.Workload, workers: int, state: bytes | None) -> Opened:
-        return Opened(load, workers, state)
-
-
-class Opened:
-    """A loader with a state_dict."""
-
-    def __init__(self, load: harness.Workload, workers: int, state: bytes | None) -> None:
+    def __init__(self, load: harness.Workload, workers: int, state: Any) -> None:
         parts = [
             Blocks(
                 str(load.own("LitdataCombined") / str(d)),
@@ -60,13 +51,7 @@ class Opened:
         mixed = CombinedStreamingDataset(parts, seed=load.seed, weights=load.weights, iterate_over_all=False)
         self.loader = StreamingDataLoader(mixed, batch_size=load.batch, num_workers=workers)
         if state:
-            self.loader.load_state_dict(harness.unpacked(state))
-
-    def batches(self) -> Iterator[Any]:
-        return iter(self.loader)
-
-    def state(self, batches: int) -> bytes:
-        return harness.packed(self.loader.state_dict())
+            self.loader.load_state_dict(state)
 
 
 if __name__ == "__main__":

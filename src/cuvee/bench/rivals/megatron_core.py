@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import harness
-import megatron.core
-import numpy as np
 import torch
 from megatron.core.datasets.blended_megatron_dataset_builder import BlendedMegatronDatasetBuilder
 from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
@@ -28,24 +25,17 @@ def stacked(rows: list[Any]) -> Any:
     return torch.stack([torch.cat([r["tokens"], r["labels"][-1:]]) for r in rows])
 
 
-class MegatronCore:
-    """The rival."""
-
-    def versions(self) -> dict[str, str]:
-        return {"megatron-core": megatron.core.__version__, "torch": torch.__version__, "numpy": np.__version__}
-
-    def prepare(self, load: harness.Workload) -> None:
-        load.own("MegatronCore").mkdir(parents=True, exist_ok=True)
-        self.open(load, 0, None)
-
-    def open(self, load: harness.Workload, workers: int, state: bytes | None) -> Opened:
-        return Opened(load, workers, harness.unpacked(state) if state else 0)
-
-
-class Opened:
+class MegatronCore(harness.Rival):
     """A dataset of the whole run; the state is how many samples were consumed."""
 
-    def __init__(self, load: harness.Workload, workers: int, consumed: int) -> None:
+    packages = ("megatron-core", "torch", "numpy")
+
+    @classmethod
+    def prepare(cls, load: harness.Workload) -> None:
+        load.own("MegatronCore").mkdir(parents=True, exist_ok=True)
+        cls(load, 0, None)
+
+    def __init__(self, load: harness.Workload, workers: int, state: Any) -> None:
         if not torch.distributed.is_initialized():  # the builder asks for its rank
             store = torch.distributed.HashStore()  # type: ignore[attr-defined]
             torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
@@ -65,15 +55,12 @@ class Opened:
         samples = int(sum(n for _, n in load.domains) / load.seq_len * 0.95)
         builder = BlendedMegatronDatasetBuilder(GPTDataset, [samples, 0, 0], lambda: True, config)
         data = builder.build()[0]
-        order = range(consumed, len(data))
+        order = range(state or 0, len(data))
         self.batch = load.batch
         self.loader = DataLoader(data, load.batch, sampler=order, num_workers=workers, collate_fn=stacked)
 
-    def batches(self) -> Iterator[Any]:
-        return iter(self.loader)
-
-    def state(self, batches: int) -> bytes:
-        return harness.packed(batches * self.batch)
+    def state(self, batches: int) -> Any:
+        return batches * self.batch
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -38,14 +36,13 @@ class Tokens(StreamingDataset):
         return torch.from_numpy(super().__getitem__(at)["tokens"].astype(np.int64))
 
 
-class MosaicmlStreaming:
-    """The rival."""
+class MosaicmlStreaming(harness.Rival):
+    """A loader with a state_dict."""
 
-    def versions(self) -> dict[str, str]:
-        packages = ("mosaicml-streaming", "torch", "numpy")
-        return {package: version(package) for package in packages}
+    packages = ("mosaicml-streaming", "torch", "numpy")
 
-    def prepare(self, load: harness.Workload) -> None:
+    @classmethod
+    def prepare(cls, load: harness.Workload) -> None:
         for d in range(len(load.domains)):
             place = load.own("MosaicmlStreaming") / str(d)
             if (place / "index.json").exists():
@@ -55,14 +52,7 @@ class MosaicmlStreaming:
                 for row in load.sequences(d):
                     writer.write({"tokens": np.ascontiguousarray(row)})
 
-    def open(self, load: harness.Workload, workers: int, state: bytes | None) -> Opened:
-        return Opened(load, workers, state)
-
-
-class Opened:
-    """A loader with a state_dict."""
-
-    def __init__(self, load: harness.Workload, workers: int, state: bytes | None) -> None:
+    def __init__(self, load: harness.Workload, workers: int, state: Any) -> None:
         clean_stale_shared_memory()
         streams = [
             Stream(local=str(load.own("MosaicmlStreaming") / str(d)), proportion=w / sum(load.weights))
@@ -71,13 +61,7 @@ class Opened:
         data = Tokens(streams=streams, batch_size=load.batch, shuffle=True, shuffle_seed=load.seed)
         self.loader = StreamingDataLoader(data, batch_size=load.batch, num_workers=workers)
         if state:
-            self.loader.load_state_dict(harness.unpacked(state))
-
-    def batches(self) -> Iterator[Any]:
-        return iter(self.loader)
-
-    def state(self, batches: int) -> bytes:
-        return harness.packed(self.loader.state_dict())
+            self.loader.load_state_dict(state)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import harness
@@ -28,32 +27,19 @@ class Windows(Dataset[Any]):
         return torch.from_numpy(rows)
 
 
-class NumpyWindow:
-    """The rival."""
-
-    def versions(self) -> dict[str, str]:
-        return {"numpy": np.__version__, "torch": torch.__version__}
-
-    def prepare(self, load: harness.Workload) -> None:
-        """Reads the arrays as they are."""
-
-    def open(self, load: harness.Workload, workers: int, state: bytes | None) -> Opened:
-        return Opened(load, workers, harness.unpacked(state) if state else 0)
-
-
-class Opened:
+class NumpyWindow(harness.Rival):
     """A DataLoader over batch numbers."""
 
-    def __init__(self, load: harness.Workload, workers: int, first: int) -> None:
+    packages = ("numpy", "torch")
+
+    def __init__(self, load: harness.Workload, workers: int, state: Any) -> None:
+        first = state or 0
         self.loader = DataLoader(
             Windows(load), batch_size=None, num_workers=workers, sampler=range(first, first + (1 << 20))
         )
 
-    def batches(self) -> Iterator[Any]:
-        return iter(self.loader)
-
-    def state(self, batches: int) -> bytes:
-        return harness.packed(batches)
+    def state(self, batches: int) -> Any:
+        return batches
 
 
 if __name__ == "__main__":

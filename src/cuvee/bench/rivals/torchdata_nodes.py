@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.metadata import version
 from typing import Any
 
 import harness
@@ -43,23 +42,12 @@ class Read:
         return torch.from_numpy(np.stack([self.rows[d][i] for d, i in keys]).astype(np.int64))
 
 
-class TorchdataNodes:
-    """The rival."""
-
-    def versions(self) -> dict[str, str]:
-        return {"torchdata": version("torchdata"), "torch": torch.__version__, "numpy": np.__version__}
-
-    def prepare(self, load: harness.Workload) -> None:
-        """Reads the arrays as they are."""
-
-    def open(self, load: harness.Workload, workers: int, state: bytes | None) -> Opened:
-        return Opened(load, workers, state)
-
-
-class Opened:
+class TorchdataNodes(harness.Rival):
     """A `Loader` with a state_dict."""
 
-    def __init__(self, load: harness.Workload, workers: int, state: bytes | None) -> None:
+    packages = ("torchdata", "torch", "numpy")
+
+    def __init__(self, load: harness.Workload, workers: int, state: Any) -> None:
         read = Read(load)
         nodes = {str(d): SamplerWrapper(Keys(d, len(rows), load.seed)) for d, rows in enumerate(read.rows)}
         weights = {str(d): float(w) for d, w in enumerate(load.weights)}
@@ -71,13 +59,7 @@ class Opened:
         )
         self.loader = Loader(mapped)
         if state:
-            self.loader.load_state_dict(harness.unpacked(state))
-
-    def batches(self) -> Iterator[Any]:
-        return iter(self.loader)
-
-    def state(self, batches: int) -> bytes:
-        return harness.packed(self.loader.state_dict())
+            self.loader.load_state_dict(state)
 
 
 if __name__ == "__main__":
