@@ -31,7 +31,7 @@ from cuvee.stream.mixer import Mixer
 from cuvee.stream.state import OrderKind
 
 ORDERS: tuple[OrderKind, OrderKind] = ("exact", "random")
-SEQ_LEN, WINDOW = 128, 16
+SIZE, SEQ_LEN, BATCH, WINDOW = "0.1M", 128, 8, 16
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,7 @@ def run(
     corpus: Corpus,
     *,
     seeds: int = 5,
-    name: str = "0.1M",
     tokens: int = 400_000,
-    batch: int = 8,
     progress: Progress | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """`rows`: what random order changes, with 90 % intervals over the seeds; `seeds`: each pair.
@@ -65,7 +63,7 @@ def run(
     mixture = Mixture.from_shares({d: 0.5**i for i, d in enumerate(corpus.domains)})
     pairs = []
     for seed in range(seeds):
-        pairs.append(_train(corpus, mixture, seed, name, tokens, batch))
+        pairs.append(_train(corpus, mixture, seed, tokens))
         say.advance(2)
     rows = [
         {"measure": "mean loss, bits/byte, random - exact", **_interval([p.loss[1] - p.loss[0] for p in pairs])},
@@ -95,14 +93,14 @@ def _interval(values: list[float]) -> dict[str, float]:
     return {"mean": round(mean, 5), "low": round(mean - half, 5), "high": round(mean + half, 5)}
 
 
-def _train(corpus: Corpus, mixture: Mixture, seed: int, name: str, tokens: int, batch: int) -> Pair:
+def _train(corpus: Corpus, mixture: Mixture, seed: int, tokens: int) -> Pair:
     sources = {d: corpus.source(d, "train") for d in corpus.domains}
     schedule = Schedule.constant(mixture)
-    mixers = [Mixer(sources, schedule, seq_len=SEQ_LEN, seed=seed, batch=batch, order=order) for order in ORDERS]
-    model = Decoder(size(name), corpus.vocab_size, len(ORDERS), seed=seed, block=0)
+    mixers = [Mixer(sources, schedule, seq_len=SEQ_LEN, seed=seed, batch=BATCH, order=order) for order in ORDERS]
+    model = Decoder(size(SIZE), corpus.vocab_size, len(ORDERS), seed=seed, block=0)
     count = sum(p.numel() for p in model.parameters()) // len(ORDERS)
     adam = torch.optim.AdamW(model.parameters(), learning_rate(count, tokens), BETAS, weight_decay=WEIGHT_DECAY)
-    steps, peak, scatter = tokens // (batch * SEQ_LEN), adam.param_groups[0]["lr"], _Scatter()
+    steps, peak, scatter = tokens // (BATCH * SEQ_LEN), adam.param_groups[0]["lr"], _Scatter()
     for step in range(steps):
         adam.param_groups[0]["lr"] = peak * learning_rate_factor(step, steps)
         rows_KBL1 = torch.from_numpy(np.stack([next(m).tokens for m in mixers]))
