@@ -42,6 +42,7 @@ class RawShard:
         ends_blob: Blob | None = None,
     ) -> None:
         self.blob, self.dtype, self.eos, self.header, self._ends_blob = blob, dtype, eos, header, ends_blob
+        self.name, self.indexed = blob.name, ends_blob is not None
         self._stored = dtype.newbyteorder("<")
         self.tokens, rest = divmod(blob.size - header, dtype.itemsize)
         if blob.size < header or rest:
@@ -60,11 +61,6 @@ class RawShard:
                 )
 
     @property
-    def indexed(self) -> bool:
-        """Whether a file says where documents end."""
-        return self._ends_blob is not None
-
-    @property
     def mapped(self) -> bool:
         """Whether all its tokens can be had as a view of memory."""
         return isinstance(self.blob, LocalBlob) and self.blob.mapped
@@ -76,11 +72,6 @@ class RawShard:
             if self._ends_blob is not None
             else f"eos {self.eos}".encode()
         )
-
-    @property
-    def name(self) -> str:
-        """What errors call it."""
-        return self.blob.name
 
     @property
     def documents(self) -> int:
