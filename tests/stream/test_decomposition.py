@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import replace
 from itertools import islice
@@ -18,7 +17,6 @@ from cuvee.shards.corpus import Corpus
 from cuvee.shards.indexed import IndexedDataset, IndexedWriter
 from cuvee.shards.inventory import DomainInfo, Inventory, Shard, SplitInfo, TokenizerInfo
 from cuvee.shards.sources import TokenSource
-from cuvee.stream.batch import Batch
 from cuvee.stream.contract import Loads
 from cuvee.stream.curricula import Curriculum, Natural, Odds, Shares, grow_p2
 from cuvee.stream.dealing import DecompositionState
@@ -27,6 +25,7 @@ from cuvee.stream.joint import ahead_bound
 from cuvee.stream.loader import Loader
 from cuvee.stream.repetition import Repetition
 from cuvee.stream.torch import TorchBatches, TorchDataset
+from tests.stream.test_mixer import digest
 
 pytestmark = pytest.mark.slow
 
@@ -38,16 +37,18 @@ LENGTHS = (4, 8, 16, 32)
 T = 192
 
 
-def corpus_of(folder: Path, lengths: dict[str, list[int]]) -> Corpus:
-    """Token t of domain number d is 4000 d + t."""
+def corpus_of(
+    folder: Path, lengths: dict[str, list[int]], first: int = 0, step: int = 4000, vocab: int = 16_000
+) -> Corpus:
+    """Token t of domain number d is first + d step + t."""
     infos = []
     for d, (name, sizes) in enumerate(lengths.items()):
         with IndexedWriter(folder / name, np.uint16) as writer:
             for size, end in zip(sizes, np.cumsum(sizes).tolist(), strict=True):
-                writer.add(4000 * d + np.arange(end - size, end))
+                writer.add(first + d * step + np.arange(end - size, end))
         shard = Shard(name, writer.documents, writer.tokens, writer.tokens, writer.hash)
         infos.append(DomainInfo(name, name, SplitInfo((shard,)), SplitInfo(), SplitInfo()))
-    Inventory(tuple(infos), TokenizerInfo("external", 16_000, 0, "")).save(folder)
+    Inventory(tuple(infos), TokenizerInfo("external", vocab, 0, "")).save(folder)
     return Corpus.open(folder)
 
 
@@ -67,6 +68,7 @@ def loader(
     curriculum: Curriculum = GROW,
     seed: int = 0,
     batch_tokens: int = T,
+    repetition: Repetition | None = None,
 ) -> DecompositionLoader:
     return DecompositionLoader(
         corpus,
@@ -76,17 +78,10 @@ def loader(
         batch_tokens=batch_tokens,
         seed=seed,
         curriculum=curriculum,
+        repetition=repetition,
         rank=rank,
         world_size=world_size,
     )
-
-
-def digest(batches: list[Batch]) -> str:
-    hashed = hashlib.blake2b(digest_size=8)
-    for batch in batches:
-        for array in (batch.tokens, batch.domains, batch.documents):
-            hashed.update(np.ascontiguousarray(array, "<i8").tobytes())
-    return hashed.hexdigest()
 
 
 def test_the_global_order_is_pinned(corpus: Corpus) -> None:
@@ -217,14 +212,11 @@ def test_a_state_is_small(tmp_path: Path) -> None:
     assert len(json.dumps(to_json(late)).encode()) < 1024
 
 
-CAPPED = Mixture.from_shares({"a": 0.2, "b": 0.4, "c": 0.4})
+CAPPED = Schedule.constant(Mixture.from_shares({"a": 0.2, "b": 0.4, "c": 0.4}))
 
 
 def capped(corpus: Corpus, repetition: Repetition, curriculum: Curriculum = GROW) -> DecompositionLoader:
-    schedule = Schedule.constant(CAPPED)
-    return DecompositionLoader(
-        corpus, schedule, shortest=4, longest=32, batch_tokens=T, seed=0, curriculum=curriculum, repetition=repetition
-    )
+    return loader(corpus, schedule=CAPPED, curriculum=curriculum, repetition=repetition)
 
 
 def test_a_cap_stops_before_the_batch_that_would_go_beyond_it(corpus: Corpus) -> None:
@@ -246,9 +238,7 @@ def test_a_refused_batch_leaves_the_state_as_it_was(corpus: Corpus) -> None:
     schedule = Schedule((Phase(0, Mixture.from_shares({"a": 0.6, "b": 0.4, "c": 0})), Phase(switch * T, second)))
 
     def start(repetition: Repetition | None) -> DecompositionLoader:
-        return DecompositionLoader(
-            corpus, schedule, shortest=4, longest=32, batch_tokens=T, seed=0, repetition=repetition
-        )
+        return loader(corpus, schedule=schedule, curriculum=Natural(), repetition=repetition)
 
     free = start(None)
     free.skip(switch)
@@ -295,18 +285,7 @@ def test_caps_act_alike_at_any_world_size_and_after_any_resume(corpus: Corpus, w
         batches.append(next(whole))
     assert len(whole.state().exhausted) == 2
     for position, state in list(enumerate(states))[::2]:
-        rank = DecompositionLoader(
-            corpus,
-            Schedule.constant(CAPPED),
-            shortest=4,
-            longest=32,
-            batch_tokens=T,
-            seed=0,
-            curriculum=GROW,
-            repetition=repetition,
-            rank=1,
-            world_size=world_size,
-        )
+        rank = loader(corpus, 1, world_size, schedule=CAPPED, repetition=repetition)
         rank.restore(state)
         share = len(batches[position].tokens) // world_size
         assert np.array_equal(next(rank).tokens, batches[position].tokens[share : 2 * share])
@@ -359,19 +338,9 @@ def test_another_run_is_refused_with_the_difference(corpus: Corpus, tmp_path: Pa
 
 
 def test_bad_calls_are_refused(corpus: Corpus, tmp_path: Path) -> None:
-    def make(
-        shortest: int = 4, longest: int = 32, tokens: int = T, rank: int = 0, world_size: int = 1
-    ) -> DecompositionLoader:
-        return DecompositionLoader(
-            corpus,
-            SCHEDULE,
-            shortest=shortest,
-            longest=longest,
-            batch_tokens=tokens,
-            seed=0,
-            rank=rank,
-            world_size=world_size,
-        )
+    def make(**changed: Any) -> DecompositionLoader:
+        settings = {"shortest": 4, "longest": 32, "batch_tokens": T, "seed": 0, **changed}
+        return DecompositionLoader(corpus, SCHEDULE, **settings)
 
     with pytest.raises(UsageError, match=r"a length of 24 tokens"):
         make(longest=24)
@@ -382,13 +351,13 @@ def test_bad_calls_are_refused(corpus: Corpus, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"192 tokens for rows of 32 on 4 ranks[\s\S]*batch_tokens=256"):
         make(world_size=4)
     with pytest.raises(UsageError, match=r"0 tokens[\s\S]*batch_tokens=32"):
-        make(tokens=0)
+        make(batch_tokens=0)
     with pytest.raises(UsageError, match="rank 1 of world size 1"):
         make(rank=1)
     with pytest.raises(DataError, match="domain 'b' has no document of 64 tokens"):
-        make(shortest=64, longest=64, tokens=64)
+        make(shortest=64, longest=64, batch_tokens=64)
     with pytest.raises(UsageError, match="got odds of 4 lengths"):
-        DecompositionLoader(corpus, SCHEDULE, shortest=8, longest=32, batch_tokens=T, seed=0, curriculum=GROW)
+        make(shortest=8, curriculum=GROW)
     with pytest.raises(UsageError, match="lacks: d"):
         loader(corpus, schedule=Schedule.constant(Mixture.from_shares({"a": 1, "d": 1})))
     with pytest.raises(InfeasibleError, match="shares of lengths"):

@@ -12,13 +12,12 @@ from cuvee.base.errors import DataError, UsageError
 from cuvee.mixture.schedule import Phase, Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.shards.corpus import Corpus
-from cuvee.shards.indexed import IndexedWriter
-from cuvee.shards.inventory import DomainInfo, Inventory, Shard, SplitInfo, TokenizerInfo
 from cuvee.stream.bestfit import BestFit
 from cuvee.stream.loader import Loader, LoaderState
 from cuvee.stream.repetition import Repetition
 from cuvee.stream.state import OrderKind
 from cuvee.testing.corpora import synthetic
+from tests.stream.test_decomposition import corpus_of
 from tests.stream.test_mixer import digest
 
 FIRST = Mixture.from_shares({"a": 0.5, "b": 0.3, "c": 0.2})
@@ -61,15 +60,7 @@ def global_batches(ranks: list[Loader], n: int, state: LoaderState | None = None
 
 def test_the_global_order_is_pinned(tmp_path: Path) -> None:
     """Token t of document k of domain a is 1000 + 37 k + t, of b 2000 + 37 k + t."""
-    infos = []
-    for d, name in enumerate("ab"):
-        with IndexedWriter(tmp_path / name, np.uint16) as writer:
-            for k in range(20 + d):
-                writer.add(1000 * (d + 1) + 37 * k + np.arange(37))
-        shard = Shard(name, writer.documents, writer.tokens, writer.tokens, writer.hash)
-        infos.append(DomainInfo(name, name, SplitInfo((shard,)), SplitInfo(), SplitInfo()))
-    Inventory(tuple(infos), TokenizerInfo("external", 4000, 0, "")).save(tmp_path)
-    data = Corpus.open(tmp_path)
+    data = corpus_of(tmp_path, {"a": [37] * 20, "b": [37] * 21}, 1000, 1000, vocab=4000)
     stream = Loader(data, Schedule.constant(Mixture.from_shares({"a": 0.7, "b": 0.3})), seq_len=16, seed=5, batch=8)
     assert data.fingerprint == "a5c14ddc8f18212477035111c5f9f821"
     assert digest([next(stream) for _ in range(30)]) == "039da83aeaf8f293"
