@@ -181,6 +181,6 @@ def test_tables_are_nearest_in_integers() -> None:
     found = Table.of(q_DK)
     assert found.lengths == (3 * UNIT // 8, 0, 5 * UNIT // 8)
     assert found.domains[1] == ()
-    np.testing.assert_allclose(found.shares, q_DK, atol=1e-9)
+    np.testing.assert_allclose(np.array(found.cells, float).T / UNIT**2, q_DK, atol=1e-9)
     with pytest.raises(AssertionError):
         JointOrder(found, POWERS, 36)

@@ -39,19 +39,15 @@ class Ahead:
     marks: tuple[Mark, ...]
 
     @property
-    def first(self) -> int:
-        """The number of the first batch."""
-        return self.before.batch
-
-    @property
     def end(self) -> int:
         """The number of the first batch after these."""
-        return self.first + len(self.slots_NB)
+        return self.before.batch + len(self.slots_NB)
 
     def since(self, batch: int) -> tuple[Mark, Slots]:
         """The last mark before the batch of this number, and the slots from there to it, shape n."""
+        first = self.before.batch
         mark = [self.before, *(m for m in self.marks if m.batch < batch)][-1]
-        return mark, self.slots_NB[mark.batch - self.first : batch - self.first].ravel()
+        return mark, self.slots_NB[mark.batch - first : batch - first].ravel()
 
 
 @dataclass(frozen=True, eq=False)

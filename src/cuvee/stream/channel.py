@@ -151,8 +151,7 @@ class Log:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with open(self.path, "ab+") as file:
                 file.seek(0)
-                file.truncate(file.read().rfind(b"\n") + 1)
-                if not file.tell() or not os.fstat(file.fileno()).st_size:
+                if not file.truncate(file.read().rfind(b"\n") + 1):
                     file.write(_line(self._header))
                 file.write(_line(change))
                 file.flush()

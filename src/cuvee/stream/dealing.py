@@ -6,7 +6,7 @@ Letters: D domains, K lengths, N batches ahead, R rows of this rank in them, G g
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -22,8 +22,6 @@ from cuvee.stream.repetition import Repetition
 from cuvee.stream.state import Change, Exhausted, Weights
 
 Ints = NDArray[np.int64]
-MOVING = ("corpus", "events", "batches", "deficits", "counts", "exhausted")
-"""Fields of a state in which two of one run may differ, or that are compared on their own."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class DecompositionState:
     deficits: tuple[str, ...]
     counts: str
     repetition: Repetition | None = None
-    exhausted: tuple[Exhausted, ...] = field(default=())
+    exhausted: tuple[Exhausted, ...] = ()
     format: int = FORMAT
 
     @property

@@ -10,7 +10,6 @@ Letters: D domains, K lengths from the shortest to the longest, C cells (domain,
 from __future__ import annotations
 
 import copy
-from dataclasses import fields
 from itertools import pairwise
 from typing import Self
 
@@ -40,7 +39,7 @@ from cuvee.stream.state import (
     log_of,
     merged,
     refuse_another_corpus,
-    refuse_difference,
+    refuse_another_run,
     weights,
 )
 
@@ -106,7 +105,7 @@ class DecompositionLoader:
         if repetition is not None:
             repetition.check(schedule.domains)
         self._corpus, self._planned, self.schedule = corpus, schedule, schedule
-        self._events: tuple[Change, ...] = ()
+        self.events: tuple[Change, ...] = ()
         self._exhausted: tuple[Exhausted, ...] = ()
         self.fingerprint, self.seed, self.curriculum, self.repetition = corpus.fingerprint, seed, curriculum, repetition
         self.shortest, self.longest, self.batch_tokens = shortest, longest, batch_tokens
@@ -296,13 +295,7 @@ class DecompositionLoader:
     def _run_out(self, tokens: int, domain: int) -> None:
         """What the policy says of a domain that the batch at `tokens` would take beyond its cap."""
         assert self.repetition is not None
-        if self.repetition.then == "error":
-            raise DataError(
-                f"domain {self.schedule.domains[domain]!r} would go beyond its cap of {self._caps[domain]:,} tokens in the "
-                f"batch after {tokens:,} tokens",
-                wanted="at most the passes over it that max_epochs allows",
-                fix='change to a mixture without it, raise max_epochs, or then="redistribute" or "repeat"',
-            )
+        self.repetition.reached(self.schedule.domains[domain], f"{self._caps[domain]:,} tokens", tokens)
         self._exhausted = (*self._exhausted, Exhausted(tokens, domain))
         self._steady = tokens
 
@@ -325,7 +318,7 @@ class DecompositionLoader:
             InfeasibleError: the shares of lengths do not fit the documents of its domains.
         """
         change = Change(position, mixture.units, cause, ramp)
-        events = changed(self._events, change, mixture, self.schedule.domains, self.tokens)
+        events = changed(self.events, change, mixture, self.schedule.domains, self.tokens)
         schedule = merged(self._planned, events)
         self._open(mixture)
         self._check_ahead(schedule, position)
@@ -334,7 +327,7 @@ class DecompositionLoader:
     def _go_on(self, now: Mark, counts_DK: Ints, exhausted: tuple[Exhausted, ...], events: tuple[Change, ...]) -> None:
         self.batches, self._base_DK = now.batch, counts_DK
         self._ahead = self._rows = None
-        self._events, self._exhausted, self.schedule = events, exhausted, merged(self._planned, events)
+        self.events, self._exhausted, self.schedule = events, exhausted, merged(self._planned, events)
         self._joint = JointOrder(now.table, self._powers, self.batch_tokens, now.deficits)
         self._steady = self.tokens
 
@@ -344,11 +337,6 @@ class DecompositionLoader:
     def _past(self) -> tuple[Exhausted, ...]:
         """Of the domains known to run out, those that have."""
         return tuple(e for e in self._exhausted if e.start < self.tokens)
-
-    @property
-    def events(self) -> tuple[Change, ...]:
-        """The live changes so far, with their causes."""
-        return self._events
 
     @property
     def tokens(self) -> int:
@@ -391,7 +379,7 @@ class DecompositionLoader:
     def log(self) -> tuple[Event, ...]:
         """Every change of what was or will be served: phases, live changes, domains that ran out, in order."""
         caps = {i: f"{cap:,} tokens" for i, cap in self._caps.items()}
-        return log_of(self._planned, self._events, self._past, caps, self._out)
+        return log_of(self._planned, self.events, self._past, caps, self._out)
 
     def history(self) -> History:
         """What was served so far, and why; a loader made with its schedule and the same settings gives the same batches."""
@@ -409,7 +397,7 @@ class DecompositionLoader:
             curriculum=repr(self.curriculum),
             domains=self.schedule.domains,
             phases=weights(self._planned.phases),
-            events=self._events,
+            events=self.events,
             batches=self.batches,
             deficits=dealing.packed_deficits(self._now().deficits),
             counts=dealing.packed(self._counts_DK.ravel().tolist()),
@@ -425,9 +413,7 @@ class DecompositionLoader:
             UsageError: under other settings; says which.
         """
         refuse_another_corpus(state.corpus, self.fingerprint)
-        mine = self.state()
-        for name in (f.name for f in fields(state) if f.name not in dealing.MOVING):
-            refuse_difference(name, getattr(state, name), getattr(mine, name), state.domains)
+        refuse_another_run(state, self.state())
         self._open(*(Mixture(state.domains, event.units) for event in state.events))
         self._exhausted = state.exhausted
         # the table of the last batch, not of the next: a change between the two carries deficits at its own time

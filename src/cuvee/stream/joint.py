@@ -65,13 +65,6 @@ class Table:
         return cls(lengths, tuple(tuple(apportion(q_D, UNIT)) if u else () for u, q_D in columns))
 
     @cached_property
-    def shares(self) -> Array:
-        """As shares of all tokens, shape (D, K)."""
-        width = max(map(len, self.domains))
-        columns = [np.array(u, np.float64) if u else np.zeros(width) for u in self.domains]
-        return np.stack(columns, axis=1) / UNIT * (np.array(self.lengths, np.float64) / UNIT)
-
-    @cached_property
     def cells(self) -> list[list[int]]:
         """Shares in 2^-64, [length][domain]; 0 where a cell has none."""
         width = max(map(len, self.domains))
@@ -254,14 +247,9 @@ def settled(owed_KD: list[list[int]], cells_KD: list[list[int]]) -> list[list[in
         for k in range(lengths):
             moved_KD[k][i] = moved_KD[k][i] + parts[k] if cells[k] else 0
         pot += 0 if any(cells) else lost
-    if pot:
-        for k, i, part in _each(_spread(pot, [c for row in cells_KD for c in row]), domains):
-            moved_KD[k][i] += part
+    for n, part in enumerate(_spread(pot, [c for row in cells_KD for c in row])):
+        moved_KD[n // domains][n % domains] += part
     return moved_KD
-
-
-def _each(parts: list[int], domains: int) -> list[tuple[int, int, int]]:
-    return [(*divmod(n, domains), part) for n, part in enumerate(parts)]
 
 
 def _spread(amount: int, weights: list[int]) -> list[int]:

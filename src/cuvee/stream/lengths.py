@@ -87,13 +87,8 @@ class Decomposed:
 
     def served(self, counts_K: Ints) -> dict[int, Served]:
         """Length of pieces that there are -> what was served of them, when that was so many of each bucket."""
-        found = {}
-        for power, count, had in zip(
-            range(self.low, self.high + 1), self.counts.tolist(), counts_K.tolist(), strict=True
-        ):
-            if count:
-                found[1 << power] = Served(had << power, had / count, max(had - count, 0) << power)
-        return found
+        rows = zip(range(self.low, self.high + 1), self.counts.tolist(), counts_K.tolist(), strict=True)
+        return {1 << p: Served(had << p, had / count, max(had - count, 0) << p) for p, count, had in rows if count}
 
     def documents(self, place: int, row_S1: NDArray[np.int32]) -> None:
         """Write the document of the piece that begins at `place`; -1 for context of another one."""

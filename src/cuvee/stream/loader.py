@@ -177,7 +177,7 @@ class Loader:
     @property
     def epochs(self) -> dict[str, float]:
         """Domain -> passes over its sequences so far."""
-        return self._mixer.epochs
+        return {d: s.epochs for d, s in self.served.items()}
 
     def state(self) -> LoaderState:
         """Where the run is; the same on every rank."""

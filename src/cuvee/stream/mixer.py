@@ -96,7 +96,7 @@ class Mixer:
         self._size = batch * seq_len
         self._rows = slice(0, batch) if rows is None else rows
         self._planned, self.schedule = schedule, schedule
-        self._events: tuple[Change, ...] = ()
+        self.events: tuple[Change, ...] = ()
         self._exhausted: tuple[Exhausted, ...] = ()
         self._items: dict[int, Items] = {}
         self.batches, self._counts = 0, np.zeros(len(schedule.domains), np.int64)
@@ -132,11 +132,6 @@ class Mixer:
         return self.schedule.domains
 
     @property
-    def events(self) -> tuple[Change, ...]:
-        """The live changes so far, with their causes."""
-        return self._events
-
-    @property
     def tokens(self) -> int:
         """Tokens trained on so far, by all ranks; padding included."""
         return self.batches * self._size
@@ -161,11 +156,6 @@ class Mixer:
         return {d: s.tokens for d, s in self.served.items()}
 
     @property
-    def epochs(self) -> dict[str, float]:
-        """Domain -> passes over its sequences so far."""
-        return {d: s.epochs for d, s in self.served.items()}
-
-    @property
     def log(self) -> tuple[Event, ...]:
         """Every change of what was or will be served: phases, live changes, domains that ran out, in order."""
         caps = {i: f"{cap:,} sequences" for i, cap in enumerate(self._caps)}
@@ -173,7 +163,7 @@ class Mixer:
         def out(tokens: int) -> frozenset[int]:
             return self._out(tuple(e for e in self._exhausted if e.start <= tokens))
 
-        return log_of(self._planned, self._events, self._past, caps, out)
+        return log_of(self._planned, self.events, self._past, caps, out)
 
     @property
     def _past(self) -> tuple[Exhausted, ...]:
@@ -201,13 +191,13 @@ class Mixer:
             DataError: a domain that gets a weight is shorter than one sequence.
         """
         change = Change(position, mixture.units, cause, ramp)
-        events = changed(self._events, change, mixture, self.domains, self.tokens)
+        events = changed(self.events, change, mixture, self.domains, self.tokens)
         schedule = merged(self._planned, events)
         self._open(mixture)
         now = self._now()
         self._order = self._make_order(now.units, now.deficits, self.batches * self.batch)
         self._ahead = self._ahead_rows = None
-        self._events, self._exhausted, self.schedule = events, self._past, schedule
+        self.events, self._exhausted, self.schedule = events, self._past, schedule
 
     # batches
 
@@ -223,7 +213,7 @@ class Mixer:
         ahead = self._look_ahead()
         if self._ahead_rows is None:
             self._ahead_rows = self._locate(ahead)
-        n = self.batches - ahead.first
+        n = self.batches - ahead.before.batch
         domains, places = self._ahead_rows.domains_NR[n], self._ahead_rows.places_NR[n]
         tokens = np.empty((domains.size, self.seq_len + 1), np.int64)
         for i, place, row in zip(domains.tolist(), places.tolist(), tokens, strict=True):
@@ -244,7 +234,7 @@ class Mixer:
             batches -= passed
 
     def _pass(self, ahead: Ahead, batches: int) -> None:
-        n = self.batches - ahead.first
+        n = self.batches - ahead.before.batch
         self._counts += np.bincount(ahead.slots_NB[n : n + batches].ravel(), minlength=self._counts.size)
         self.batches += batches
 
@@ -278,7 +268,7 @@ class Mixer:
             ahead.counts_D - (np.cumsum(served_D) - served_D), served_D
         )
         # slots of one domain come at even distances, which equal slices for ranks would turn into whole ranks of one domain
-        keys = [key64(self.seed, "batch", self.block, b) for b in range(ahead.first, ahead.first + n)]
+        keys = [key64(self.seed, "batch", self.block, b) for b in range(ahead.before.batch, ahead.end)]
         wanted_NR = permute_all(keys, self.batch)[:, self._rows] + np.arange(n)[:, None] * self.batch
         domains_NR, items_NR = slots[wanted_NR], items[wanted_NR]
         places_NR = np.empty_like(items_NR)
@@ -338,7 +328,9 @@ class Mixer:
             slots = order.assign(self.batch - done)
             reached = first_reached(slots, counts_D, self._limits(exhausted))
             if reached is not None:
-                self._stop_if_that_is_the_policy(reached[1])
+                assert self.repetition is not None
+                i = reached[1]
+                self.repetition.reached(self.domains[i], f"{self._caps[i]:,} sequences", self.tokens)
                 slots = slots[: reached[0] + 1]
                 exhausted = (*exhausted, Exhausted((first + done + slots.size) * self.seq_len, reached[1]))
             parts.append(slots)
@@ -350,15 +342,6 @@ class Mixer:
                     order.change(self._slot_units(self.tokens, exhausted))
         self._order, self._exhausted = order, exhausted
         return Ahead(np.concatenate(parts)[None, :], self._counts.copy(), before, ())
-
-    def _stop_if_that_is_the_policy(self, i: int) -> None:
-        if self.repetition is not None and self.repetition.then == "error":
-            raise DataError(
-                f"domain {self.domains[i]!r} would go beyond its cap of {self._caps[i]:,} sequences in the batch after "
-                f"{self.tokens:,} tokens",
-                wanted="at most the passes over it that max_epochs allows",
-                fix='change to a mixture without it, raise max_epochs, or then="redistribute" or "repeat"',
-            )
 
     @property
     def _caps(self) -> list[int]:
@@ -398,7 +381,7 @@ class Mixer:
             batch=self.batch,
             domains=self.domains,
             phases=weights(self._planned.phases),
-            events=self._events,
+            events=self.events,
             batches=self.batches,
             deficits=self._now().deficits,
             counts=tuple(self._counts.tolist()),
@@ -418,7 +401,7 @@ class Mixer:
         schedule = merged(self._planned, state.events)
         for event in state.events:
             self._open(Mixture(state.domains, event.units))
-        self._events, self._exhausted, self.schedule = state.events, state.exhausted, schedule
+        self.events, self._exhausted, self.schedule = state.events, state.exhausted, schedule
         self.batches, self._counts = state.batches, np.array(state.counts, np.int64)
         self._ahead = self._ahead_rows = None
         # the weights of the last batch, not of the next: a change between the two settles deficits at its own time

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -30,7 +30,7 @@ class Repetition:
     """
 
     max_epochs: float | Mapping[str, float]
-    then: Literal["error", "redistribute", "repeat"] = field(default="error")
+    then: Literal["error", "redistribute", "repeat"] = "error"
 
     def __post_init__(self) -> None:
         caps = self.max_epochs.values() if isinstance(self.max_epochs, Mapping) else (self.max_epochs,)
@@ -55,6 +55,19 @@ class Repetition:
         """The most items of a domain of `count` a pass; `UNBOUNDED` without a cap."""
         epochs = self.max_epochs.get(domain) if isinstance(self.max_epochs, Mapping) else self.max_epochs
         return UNBOUNDED if epochs is None or epochs * count >= UNBOUNDED else int(epochs * count)
+
+    def reached(self, domain: str, cap: str, tokens: int) -> None:
+        """A batch after `tokens` tokens would go beyond the cap of a domain; nothing unless the policy is to stop.
+
+        Raises:
+            DataError: it is.
+        """
+        if self.then == "error":
+            raise DataError(
+                f"domain {domain!r} would go beyond its cap of {cap} in the batch after {tokens:,} tokens",
+                wanted="at most the passes over it that max_epochs allows",
+                fix='change to a mixture without it, raise max_epochs, or then="redistribute" or "repeat"',
+            )
 
 
 def without(units: tuple[int, ...], out: frozenset[int], domains: tuple[str, ...]) -> tuple[int, ...]:

@@ -68,8 +68,8 @@ class MixerState:
     exhausted: tuple[Exhausted, ...] = field(default=(), metadata=LATER)
 
 
-MOVING = ("events", "batches", "deficits", "counts", "exhausted")
-"""Fields of a state in which two of one run may differ."""
+MOVING = ("corpus", "events", "batches", "deficits", "counts", "exhausted")
+"""Fields of a state in which two of one run may differ, or that are compared on their own."""
 
 
 @dataclass(frozen=True)
@@ -188,9 +188,9 @@ def refuse_another_corpus(saved: str, here: str) -> None:
         )
 
 
-def refuse_another_run(saved: MixerState, here: MixerState) -> None:
-    """Raise the UsageError that says in what two states are of different runs, unless they are of one."""
-    for name in (f.name for f in fields(MixerState) if f.name not in MOVING):
+def refuse_another_run(saved: Any, here: Any) -> None:
+    """Raise the UsageError that says in what two states of one kind are of different runs, unless they are of one."""
+    for name in (f.name for f in fields(here) if f.name not in MOVING):
         refuse_difference(name, getattr(saved, name), getattr(here, name), here.domains)
 
 

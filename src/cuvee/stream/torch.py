@@ -155,9 +155,8 @@ class Reader(Iterator[Any]):
             gc.freeze()  # a collection would touch, and so copy, every object that the worker shares with its parent
         worker, self._workers = (info.id, info.num_workers) if info is not None else (0, 1)
         self._loader, self._skip = dataset._loader.copy(), worker * chunk
-        self._place, self._memory, self._began = 0, None, False
-
-    _memory: Memory | None
+        self._memory: Memory | None = None
+        self._place, self._began = 0, False
 
     def __next__(self) -> Any:
         loader = self._loader
@@ -231,20 +230,12 @@ class TorchBatches:
     def __iter__(self) -> Iterator[Tensors]:
         if self._given:
             self._restore(self.state())
-        pin = self._pin_memory
-        if not self._workers or self._chunk == 1:
-            ahead = self._ahead if self._workers else None
-            # a DataLoader without workers does no more than this, at a tenth of the cost of a batch
-            plain = self.dataset if not (self._workers or pin) else None
-            for batch in plain or DataLoader(
-                self.dataset, None, num_workers=self._workers, pin_memory=pin, prefetch_factor=ahead
-            ):
-                self._given += 1
-                yield batch
-            return
-        chunks = _Chunks(self.dataset, self._chunk)
-        for chunk in DataLoader(chunks, None, num_workers=self._workers, pin_memory=pin, prefetch_factor=self._ahead):
-            for batch in chunk:
+        chunks, workers, pin = _Chunks(self.dataset, self._chunk), self._workers, self._pin_memory
+        ahead = self._ahead if workers else None
+        # a DataLoader without workers does no more than this, at a tenth of the cost of a batch
+        plain = None if workers or pin else chunks
+        for found in plain or DataLoader(chunks, None, num_workers=workers, pin_memory=pin, prefetch_factor=ahead):
+            for batch in found if self._chunk > 1 else [found]:
                 self._given += 1
                 yield batch
 
