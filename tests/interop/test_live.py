@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,6 +18,7 @@ from cuvee.interop.mixturefile import read_mixture
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.shards.corpus import Corpus
+from cuvee.stream.bestfit import BestFit
 from cuvee.stream.loader import Loader
 from cuvee.testing.corpora import synthetic
 from tests.hf import transformers
@@ -139,6 +141,16 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.mark.slow
+def test_padding_is_no_label(corpus: Corpus) -> None:
+    loader = Loader(corpus, EVEN, seq_len=200, seed=3, batch=8, packing=BestFit(pad=0))
+    batch = next(loader.copy())
+    rows = [row for _, row in zip(range(8), Examples(loader), strict=False)]
+    assert (batch.documents < 0).any()
+    for row, tokens, documents in zip(rows, batch.tokens, batch.documents, strict=True):
+        assert row["input_ids"].tolist() == tokens[:-1].tolist()
+        assert row["labels"].tolist() == np.where(documents >= 0, tokens, -100)[:-1].tolist()
+
+
 def test_the_examples_run(corpus: Corpus, tmp_path: Path) -> None:
     def output(*words: object) -> str:
         return subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, check=True).stdout

@@ -252,6 +252,28 @@ def test_a_refused_batch_leaves_the_state_as_it_was(corpus: Corpus) -> None:
     assert digest([next(stopped) for _ in range(6)]) == digest([next(free) for _ in range(6)])
 
 
+def test_whether_a_change_is_taken_does_not_depend_on_what_was_dealt_ahead(tmp_path: Path) -> None:
+    lengths = [12, 24, 28, 20] * 10
+    corpus = corpus_of(tmp_path, {"a": lengths, "b": lengths})
+    even = Schedule.constant(Mixture.from_shares({"a": 1, "b": 1}))
+
+    def start() -> DecompositionLoader:
+        repetition, curriculum = Repetition({"a": 1}, "redistribute"), Shares(((0, (0.3, 0.3, 0.4)),))
+        return DecompositionLoader(
+            corpus, even, shortest=4, longest=16, batch_tokens=64, seed=0, curriculum=curriculum, repetition=repetition
+        )
+
+    ahead, again = start(), start()
+    for _ in range(18):
+        next(ahead)
+    again.restore(ahead.state())
+    for one in (ahead, again):
+        one.change(one.tokens + 20 * 64, Mixture.from_shares({"a": 1, "b": 0}), "a alone")
+    assert ahead.state() == again.state()
+    assert ahead.log == again.log
+    assert digest([next(ahead) for _ in range(15)]) == digest([next(again) for _ in range(15)])
+
+
 def test_a_domain_at_its_cap_leaves_the_others_in_proportion_or_is_repeated(corpus: Corpus) -> None:
     stream = capped(corpus, Repetition({"b": 1.0}, "redistribute"), Natural())
     stream.skip(100)

@@ -411,6 +411,24 @@ def test_the_policy_repeat_changes_nothing_but_says_so() -> None:
     assert gone.mixture == mixture(**SHARES)
 
 
+def test_a_history_can_be_had_when_nothing_is_left_of_a_phase() -> None:
+    only = Schedule.constant(mixture(a=1, b=1, c=0)).then(1000 * B * L, mixture(a=0, b=1, c=0))
+    early = mixer(only, repetition=Repetition({"b": 1}, "redistribute"))
+    early.skip(40)
+    assert [e.mixture.shares.tolist() for e in early.history().log] == [[0.5, 0.5, 0], [1, 0, 0]]
+    assert early.log[-1].mixture == mixture(a=0, b=1, c=0)  # of which nothing will be there
+    last = mixer(Schedule.constant(mixture(a=0, b=1, c=0)), repetition=Repetition({"b": 1}, "redistribute"))
+    last.skip(count("b") // B)
+    assert last.history().domains["b"].epochs == 1
+
+
+@pytest.mark.parametrize(
+    ("epochs", "items", "cap"), [(2.3, 100, 230), (1.15, 100, 115), (8.2, 100, 820), (1 / 3, 9, 3)]
+)
+def test_caps_are_as_they_were_written(epochs: float, items: int, cap: int) -> None:
+    assert Repetition(epochs).cap("a", items) == cap
+
+
 def test_a_phase_with_other_domains_may_follow_when_all_of_one_have_run_out() -> None:
     only = Schedule.constant(mixture(a=0, b=1, c=0)).then(2 * B * L, mixture(a=1, b=0, c=0))
     mixed = mixer(only, repetition=Repetition({"b": 1}, "redistribute"))
