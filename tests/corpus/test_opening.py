@@ -218,6 +218,26 @@ def test_shards_of_two_dtypes_in_one_domain_are_refused(tmp_path: Path) -> None:
         cuvee.open_sources(spec(tmp_path, {"x": tmp_path / "m"}))
 
 
+@pytest.mark.parametrize(("large", "small"), [("<u2", "<u4"), ("<u4", "<u2"), ("<u4", "<i8")])
+def test_raw_arrays_of_two_dtypes_in_one_domain_are_refused(tmp_path: Path, large: str, small: str) -> None:
+    rows = [np.arange(1, 99)]
+    raw(tmp_path / "d" / "a.bin", rows * 30, large)
+    other = raw(tmp_path / "d" / "b.bin", rows * 2, small)
+    with pytest.raises(DataError, match=rf"b\.bin does not hold {np.dtype(large)} .* but {np.dtype(small)}") as caught:
+        cuvee.open_sources(spec(tmp_path, {"x": tmp_path / "d"}, vocab_size=100))
+    assert "domain of its own" in caught.value.fix
+    raw(other, rows * 2, large)
+    assert cuvee.open_sources(spec(tmp_path, {"x": tmp_path / "d"}, vocab_size=100))["x"].tokens
+
+
+def test_few_ids_and_zeros_are_taken_for_what_the_other_arrays_are(tmp_path: Path) -> None:
+    raw(tmp_path / "d" / "a.bin", documents(count=300), "<u2")
+    raw(tmp_path / "d" / "b.bin", [np.array([7, 0])], "<u2")
+    raw(tmp_path / "d" / "c.bin", [np.zeros(64, np.int64)], "<u2")
+    shards = cuvee.open_sources(spec(tmp_path, {"x": tmp_path / "d"}, vocab_size=100))["x"].shards
+    assert [s.tokens for s in shards[1:]] == [2, 64]
+
+
 def test_missing_cut_and_empty_files_are_refused(tmp_path: Path) -> None:
     def refused(path: Path, match: str) -> None:
         with pytest.raises(DataError, match=match) as caught:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cuvee.base.errors import DataError
 from cuvee.corpus.places import Places, is_remote
@@ -22,7 +23,9 @@ _BESIDE = (".ds.index", ".ds.metadata", ".md", ".txt", ".json", ".yaml", ".yml",
 """What may lie beside token files without being data."""
 LARGEST_VOCABULARY = 1 << 20
 """Ids from here on are taken as a sign of a wrong dtype; no published tokenizer comes near."""
-_LOOK = 4096
+_LOOK, _PAGES = 4096, 8
+_FEW = 16
+"""Ids below which a file does not show a dtype against the rest of its domain."""
 _ENOUGH, _ALIKE = 4096, 0.2
 """Bytes from which on two histograms of them are compared, and the total variation below which they are alike. In ten domains
 it is 0.02 to 0.05 for text and over 0.9 for its tokens (4,096 in the vocabulary); 0.24 for uniform draws from 50,000 ids."""
@@ -145,36 +148,64 @@ def raw_layout(blob: Blob, dtype: np.dtype[Any] | None, vocab_size: int | None) 
         return _npy(blob, dtype)
     if dtype is not None:
         return dtype, 0, f"{dtype} as given"
-    names = ("int64", "uint32", "uint16", *(("uint8",) if vocab_size is not None and vocab_size <= 256 else ()))
-    fits = [d for d in names if _plausible(blob, np.dtype(d), vocab_size or LARGEST_VOCABULARY)]
-    # read too narrow, zeros stand between the ids; read too wide, ids are beyond any vocabulary: so the widest that fits
-    if not fits or not any(_look(blob, np.dtype(fits[0]))) or (fits[0] == "uint16" and _alike(blob)):
+    shown = _shown(blob, vocab_size, _PAGES)
+    if shown is None:
         raise DataError(
             f"{blob.name} ({blob.size:,} bytes) does not show the dtype of its tokens",
             wanted="ids that fit one of uint16, uint32, int64, not all of them 0, whose bytes are not alike as those of text are",
             fix="give dtype: uint8, uint16 or uint32",
         )
-    limit = f"below {vocab_size or LARGEST_VOCABULARY:,}"
-    return np.dtype(fits[0]), 0, f"{fits[0]}: the widest type whose sampled ids are all {limit}"
+    return shown, 0, f"{shown}: the widest type whose sampled ids are all below {vocab_size or LARGEST_VOCABULARY:,}"
 
 
-def _look(blob: Blob, dtype: np.dtype[Any]) -> list[int]:
-    values: list[int] = []
-    for start in even(max(blob.size // _LOOK, 1), 8):
+def check_raw(blob: Blob, dtype: np.dtype[Any], vocab_size: int | None) -> None:
+    """A look at the first page of a token array that is taken for what the largest file of its domain is.
+
+    Raises:
+        DataError: it shows another dtype, or ids that do not fit this one.
+    """
+    shown = _shown(blob, vocab_size, 1)
+    # a few ids with zeros between them may well be of the narrower type
+    other = shown is not None and shown.itemsize != dtype.itemsize and blob.size >= _FEW * shown.itemsize
+    if other or not _plausible(blob, dtype, vocab_size or LARGEST_VOCABULARY, 1):
+        raise DataError(
+            f"{blob.name} does not hold {dtype} tokens, as the largest file of its domain does"
+            + (f", but {shown}" if shown is not None else ""),
+            wanted="one dtype in a domain",
+            fix="make it a domain of its own; if all are the same, say so with dtype:",
+        )
+
+
+def _shown(blob: Blob, vocab_size: int | None, pages: int) -> np.dtype[Any] | None:
+    """The dtype that the ids of a token array show; None if they leave it open."""
+    names = ("int64", "uint32", "uint16", *(("uint8",) if vocab_size is not None and vocab_size <= 256 else ()))
+    fits: list[np.dtype[Any]] = [
+        d for d in map(np.dtype, names) if _plausible(blob, d, vocab_size or LARGEST_VOCABULARY, pages)
+    ]
+    # read too narrow, zeros stand between the ids; read too wide, ids are beyond any vocabulary: so the widest that fits
+    if not fits or not _look(blob, fits[0], pages).any() or (fits[0] == np.uint16 and _alike(blob, pages)):
+        return None
+    return fits[0]
+
+
+def _look(blob: Blob, dtype: np.dtype[Any], pages: int) -> NDArray[Any]:
+    """The ids in at most `pages` pages of an array, the first among them."""
+    found = [np.empty(0, dtype)]
+    for start in even(max(blob.size // _LOOK, 1), pages):
         stop = min((start + 1) * _LOOK, blob.size)
         data = blob.read(start * _LOOK, stop - (stop - start * _LOOK) % dtype.itemsize)
-        values += data.view(dtype.newbyteorder("<")).tolist()
-    return values
+        found.append(data.view(dtype.newbyteorder("<")))
+    return np.concatenate(found)
 
 
-def _plausible(blob: Blob, dtype: np.dtype[Any], limit: int) -> bool:
-    values = _look(blob, dtype) if blob.size % dtype.itemsize == 0 else []
-    return bool(values) and min(values) >= 0 and max(values) < limit
+def _plausible(blob: Blob, dtype: np.dtype[Any], limit: int, pages: int) -> bool:
+    ids_N = _look(blob, dtype, pages) if blob.size % dtype.itemsize == 0 else np.empty(0)
+    return bool(ids_N.size) and bool(ids_N.min() >= 0) and bool(ids_N.max() < limit)
 
 
-def _alike(blob: Blob) -> bool:
+def _alike(blob: Blob, pages: int) -> bool:
     """Whether bytes at even and odd places are drawn alike: so are those of uint8 ids, but not the two of a uint16."""
-    bytes_N = np.array(_look(blob, np.dtype("uint8")), np.int64)
+    bytes_N = _look(blob, np.dtype("uint8"), pages)
     even_V, odd_V = (np.bincount(bytes_N[first::2], minlength=256) for first in (0, 1))
     return bytes_N.size >= _ENOUGH and float(np.abs(even_V - odd_V).sum()) < _ALIKE * bytes_N.size
 
@@ -192,7 +223,11 @@ def _npy(blob: Blob, dtype: np.dtype[Any] | None) -> tuple[np.dtype[Any], int, s
             f"{blob.name} is a .npy of shape {shape} and type {found}", wanted="one row of little-endian whole numbers"
         )
     if dtype is not None and dtype != found:
-        raise DataError(f"{blob.name} is a .npy of {found}", wanted=f"{dtype}, as given", fix="leave dtype: out")
+        raise DataError(
+            f"{blob.name} is a .npy of {found}",
+            wanted=f"{dtype}, as given or as the rest of the domain",
+            fix="leave dtype: out, or make it a domain of its own",
+        )
     if blob.size != head.tell() + shape[0] * found.itemsize:
         raise DataError(
             f"{blob.name} has {blob.size:,} bytes",

@@ -17,7 +17,7 @@ from cuvee.base.codec import SchemaError, from_json
 from cuvee.base.errors import DataError, UsageError
 from cuvee.base.progress import Progress, Silent
 from cuvee.base.yamlfile import load_yaml
-from cuvee.corpus.detect import Format, Found, detect, raw_layout
+from cuvee.corpus.detect import Format, Found, check_raw, detect, raw_layout
 from cuvee.corpus.packed import BytesBlob, UnpackedBlob
 from cuvee.corpus.places import Places, is_remote
 from cuvee.corpus.remote import Access
@@ -214,20 +214,20 @@ class _Opening:
         return self._unpacked(name, entry, found)
 
     def _raw(self, entry: DomainEntry, found: Found, dtype: np.dtype[Any] | None) -> tuple[list[Shard], str]:
-        eos, shards, evidence = entry.eos if entry.eos is not None else self.eos, list[Shard](), found.evidence
+        eos, shards = entry.eos if entry.eos is not None else self.eos, list[Shard]()
         blobs = [self.places.blob(file) for file in found.files]
-        # the ids of the largest file say most
-        largest = max(blobs, key=lambda blob: blob.size)
         for file, blob in zip(found.files, blobs, strict=True):
             if not blob.size:
                 raise DataError(f"{file} is empty", wanted="tokens", fix="restore it, or leave it out")
-        dtype, _, how = raw_layout(largest, dtype, self.vocab_size)
-        evidence = f"{evidence}; {how}"
+        # the ids of the largest file say most
+        kind, _, how = raw_layout(max(blobs, key=lambda blob: blob.size), dtype, self.vocab_size)
         for file, blob in zip(found.files, blobs, strict=True):
-            header, index = raw_layout(blob, dtype, self.vocab_size)[1], f"{file}.index"
+            header, index = raw_layout(blob, kind, self.vocab_size)[1], f"{file}.index"
             ends = self.places.blob(index) if file.endswith(".ds") and self.places.exists(index) else None
-            shards.append(RawShard(blob, dtype, eos, header=header, ends_blob=ends))
-        return shards, evidence
+            shards.append(RawShard(blob, kind, eos, header=header, ends_blob=ends))
+            if dtype is None and not header:
+                check_raw(blob, kind, self.vocab_size)
+        return shards, f"{found.evidence}; {how}"
 
     def _mds(self, index: str, column: str | None, dtype: np.dtype[Any] | None) -> list[MdsShard]:
         blob, folder = self.places.blob(index), index.removesuffix("index.json")
