@@ -129,6 +129,20 @@ def test_mds_is_read_packed_or_not_through_a_small_cache(tmp_path: Path, name: s
     assert bool(cached) == (name == "bytes_zstd")
 
 
+def test_shards_that_a_merged_index_lists_again_are_read_once(tmp_path: Path) -> None:
+    index, merged = json.loads((MDS / "nd" / "index.json").read_text()), []
+    for part in ("1", "0"):
+        shutil.copytree(MDS / "nd", tmp_path / "m" / part)
+        for shard in index["shards"]:
+            raw_data = {**shard["raw_data"], "basename": f"{part}/{shard['raw_data']['basename']}"}
+            merged.append({**shard, "raw_data": raw_data})
+    (tmp_path / "m" / "index.json").write_text(json.dumps({**index, "shards": merged}))
+    flat, files = np.fromfile(MDS / "tokens.bin", "<u2"), [f"{p}/shard.0000{k}.mds" for p in "10" for k in (0, 1)]
+    source = cuvee.open_sources(spec(tmp_path, {"x": tmp_path / "m"}))["x"]
+    assert [s.name for s in source.shards] == [str(tmp_path / "m" / f) for f in files]
+    assert np.array_equal(source.flat(0, source.tokens), np.tile(flat, 2))
+
+
 def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
     shutil.copytree(MDS / "bytes_zstd", tmp_path / "z")
     shard = tmp_path / "z" / "shard.00000.mds.zstd"

@@ -87,7 +87,9 @@ def _kinds(files: Sequence[str], places: Places) -> dict[Format, list[str]]:
     known, kinds = set(files), dict[Format, list[str]]()
     indexes = [f for f in files if _name(f) == "index.json" and _is_mds(f, places)]
     if indexes:
-        return {"mds": indexes}
+        # an index that merges those of the folders below it comes first: it says their order
+        folders = [f.removesuffix("index.json") for f in indexes]
+        return {"mds": sorted(indexes, key=lambda f: any(f.startswith(g) and f != g + "index.json" for g in folders))}
     for file in files:
         stem = file.removesuffix(".bin").removesuffix(".idx")
         paired = stem + ".idx" in known or (

@@ -210,7 +210,8 @@ class _Opening:
         if found.format == "raw":
             return self._raw(entry, found, dtype)
         if found.format == "mds":
-            return [s for f in found.files for s in self._mds(f, entry.column, dtype)], found.evidence
+            seen = set[str]()
+            return [s for f in found.files for s in self._mds(f, entry.column, dtype, seen)], found.evidence
         return self._unpacked(name, entry, found)
 
     def _raw(self, entry: DomainEntry, found: Found, dtype: np.dtype[Any] | None) -> tuple[list[Shard], str]:
@@ -229,13 +230,17 @@ class _Opening:
                 check_raw(blob, kind, self.vocab_size)
         return shards, f"{found.evidence}; {how}"
 
-    def _mds(self, index: str, column: str | None, dtype: np.dtype[Any] | None) -> list[MdsShard]:
+    def _mds(self, index: str, column: str | None, dtype: np.dtype[Any] | None, seen: set[str]) -> list[MdsShard]:
+        """The shards of an index but those `seen` in another, as in one that merges the indexes of folders below it."""
         blob, folder = self.places.blob(index), index.removesuffix("index.json")
-        infos = MdsShardInfo.all(json.loads(blob.read(0, blob.size).tobytes()), index)
+        infos = [i for i in MdsShardInfo.all(json.loads(blob.read(0, blob.size).tobytes()), index) if i.samples]
+        if not infos:
+            raise DataError(f"{index} lists no samples", wanted="tokens", fix="restore it, or leave it out")
         shards = []
         for info in infos:
-            if not info.samples:
+            if folder + info.raw[0] in seen:
                 continue
+            seen.add(folder + info.raw[0])
             plain: Blob
             if info.packed is None or self.places.exists(folder + info.raw[0]):
                 plain = self.places.blob(folder + info.raw[0])
@@ -245,8 +250,6 @@ class _Opening:
             if dtype is None and self._is_bytes(info, column):
                 dtype = self._bytes_dtype(plain, info, column)
             shards.append(MdsShard(plain, info, column, dtype))
-        if not shards:
-            raise DataError(f"{index} lists no samples", wanted="tokens", fix="restore it, or leave it out")
         return shards
 
     def _is_bytes(self, info: MdsShardInfo, column: str | None) -> bool:
