@@ -171,6 +171,32 @@ def test_paths_may_be_prefixes_patterns_lists_and_unicode(tmp_path: Path) -> Non
     assert one.tokens == sum(len(r) for r in rows[15:])
 
 
+def test_what_map_keeps_beside_a_hugging_face_dataset_is_not_data(tmp_path: Path) -> None:
+    import datasets
+
+    rows = documents()
+    folder = hugging_face(tmp_path / "hf", rows)
+    datasets.load_from_disk(str(folder)).map(lambda row: {"n": len(row["input_ids"])})
+    kept = next(folder.glob("cache-*.arrow"))
+    flat = np.concatenate(rows)
+    for path in (folder, folder / "*.arrow"):
+        source = cuvee.open_sources(spec(tmp_path, {"x": path}))["x"]
+        assert np.array_equal(source.flat(0, source.tokens), flat)
+    assert cuvee.open_sources(spec(tmp_path, {"x": kept}))["x"].tokens == flat.size  # asked for by its name
+
+
+def test_splits_saved_together_are_refused(tmp_path: Path) -> None:
+    import datasets
+
+    rows = {"input_ids": [r.tolist() for r in documents()]}
+    both = {split: datasets.Dataset.from_dict(rows) for split in ("train", "test")}
+    datasets.DatasetDict(both).save_to_disk(tmp_path / "dd")
+    with pytest.raises(DataError, match=r"dataset_dict\.json belongs to several splits") as caught:
+        cuvee.open_sources(spec(tmp_path, {"x": tmp_path / "dd"}))
+    assert str(tmp_path / "dd" / "train") in caught.value.fix
+    assert cuvee.open_sources(spec(tmp_path, {"x": tmp_path / "dd" / "train"}))["x"].documents == 30
+
+
 def test_a_readme_beside_tokens_is_not_data(tmp_path: Path) -> None:
     path = raw(tmp_path / "d" / "a.npy", documents(), "<u2")
     (path.parent / "README.md").write_text("# tokens")

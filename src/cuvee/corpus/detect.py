@@ -55,6 +55,12 @@ def detect(domain: str, files: Sequence[str], places: Places, asked: Format | No
                 wanted="shards that are all for training",
                 fix="open it with cuvee.Corpus.open, or name its train shards: shards/NAME/train-*",
             )
+        if _name(file) == "dataset_dict.json":
+            raise DataError(
+                f"domain {domain!r}: {file} belongs to several splits of a Hugging Face dataset, saved together",
+                wanted="the data for training alone",
+                fix=f"name the folder of one split, such as {_folder(file)}train",
+            )
     kinds = _kinds(files, places)
     if asked is not None:
         if asked == "raw" and "raw" not in kinds and "megatron" not in kinds:
@@ -84,11 +90,11 @@ def detect(domain: str, files: Sequence[str], places: Places, asked: Format | No
 
 def _kinds(files: Sequence[str], places: Places) -> dict[Format, list[str]]:
     """Format -> its files."""
-    known, kinds = set(files), dict[Format, list[str]]()
+    known, kinds, kept = set(files), dict[Format, list[str]](), _kept_by_map(set(files), places)
     indexes = [f for f in files if _name(f) == "index.json" and _is_mds(f, places)]
     if indexes:
         # an index that merges those of the folders below it comes first: it says their order
-        folders = [f.removesuffix("index.json") for f in indexes]
+        folders = [_folder(f) for f in indexes]
         return {"mds": sorted(indexes, key=lambda f: any(f.startswith(g) and f != g + "index.json" for g in folders))}
     for file in files:
         stem = file.removesuffix(".bin").removesuffix(".idx")
@@ -101,7 +107,7 @@ def _kinds(files: Sequence[str], places: Places) -> dict[Format, list[str]]:
                 pairs.append(stem + ".bin")
         elif file.endswith(_RAW):
             kinds.setdefault("raw", []).append(file)
-        elif file.endswith((".parquet", ".arrow")):
+        elif file.endswith((".parquet", ".arrow")) and file not in kept:
             kinds.setdefault("parquet" if file.endswith(".parquet") else "arrow", []).append(file)
         elif file.removesuffix(".gz").removesuffix(".zst").endswith(_TEXT) and not _name(file).startswith("dataset_"):
             kinds.setdefault("text", []).append(file)
@@ -110,12 +116,31 @@ def _kinds(files: Sequence[str], places: Places) -> dict[Format, list[str]]:
     return kinds
 
 
-def _is_mds(file: str, places: Places) -> bool:
+def _kept_by_map(files: set[str], places: Places) -> set[str]:
+    """Arrow files that `.map()` left in the folder of a Hugging Face dataset: those that its state.json does not name."""
+    folders, kept = dict[str, set[str]](), set[str]()
+    for file in files:
+        if file.endswith(".arrow"):
+            folders.setdefault(_folder(file), set()).add(file)
+    for folder, inside in folders.items():
+        if folder + "state.json" in files or places.exists(folder + "state.json"):
+            state = _json(folder + "state.json", places)
+            data = state.get("_data_files") if isinstance(state, dict) else None
+            named = {folder + str(d.get("filename")) for d in data or () if isinstance(d, dict)}
+            kept |= inside - named if named & inside else set()
+    return kept
+
+
+def _json(file: str, places: Places) -> Any:
     blob = places.blob(file)
     try:
-        index = json.loads(blob.read(0, blob.size).tobytes())
+        return json.loads(blob.read(0, blob.size).tobytes())
     except ValueError:
-        raise DataError(f"{file} is not JSON", wanted="the index.json of MDS shards", fix="restore it") from None
+        raise DataError(f"{file} is not JSON", wanted="what wrote the files beside it", fix="restore it") from None
+
+
+def _is_mds(file: str, places: Places) -> bool:
+    index = _json(file, places)
     if isinstance(index, dict) and "chunks" in index:
         raise DataError(
             f"{file} is the index of litdata chunks, which are not read",
@@ -127,6 +152,11 @@ def _is_mds(file: str, places: Places) -> bool:
 
 def _name(file: str) -> str:
     return file.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def _folder(file: str) -> str:
+    """The folder of a file with the / after it."""
+    return file[: len(file) - len(_name(file))]
 
 
 def _named(kinds: dict[Format, list[str]]) -> str:
