@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import signal
 import subprocess
 import sys
@@ -94,6 +95,33 @@ def test_bad_rows_are_told_and_a_file_of_them_is_refused(tmp_path: Path) -> None
     (tmp_path / "c.jsonl").write_bytes(b"")
     with pytest.raises(DataError, match=r"c\.jsonl can be used, it is empty"):
         cuvee.open_sources(spec(tmp_path, tmp_path / "c.jsonl"))
+
+
+def damaged(path: Path, at: int | None = None) -> Path:
+    """The file cut to a half, or with 100 bytes lost in the middle."""
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] if at is None else data[:at] + bytes(100) + data[at + 100 :])
+    return path
+
+
+def test_files_that_break_off_are_refused_and_not_cached(tmp_path: Path) -> None:
+    rows = [{"text": t} for t in sentences(1000, 0)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet", row_group_size=100)
+    at = pq.ParquetFile(tmp_path / "a.parquet").metadata.row_group(5).column(0).data_page_offset
+    lines = jsonl(tmp_path / "b.jsonl", rows).read_bytes()
+    (tmp_path / "b.jsonl.zst").write_bytes(pa.compress(lines, "zstd", asbytes=True))
+    (tmp_path / "c.txt.gz").write_bytes(gzip.compress(lines))
+    broken = [
+        damaged(jsonl(tmp_path / "a.jsonl.gz", rows)),
+        damaged(tmp_path / "a.parquet", at),
+        damaged(tmp_path / "b.jsonl.zst"),
+        damaged(tmp_path / "c.txt.gz"),
+    ]
+    for path in broken:
+        with pytest.raises(DataError, match=rf"{path.name}:\d+: the file is broken") as caught:
+            cuvee.open_sources(spec(tmp_path, path))
+        assert "restore" in caught.value.fix
+    assert not shards(tmp_path)
 
 
 OPEN = "import sys, cuvee; s = cuvee.open_sources(sys.argv[1]); print(s.fingerprint)"

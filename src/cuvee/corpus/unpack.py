@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from cuvee.base.codec import content_id, from_json, nearest, to_json
 from cuvee.base.errors import DataError
 from cuvee.base.files import dump_json, explained, hash_file, load_json, replace
-from cuvee.corpus.readers import Bad, Document, Fields, read
+from cuvee.corpus.readers import Bad, Broken, Document, Fields, read
 from cuvee.corpus.sources import InputFile, kind_of_file
 from cuvee.corpus.tokenizer import encoder
 from cuvee.shards.blobs import Blob, LocalBlob
@@ -30,7 +30,7 @@ from cuvee.shards.indexed import IndexedDataset, IndexedWriter, index_path
 from cuvee.shards.inventory import TokenizerInfo
 from cuvee.shards.mds import COLUMNS
 
-_VERSION = 1
+_VERSION = 2
 """Raise it when the same file gives other tokens."""
 _BATCH = 256
 _COPY = 1 << 24
@@ -81,7 +81,11 @@ class Texts:
     dtype: str
 
     def rows(self, path: Path) -> Iterator[NDArray[Any] | Bad]:
-        """The tokens of every document with the end of text after them, in order."""
+        """The tokens of every document with the end of text after them, in order.
+
+        Raises:
+            DataError: the file is no text, or broken.
+        """
         encode, waiting = encoder(self.tokenizer, Path(self.folder)), list[str]()
         kind = kind_of_file(path, self.text_field)
         if kind is None:
@@ -90,6 +94,12 @@ class Texts:
         for item in read(file, Fields(self.text_field, None)):
             if isinstance(item, Document):
                 waiting.append(item.text)
+            elif isinstance(item, Broken):
+                raise DataError(
+                    f"{path}:{item.line}: {item.reason}",
+                    wanted="a file that can be read to its end: what is cached stands for all of it",
+                    fix="restore the file, or leave it out",
+                )
             else:
                 yield item
             if len(waiting) == _BATCH:
@@ -103,7 +113,7 @@ def unpack(path: Path, how: TokenLists | Texts, cache: Path) -> tuple[IndexedDat
     """The shard of a file, made unless it is in the cache.
 
     Raises:
-        DataError: nothing in the file can be used.
+        DataError: nothing in the file can be used, or it is broken.
         PartialError: the disk is full; what was finished is kept.
     """
     folder = cache / "tokens"
