@@ -18,7 +18,10 @@ from fsspec.spec import AbstractFileSystem
 
 
 class Store(ThreadingHTTPServer):
-    """Serves a folder with ranges. `trouble` are the ways in which the next requests for data go wrong, in order."""
+    """Serves a folder with ranges. `trouble` are the ways in which the next requests for data go wrong, in order.
+
+    `busy` is how many more times a file answers 503 when it is asked for as a whole, as one is that may not be there.
+    """
 
     daemon_threads = True
 
@@ -28,6 +31,7 @@ class Store(ThreadingHTTPServer):
         self.trouble: list[str] = []
         self.always = ""
         self.requests: list[str] = []
+        self.busy: dict[str, int] = {}
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Connections that the other side gave up are part of the tests."""
@@ -52,6 +56,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         data, span = path.read_bytes(), self.headers.get("Range")
+        if not span and self.server.busy.get(path.name, 0):
+            self.server.busy[path.name] -= 1
+            self.send_error(503)
+            return
         trouble = ""
         if body and span:
             self.server.requests.append(f"{self.path} {span}")

@@ -19,7 +19,7 @@ from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.shards.indexed import IndexedWriter
 from cuvee.stream.loader import Loader
-from tests.corpus.store import Store, serving
+from tests.corpus.store import PROTOCOLS, Store, serving
 
 EOS = 99
 MDS = Path(__file__).parent / "mds"
@@ -365,6 +365,27 @@ def store(tmp_path: Path) -> Iterator[Store]:
     (tmp_path / "served").mkdir()
     with serving(tmp_path / "served") as server:
         yield server
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_store_that_is_busy_for_a_moment_does_not_change_what_is_read(
+    store: Store, tmp_path: Path, protocol: str
+) -> None:
+    rows = documents()
+    megatron(store.folder, rows)
+    datatrove(store.folder / "d.ds", rows)
+    root = f"{protocol}://127.0.0.1:{store.server_address[1]}"
+    far = spec(tmp_path, {"m": f"{root}/s_0.bin", "d": f"{root}/d.ds"}, attempts=4)
+    near = spec(tmp_path, {"m": store.folder / "s_0.bin", "d": store.folder / "d.ds"})
+    store.busy = {"s_0.idx": 2, "d.ds.index": 2}
+    sources = cuvee.open_sources(far)
+    assert sources.fingerprint == cuvee.open_sources(near).fingerprint
+    assert sources.facts["m"].format == "megatron"
+    store.busy = {"s_0.idx": 100}
+    with pytest.raises(DataError, match=r"could not read .*s_0\.idx: 2 attempt"):
+        cuvee.open_sources({**far, "attempts": 2})
+    stated = {"path": f"{root}/s_0.bin", "format": "raw"}  # then nothing is asked
+    assert cuvee.open_sources(spec(tmp_path, {"x": stated}, eos=EOS))["x"].documents == 15
 
 
 def test_a_store_feeds_training_and_a_stall_in_the_middle_ends_in_an_error(store: Store, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def detect(domain: str, files: Sequence[str], places: Places, asked: Format | No
                 wanted="the data for training alone",
                 fix=f"name the folder of one split, such as {_folder(file)}train",
             )
-    kinds = _kinds(files, places)
+    kinds = _kinds(files, places, asked)
     if asked is not None:
         if asked == "raw" and "raw" not in kinds and "megatron" not in kinds:
             kinds = {"raw": [f for f in files if not f.endswith(_BESIDE)]}  # whatever the ending
@@ -88,7 +88,7 @@ def detect(domain: str, files: Sequence[str], places: Places, asked: Format | No
     return Found(kind, tuple(chosen), _named(kinds))
 
 
-def _kinds(files: Sequence[str], places: Places) -> dict[Format, list[str]]:
+def _kinds(files: Sequence[str], places: Places, asked: Format | None) -> dict[Format, list[str]]:
     """Format -> its files."""
     known, kinds, kept = set(files), dict[Format, list[str]](), _kept_by_map(set(files), places)
     indexes = [f for f in files if _name(f) == "index.json" and _is_mds(f, places)]
@@ -99,7 +99,10 @@ def _kinds(files: Sequence[str], places: Places) -> dict[Format, list[str]]:
     for file in files:
         stem = file.removesuffix(".bin").removesuffix(".idx")
         paired = stem + ".idx" in known or (
-            file.endswith(".bin") and (len(known) <= _ASKED or not is_remote(file)) and places.exists(stem + ".idx")
+            file.endswith(".bin")
+            and asked != "raw"
+            and (len(known) <= _ASKED or not is_remote(file))
+            and places.exists(stem + ".idx")
         )
         if file.endswith(".idx") or (file.endswith(".bin") and paired):
             pairs = kinds.setdefault("megatron", [])

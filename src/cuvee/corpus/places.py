@@ -55,12 +55,14 @@ class Places:
         return sorted(str(file) for file in inside)
 
     def exists(self, address: str) -> bool:
-        """Whether a file is there."""
+        """Whether a file is there.
+
+        Raises:
+            DataError: a store does not answer.
+        """
         if not is_remote(address):
             return self.local(address).is_file()
-        return address in self._listed or bool(
-            self.access.insist(address, lambda: remote.filesystem(address).exists(address))
-        )
+        return address in self._listed or remote.info_of(address, self.access) is not None
 
     def blob(self, address: str) -> Blob:
         """The file.

@@ -293,14 +293,37 @@ class RemoteBlob:
         return self.access.insist(f"{self.name} (bytes {start:,} to {stop:,})", fetch)
 
 
+def info_of(address: str, access: Access) -> dict[str, Any] | None:
+    """What the store says of an address; None: nothing is there.
+
+    Raises:
+        DataError: the store does not answer.
+    """
+    store = filesystem(address)
+
+    def ask() -> dict[str, Any] | None:
+        try:
+            info: dict[str, Any] = store.info(address)
+        except FileNotFoundError as error:
+            cause = error.__cause__  # fsspec's HTTP calls every failure so
+            absent = isinstance(cause, FileNotFoundError) or getattr(cause, "status", 0) in (404, 410)
+            if address.startswith(("http:", "https:")) and cause is not None and not absent:
+                raise cause from None
+            return None
+        return info
+
+    return access.insist(address, ask)
+
+
 def blob_of(address: str, access: Access, info: dict[str, Any] | None = None) -> RemoteBlob:
     """The object at an address, its size asked of the store unless a listing said it.
 
     Raises:
         DataError: there is none, or the store does not answer.
     """
-    store = filesystem(address)
-    found: dict[str, Any] = info or access.insist(address, lambda: store.info(address))
+    found = info or info_of(address, access)
+    if found is None:
+        raise DataError(f"there is no {address}", wanted="a file there", fix="check the address")
     if found.get("size") is None:
         raise DataError(f"the store does not say how large {address} is", wanted="a server that gives sizes and ranges")
     marks = ("ETag", "etag", "LastModified", "last_modified", "mtime", "updated", "md5Hash", "checksum", "created")
@@ -314,18 +337,16 @@ def find(address: str, access: Access) -> dict[str, dict[str, Any]]:
     Raises:
         DataError: the store does not answer.
     """
-    store = filesystem(address)
+    store, pattern = filesystem(address), any(c in address for c in "*?[")
+    info = None if pattern else info_of(address, access)
+    if info is not None and info.get("type", "file") == "file":
+        return {address: info}
 
     def listing() -> dict[str, dict[str, Any]]:
         try:
-            if any(c in address for c in "*?["):
-                found = store.glob(address, detail=True)
-            elif store.isfile(address):
-                found = {address: store.info(address)}
-            else:
-                found = store.find(address, detail=True)
+            found: dict[str, dict[str, Any]] = (store.glob if pattern else store.find)(address, detail=True)
         except (FileNotFoundError, NotImplementedError):  # a plain web server has no listings
-            found = {}
+            return {}
         return {str(path): info for path, info in found.items() if info.get("type", "file") == "file"}
 
     protocol = address.partition("://")[0]
