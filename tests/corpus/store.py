@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fsspec
 from fsspec.spec import AbstractFileSystem
@@ -111,6 +111,33 @@ class Plain(AbstractFileSystem):  # type: ignore[misc]
         return self._get(path, "GET", f"bytes={start}-{end - 1}")[0]
 
 
+class Folders(AbstractFileSystem):  # type: ignore[misc]
+    """The folder `root`, listed folder by folder as sftp, HDFS or SMB are; one named in `stalled` fails to be, so many times."""
+
+    protocol = "folders"
+    root = Path()
+    stalled: ClassVar[dict[str, int]] = {}
+
+    def _entry(self, path: Path) -> dict[str, Any]:
+        kind = "directory" if path.is_dir() else "file"
+        return {"name": path.relative_to(self.root).as_posix(), "size": path.stat().st_size, "type": kind}
+
+    def info(self, path: str, **_: object) -> dict[str, Any]:
+        return self._entry(self.root / self._strip_protocol(path))
+
+    def ls(self, path: str, detail: bool = True, **_: object) -> list[Any]:
+        path = self._strip_protocol(path)
+        if self.stalled.get(path, 0):
+            self.stalled[path] -= 1
+            raise TimeoutError("read timed out")
+        found = [self._entry(p) for p in sorted((self.root / path).iterdir())]
+        return found if detail else [entry["name"] for entry in found]
+
+    def cat_file(self, path: str, start: int = 0, end: int = 0, **_: object) -> bytes:
+        return (self.root / self._strip_protocol(path)).read_bytes()[start:end]
+
+
+fsspec.register_implementation("folders", Folders, clobber=True)
 fsspec.register_implementation("plain", Plain, clobber=True)
 PROTOCOLS = ["plain", *(["http"] if importlib.util.find_spec("aiohttp") else [])]
 

@@ -14,7 +14,7 @@ import pytest
 from cuvee.base.errors import DataError, UsageError
 from cuvee.base.processes import environment
 from cuvee.corpus.remote import Access, BlockCache, blob_of, filesystem, find
-from tests.corpus.store import PROTOCOLS, Store, serving
+from tests.corpus.store import PROTOCOLS, Folders, Store, serving
 
 DATA = np.random.default_rng(0).integers(0, 256, 10_000).astype(np.uint8)
 
@@ -100,6 +100,23 @@ def test_listings_have_patterns_and_folders(tmp_path: Path) -> None:
     assert list(find(f"{root}/a/*.npy", given)) == [f"{root}/a/1.npy", f"{root}/a/2.npy"]
     assert list(find(f"{root}/b.txt", given)) == [f"{root}/b.txt"]
     assert find(f"{root}/c", given) == {}
+
+
+@pytest.mark.parametrize("path", ["b", "b/**/*.npy", "b/2*/*/*.npy"])
+@pytest.mark.parametrize("folder", ["b/2024", "b/2024/01"])
+def test_a_folder_that_cannot_be_listed_is_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, folder: str
+) -> None:
+    wanted = [f"b/{year}/01/x.npy" for year in (2023, 2024, 2025)]
+    for name in wanted:
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"x")
+    monkeypatch.setattr(Folders, "root", tmp_path)
+    monkeypatch.setattr(Folders, "stalled", {folder: 2})
+    assert list(find(f"folders://{path}", access(tmp_path))) == [f"folders://{name}" for name in wanted]
+    Folders.stalled[folder] = 3
+    with pytest.raises(DataError, match=r"could not read .* 3 attempt\(s\), the last one said TimeoutError"):
+        find(f"folders://{path}", access(tmp_path))
 
 
 def total(folder: Path) -> int:

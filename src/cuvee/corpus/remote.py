@@ -16,6 +16,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
 from typing import Any, TypeVar
@@ -233,7 +234,8 @@ def filesystem(address: str) -> Any:
     key = (os.getpid(), protocol)
     if key not in _OPEN:
         try:
-            _OPEN[key] = fsspec.filesystem(protocol, use_listings_cache=False)
+            # an instance of our own, for _loud changes it
+            _OPEN[key] = _loud(fsspec.filesystem(protocol, use_listings_cache=False, skip_instance_cache=True))
         except ImportError as error:
             raise UsageError(
                 f"{address} cannot be read: {error}",
@@ -245,6 +247,19 @@ def filesystem(address: str) -> Any:
                 f"{address}: {error}", wanted="a kind of store that fsspec knows: s3, gs, az, http, ..."
             ) from error
     return _OPEN[key]
+
+
+def _loud(store: Any) -> Any:
+    """The file system, failing where a folder cannot be listed: fsspec leaves such out, below the first level whatever is asked."""
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    for name in ("walk", "_walk"):
+        if hasattr(store, name):
+            setattr(store, name, partial(getattr(store, name), on_error=refuse))
+    return store
 
 
 @dataclass(frozen=True)
