@@ -19,7 +19,7 @@ from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.shards.indexed import IndexedWriter
 from cuvee.stream.loader import Loader
-from tests.corpus.store import PROTOCOLS, Store, serving
+from tests.corpus.store import PROTOCOLS, Folders, Store, serving
 
 EOS = 99
 MDS = Path(__file__).parent / "mds"
@@ -386,6 +386,21 @@ def test_a_store_that_is_busy_for_a_moment_does_not_change_what_is_read(
         cuvee.open_sources({**far, "attempts": 2})
     stated = {"path": f"{root}/s_0.bin", "format": "raw"}  # then nothing is asked
     assert cuvee.open_sources(spec(tmp_path, {"x": stated}, eos=EOS))["x"].documents == 15
+
+
+@pytest.mark.parametrize("protocol", ["folders", "plain"])
+def test_many_megatron_shards_named_by_their_bin_are_read_by_their_indexes(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: str
+) -> None:
+    monkeypatch.setattr(Folders, "root", store.folder)
+    megatron(store.folder, documents(count=6))
+    for k in range(33):
+        for end in ("bin", "idx"):
+            shutil.copy(store.folder / f"s_0.{end}", store.folder / f"m_{k:02d}.{end}")
+    web = [f"plain://127.0.0.1:{store.server_address[1]}/m_{k:02d}.bin" for k in range(33)]
+    path = "folders://m_*.bin" if protocol == "folders" else web  # a web server has no patterns and no listings
+    sources = cuvee.open_sources(spec(tmp_path, {"x": path}, vocab_size=100))
+    assert (sources.facts["x"].format, sources["x"].documents) == ("megatron", 99)
 
 
 def test_a_store_feeds_training_and_a_stall_in_the_middle_ends_in_an_error(store: Store, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ _ENOUGH, _ALIKE = 4096, 0.2
 """Bytes from which on two histograms of them are compared, and the total variation below which they are alike. In ten domains
 it is 0.02 to 0.05 for text and over 0.9 for its tokens (4,096 in the vocabulary); 0.24 for uniform draws from 50,000 ids."""
 _ASKED = 32
-"""Files named one by one for which a store is asked whether an .idx lies beside them; a listing shows it anyway."""
+"""Files for which a store is asked whether an .idx lies beside them; for more of them their folder is listed instead."""
 
 
 @dataclass(frozen=True)
@@ -96,14 +96,13 @@ def _kinds(files: Sequence[str], places: Places, asked: Format | None) -> dict[F
         # an index that merges those of the folders below it comes first: it says their order
         folders = [_folder(f) for f in indexes]
         return {"mds": sorted(indexes, key=lambda f: any(f.startswith(g) and f != g + "index.json" for g in folders))}
+    alone = [f for f in files if f.endswith(".bin") and is_remote(f) and f.removesuffix(".bin") + ".idx" not in known]
+    if len(alone) > _ASKED and asked != "raw":
+        for file in {_folder(f): f for f in alone}.values():
+            places.list_beside(file)
     for file in files:
         stem = file.removesuffix(".bin").removesuffix(".idx")
-        paired = stem + ".idx" in known or (
-            file.endswith(".bin")
-            and asked != "raw"
-            and (len(known) <= _ASKED or not is_remote(file))
-            and places.exists(stem + ".idx")
-        )
+        paired = stem + ".idx" in known or (file.endswith(".bin") and asked != "raw" and places.exists(stem + ".idx"))
         if file.endswith(".idx") or (file.endswith(".bin") and paired):
             pairs = kinds.setdefault("megatron", [])
             if stem + ".bin" not in pairs:

@@ -31,6 +31,7 @@ class Places:
     base: Path
     access: Access
     _listed: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
+    _whole: set[str] = field(default_factory=set, repr=False)
 
     def find(self, address: str) -> list[str]:
         """Files at an address, below that folder, or matching its `*`, in sorted order; hidden ones are left out.
@@ -62,7 +63,20 @@ class Places:
         """
         if not is_remote(address):
             return self.local(address).is_file()
-        return address in self._listed or remote.info_of(address, self.access) is not None
+        if address in self._listed or address.rpartition("/")[0] in self._whole:
+            return address in self._listed
+        return remote.info_of(address, self.access) is not None
+
+    def list_beside(self, address: str) -> None:
+        """List the folder of a file in a store, so that `exists` knows its other files without asking for each.
+
+        Raises:
+            DataError: the store does not answer.
+        """
+        found = remote.beside(address, self.access)
+        if address in found:  # a web server may show nothing, or something else
+            self._listed.update(found)
+            self._whole.add(address.rpartition("/")[0])
 
     def blob(self, address: str) -> Blob:
         """The file.

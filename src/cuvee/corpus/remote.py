@@ -336,7 +336,8 @@ def blob_of(address: str, access: Access, info: dict[str, Any] | None = None) ->
     Raises:
         DataError: there is none, or the store does not answer.
     """
-    found = info or info_of(address, access)
+    # a list of links, which is all that a web server gives, says no sizes
+    found = info if info and info.get("size") is not None else info_of(address, access)
     if found is None:
         raise DataError(f"there is no {address}", wanted="a file there", fix="check the address")
     if found.get("size") is None:
@@ -359,11 +360,32 @@ def find(address: str, access: Access) -> dict[str, dict[str, Any]]:
 
     def listing() -> dict[str, dict[str, Any]]:
         try:
-            found: dict[str, dict[str, Any]] = (store.glob if pattern else store.find)(address, detail=True)
+            return dict((store.glob if pattern else store.find)(address, detail=True))
         except (FileNotFoundError, NotImplementedError):  # a plain web server has no listings
             return {}
-        return {str(path): info for path, info in found.items() if info.get("type", "file") == "file"}
 
+    return _addressed(access.insist(address, listing), address)
+
+
+def beside(address: str, access: Access) -> dict[str, dict[str, Any]]:
+    """Files in the folder of a file, as `find` gives them; none where a store has no listings.
+
+    Raises:
+        DataError: the store does not answer.
+    """
+    folder, store = address.rpartition("/")[0], filesystem(address)
+
+    def listing() -> dict[str, dict[str, Any]]:
+        try:
+            return {str(info["name"]): info for info in store.ls(folder, detail=True)}
+        except (FileNotFoundError, NotImplementedError):
+            return {}
+
+    return _addressed(access.insist(folder, listing), address)
+
+
+def _addressed(found: dict[str, dict[str, Any]], address: str) -> dict[str, dict[str, Any]]:
+    """The files of a listing by their addresses, sorted; a store leaves out its own name, `s3://`."""
     protocol = address.partition("://")[0]
-    found = access.insist(address, listing)
-    return {p if "://" in p else f"{protocol}://{p.lstrip('/')}": found[p] for p in sorted(found)}
+    files = sorted(path for path, info in found.items() if info.get("type", "file") == "file")
+    return {p if "://" in p else f"{protocol}://{p.lstrip('/')}": found[p] for p in files}
