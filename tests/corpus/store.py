@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -77,6 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(200)
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Last-Modified", self.date_time_string(path.stat().st_mtime))
         self.end_headers()
         if body:
             self.wfile.write(data[: len(data) // 2] if trouble in ("cut", "stall") else data)
@@ -90,12 +92,12 @@ class Plain(AbstractFileSystem):  # type: ignore[misc]
 
     protocol = "plain"
 
-    def _get(self, path: str, method: str, span: str = "") -> tuple[bytes, int]:
+    def _get(self, path: str, method: str, span: str = "") -> tuple[bytes, Message]:
         url = "http://" + path.removeprefix("plain://")
         request = urllib.request.Request(url, method=method, headers={"Range": span} if span else {})
         try:
             with urllib.request.urlopen(request) as answer:
-                return answer.read(), int(answer.headers["Content-Length"])
+                return answer.read(), answer.headers
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == 404:
@@ -105,7 +107,9 @@ class Plain(AbstractFileSystem):  # type: ignore[misc]
             raise refused from None
 
     def info(self, path: str, **_: object) -> dict[str, Any]:
-        return {"name": path, "size": self._get(path, "HEAD")[1], "type": "file"}
+        told = self._get(path, "HEAD")[1]
+        marks = {"Last-Modified": told["Last-Modified"]}  # under the name that fsspec's HTTP gives it
+        return {"name": path, "size": int(told["Content-Length"]), "type": "file", **marks}
 
     def cat_file(self, path: str, start: int = 0, end: int = 0, **_: object) -> bytes:
         return self._get(path, "GET", f"bytes={start}-{end - 1}")[0]
@@ -134,7 +138,7 @@ class Folders(AbstractFileSystem):  # type: ignore[misc]
         return found if detail else [entry["name"] for entry in found]
 
     def cat_file(self, path: str, start: int = 0, end: int = 0, **_: object) -> bytes:
-        return (self.root / self._strip_protocol(path)).read_bytes()[start:end]
+        return Path(self.root, self._strip_protocol(path)).read_bytes()[start:end]
 
 
 fsspec.register_implementation("folders", Folders, clobber=True)

@@ -51,6 +51,20 @@ def test_any_range_is_read_and_nothing_twice(store: Store, tmp_path: Path, proto
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_an_object_replaced_by_one_of_the_same_size_is_read_anew(store: Store, tmp_path: Path, protocol: str) -> None:
+    assert np.array_equal(blob_of(address(store, protocol), access(tmp_path)).read(0, 500), DATA[:500])
+    (store.folder / "x.bin").write_bytes(DATA[::-1].tobytes())
+    os.utime(store.folder / "x.bin", (10**9, 10**9))
+    assert np.array_equal(blob_of(address(store, protocol), access(tmp_path)).read(0, 500), DATA[::-1][:500])
+
+
+@pytest.mark.parametrize("mark", ["ETag", "Last-Modified", "Content-MD5", "Digest", "blob_id", "xet_hash", "mtime"])
+def test_every_mark_of_a_store_tells_two_contents_apart(tmp_path: Path, mark: str) -> None:
+    first, second = (blob_of("memory://x", access(tmp_path), {"size": 8, mark: tag}) for tag in ("a", "b"))
+    assert first.stamp != second.stamp
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("trouble", ["500", "cut", "stall", "whole"])
 def test_passing_trouble_is_waited_out(store: Store, tmp_path: Path, protocol: str, trouble: str) -> None:
     blob = blob_of(address(store, protocol), access(tmp_path, timeout=0.5 if trouble == "stall" else 5))

@@ -34,6 +34,13 @@ _LONGEST_WAIT = 30.0
 _MAPS = 4096
 """Blocks that a process keeps mapped; Linux allows 65,530 maps."""
 
+_MARKS = (
+    *("ETag", "etag", "LastModified", "last_modified", "mtime", "updated", "md5Hash", "checksum", "created"),
+    *("Last-Modified", "Content-MD5", "Digest"),  # HTTP
+    *("blob_id", "xet_hash"),  # the Hugging Face hub
+)
+"""What fsspec's file systems call that by which a store tells two contents of an object apart."""
+
 
 @dataclass(frozen=True)
 class Access:
@@ -342,8 +349,7 @@ def blob_of(address: str, access: Access, info: dict[str, Any] | None = None) ->
         raise DataError(f"there is no {address}", wanted="a file there", fix="check the address")
     if found.get("size") is None:
         raise DataError(f"the store does not say how large {address} is", wanted="a server that gives sizes and ranges")
-    marks = ("ETag", "etag", "LastModified", "last_modified", "mtime", "updated", "md5Hash", "checksum", "created")
-    stamp = repr([int(found["size"]), *(str(found[m]) for m in marks if found.get(m) is not None)])
+    stamp = repr([int(found["size"]), *(str(found[m]) for m in _MARKS if found.get(m) is not None)])
     return RemoteBlob(address, int(found["size"]), stamp, access)
 
 
