@@ -15,6 +15,7 @@ import pytest
 import cuvee
 from cuvee.base.errors import DataError, UsageError
 from cuvee.base.processes import environment
+from cuvee.corpus.readers import PIECE, WHOLE_FILE
 from tests.corpus.writing import jsonl, sentences
 
 TEXTS = ["ä text", "a second <|endoftext|> one", "third"]
@@ -77,6 +78,17 @@ def test_texts_in_parquet_and_plain_files(tmp_path: Path) -> None:
     (tmp_path / "d" / "two.txt").write_text(TEXTS[1], encoding="utf-8")
     assert read(cuvee.open_sources(spec(tmp_path, tmp_path / "a.parquet"))["x"]) == TEXTS
     assert read(cuvee.open_sources(spec(tmp_path, tmp_path / "d"))["x"]) == TEXTS[:2]
+
+
+def test_a_plain_text_is_one_document(tmp_path: Path) -> None:
+    texts = ["\n\n".join(sentences(count, 0)) for count in (100, 3000)]
+    for name, text in zip("ab", texts, strict=True):
+        (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
+    assert len(texts[0]) > 4 * PIECE
+    assert read(cuvee.open_sources(spec(tmp_path, tmp_path / "a.txt"))["x"]) == texts[:1]
+    long = read(cuvee.open_sources(spec(tmp_path, tmp_path / "b.txt"))["x"])
+    assert "".join(long) == texts[1]
+    assert all(len(piece) >= WHOLE_FILE for piece in long[:-1])
 
 
 def test_texts_need_a_tokenizer(tmp_path: Path) -> None:

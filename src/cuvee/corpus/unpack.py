@@ -90,7 +90,7 @@ class Texts:
         kind = kind_of_file(path, self.text_field)
         if kind is None:
             raise DataError(f"{path} is no text", wanted="JSONL, Parquet or UTF-8 text", fix="leave it out of path:")
-        file = InputFile(str(path), path.name, "", kind, "piece" if kind == "text" else "row", 0, 0)
+        file = InputFile(str(path), path.name, "", kind, "file" if kind == "text" else "row", 0, 0)
         for item in read(file, Fields(self.text_field, None)):
             if isinstance(item, Document):
                 waiting.append(item.text)
