@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import signal
 import subprocess
 import sys
@@ -89,6 +90,39 @@ def test_a_plain_text_is_one_document(tmp_path: Path) -> None:
     long = read(cuvee.open_sources(spec(tmp_path, tmp_path / "b.txt"))["x"])
     assert "".join(long) == texts[1]
     assert all(len(piece) >= WHOLE_FILE for piece in long[:-1])
+
+
+def test_texts_beside_rows_are_not_data(tmp_path: Path) -> None:
+    rows = [{"text": t} for t in TEXTS]
+    jsonl(tmp_path / "d" / "dataset_a.jsonl.gz", rows)
+    jsonl(tmp_path / "d" / "sub" / "b.json", rows[:1])
+    (tmp_path / "d" / "README.md").write_text("# About", encoding="utf-8")
+    (tmp_path / "d" / "stats.json").write_text('{"rows": 3}', encoding="utf-8")
+    (tmp_path / "note.txt").write_text("a note", encoding="utf-8")
+    sources = cuvee.open_sources(spec(tmp_path, tmp_path / "d"))
+    assert read(sources["x"]) == [*TEXTS, TEXTS[0]]
+    assert "2 of them, beside rows, left out" in sources.facts["x"].evidence
+    named = cuvee.open_sources({**spec(tmp_path, tmp_path), "domains": {"x": [tmp_path / "d", tmp_path / "note.txt"]}})
+    assert read(named["x"]) == [*TEXTS, TEXTS[0], "a note"]
+
+
+def test_json_that_is_no_rows_is_refused(tmp_path: Path) -> None:
+    rows = [{"body": t} for t in TEXTS]
+    path = jsonl(tmp_path / "a.json", rows)
+    for held in (path.read_text(), json.dumps(rows), json.dumps(rows[0], indent=1)):
+        path.write_text(held, encoding="utf-8")
+        with pytest.raises(DataError, match=r"a\.json holds no rows with the field 'text'") as caught:
+            cuvee.open_sources(spec(tmp_path, path))
+        assert "text_field:" in caught.value.fix
+    entry = {"path": jsonl(path, rows), "text_field": "body"}
+    assert read(cuvee.open_sources({**spec(tmp_path, path), "domains": {"x": entry}})["x"]) == TEXTS
+
+
+def test_an_end_of_text_that_is_not_the_tokenizers_is_refused(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", [{"text": t} for t in TEXTS])
+    with pytest.raises(UsageError, match="'x' is text, and was given eos: 5") as caught:
+        cuvee.open_sources({**spec(tmp_path, path), "domains": {"x": {"path": path, "eos": 5}}})
+    assert "256" in caught.value.wanted
 
 
 def test_texts_need_a_tokenizer(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ Format = Literal["megatron", "raw", "mds", "parquet", "arrow", "text"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 _RAW = (".npy", ".bin", ".ds", ".u16", ".u32", ".tokens")
 _TEXT = (".jsonl", ".ndjson", ".json", ".txt", ".md", ".text", ".rst")
+_ABOUT = ("dataset_info.json", "dataset_infos.json")
+"""What Hugging Face's datasets say of themselves."""
 _BESIDE = (".ds.index", ".ds.metadata", ".md", ".txt", ".json", ".yaml", ".yml", ".csv.gz", ".loss")
 """What may lie beside token files without being data."""
 LARGEST_VOCABULARY = 1 << 20
@@ -111,7 +113,7 @@ def _kinds(files: Sequence[str], places: Places, asked: Format | None) -> dict[F
             kinds.setdefault("raw", []).append(file)
         elif file.endswith((".parquet", ".arrow")) and file not in kept:
             kinds.setdefault("parquet" if file.endswith(".parquet") else "arrow", []).append(file)
-        elif file.removesuffix(".gz").removesuffix(".zst").endswith(_TEXT) and not _name(file).startswith("dataset_"):
+        elif file.removesuffix(".gz").removesuffix(".zst").endswith(_TEXT) and _name(file) not in _ABOUT:
             kinds.setdefault("text", []).append(file)
     if len(kinds) > 1 and all(f.endswith(_BESIDE) for f in kinds.get("text", [])):
         kinds.pop("text", None)  # a README or a state.json beside tokens is not data

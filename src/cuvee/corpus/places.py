@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,22 +91,19 @@ class Places:
         """The path of an address that is not in a store."""
         return self.base / Path(address.removeprefix("file://")).expanduser()
 
-    def all(self, addresses: Sequence[str], domain: str) -> list[str]:
-        """Files of all addresses in the order given, each once; a Megatron prefix stands for its two files.
+    def all(self, address: str, domain: str) -> list[str]:
+        """Files at an address as `find` gives them; a Megatron prefix stands for its two files.
 
         Raises:
-            DataError: an address at which nothing lies.
+            DataError: nothing lies there.
         """
-        result: dict[str, None] = {}
-        for address in addresses:
-            found = self.find(address)
-            if not found and not any(c in address for c in "*?["):
-                found = [address + end for end in (".bin", ".idx") if self.exists(address + end)]
-            if not found:
-                raise DataError(
-                    f"domain {domain!r}: nothing lies at {address}",
-                    wanted="a file, a folder, a pattern with *, or the common prefix of a .bin and an .idx",
-                    fix="check the path; relative ones are taken from the folder of the sources file",
-                )
-            result.update(dict.fromkeys(found if is_remote(address) else [str(self.local(f)) for f in found]))
-        return list(result)
+        found = self.find(address)
+        if not found and not any(c in address for c in "*?["):
+            found = [address + end for end in (".bin", ".idx") if self.exists(address + end)]
+        if not found:
+            raise DataError(
+                f"domain {domain!r}: nothing lies at {address}",
+                wanted="a file, a folder, a pattern with *, or the common prefix of a .bin and an .idx",
+                fix="check the path; relative ones are taken from the folder of the sources file",
+            )
+        return found if is_remote(address) else [str(self.local(f)) for f in found]
