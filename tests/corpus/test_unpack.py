@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,6 +50,20 @@ def test_texts_are_tokenised_once(tmp_path: Path) -> None:
     jsonl(moved, [{"text": t} for t in (*TEXTS, "new")])
     assert read(cuvee.open_sources(spec(tmp_path, moved))["x"]) == [*TEXTS, "new"]
     assert len(shards(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("how", ["written over", "moved in"])
+def test_a_changed_file_of_the_same_size_and_time_is_read_anew(tmp_path: Path, how: str) -> None:
+    old, new = (jsonl(tmp_path / f"{name}.jsonl", [{"text": f"{name} text"}]) for name in ("old", "new"))
+    for path in (old, new):
+        os.utime(path, (10**9, 10**9))
+    assert read(cuvee.open_sources(spec(tmp_path, old))["x"]) == ["old text"]
+    if how == "moved in":
+        new.rename(old)
+    else:
+        shutil.copy2(new, old)
+    assert old.stat().st_mtime == 10**9
+    assert read(cuvee.open_sources(spec(tmp_path, old))["x"]) == ["new text"]
 
 
 def test_another_tokenizer_makes_other_tokens(tmp_path: Path) -> None:

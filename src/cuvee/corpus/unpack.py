@@ -162,10 +162,13 @@ def _alone(folder: Path, key: str) -> Iterator[None]:
 
 
 def _content(path: Path, cache: Path) -> str:
-    """The hash of a file's bytes, remembered for as long as its size and time stay."""
+    """The hash of a file's bytes, remembered for as long as its size, its times and its place on the disk stay.
+
+    The time of writing alone is what a copy may bring along (`cp -p`, rsync, archives); the time of the last change is not.
+    """
     stat, where = path.stat(), os.path.realpath(path)
     memory = cache / "hashes" / f"{content_id([where])}.json"
-    mark = [stat.st_size, stat.st_mtime_ns]
+    mark = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
     if memory.is_file():
         known = load_json(memory)
         if known.get("mark") == mark:
