@@ -232,6 +232,19 @@ def test_bytes_of_text_are_not_taken_for_pairs(tmp_path: Path) -> None:
     assert cuvee.open_sources(spec(tmp_path, {"x": path}, vocab_size=256))["x"].tokens == path.stat().st_size
 
 
+@pytest.mark.parametrize(("magic", "dtype"), [(20240520, "<u2"), (20240801, "<u4")])
+def test_the_header_of_llm_c_is_not_read_as_tokens(tmp_path: Path, magic: int, dtype: str) -> None:
+    path, header = tmp_path / "x.bin", np.zeros(256, "<i4")
+    header[:3] = magic, 1, 98
+    path.write_bytes(header.tobytes() + np.arange(1, 99).astype(dtype).tobytes())
+    for entry in ({"path": path}, {"path": path, "dtype": np.dtype(dtype).name}):
+        with pytest.raises(DataError, match=r"header of llm\.c") as caught:
+            cuvee.open_sources(spec(tmp_path, {"x": entry}))
+        assert "+1025" in caught.value.fix
+    path.write_bytes(path.read_bytes()[1024:])
+    assert cuvee.open_sources(spec(tmp_path, {"x": path}, vocab_size=100))["x"].flat(0, 3).tolist() == [1, 2, 3]
+
+
 def test_a_wrong_dtype_shows_in_the_ids(tmp_path: Path) -> None:
     path = raw(tmp_path / "x.bin", documents(), "<u2")
     with path.open("ab") as file:

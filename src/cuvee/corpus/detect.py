@@ -28,6 +28,8 @@ LARGEST_VOCABULARY = 1 << 20
 _LOOK, _PAGES = 4096, 8
 _FEW = 16
 """Ids below which a file does not show a dtype against the rest of its domain."""
+_LLM_C, _LLM_C_HEADER = (20240520, 20240801), 1024
+"""First whole number of llm.c's files of uint16 and uint32 tokens (its dev/data/data_common.py), and bytes before the tokens."""
 _ENOUGH, _ALIKE = 4096, 0.2
 """Bytes from which on two histograms of them are compared, and the total variation below which they are alike. In ten domains
 it is 0.02 to 0.05 for text and over 0.9 for its tokens (4,096 in the vocabulary); 0.24 for uniform draws from 50,000 ids."""
@@ -177,11 +179,17 @@ def raw_layout(blob: Blob, dtype: np.dtype[Any] | None, vocab_size: int | None) 
     """Dtype, bytes of header and evidence of a token array: a real .npy says it, else the ids themselves must.
 
     Raises:
-        DataError: a .npy of something else than a row of whole numbers, or a dtype that the ids leave open.
+        DataError: a .npy of something else than a row of whole numbers, or a dtype that the ids leave open, or the header of llm.c.
     """
     head = blob.read(0, min(blob.size, 128)).tobytes()
     if head.startswith(b"\x93NUMPY"):
         return _npy(blob, dtype)
+    if int.from_bytes(head[:4], "little") in _LLM_C and blob.size >= _LLM_C_HEADER:
+        raise DataError(
+            f"{blob.name} begins with the header of llm.c's token files",
+            wanted="tokens alone, or a .npy",
+            fix=f"cut off its {_LLM_C_HEADER:,} bytes: tail -c +{_LLM_C_HEADER + 1} FILE > NEW.bin",
+        )
     if dtype is not None:
         return dtype, 0, f"{dtype} as given"
     shown = _shown(blob, vocab_size, _PAGES)
