@@ -179,7 +179,7 @@ def raw_layout(blob: Blob, dtype: np.dtype[Any] | None, vocab_size: int | None) 
     """Dtype, bytes of header and evidence of a token array: a real .npy says it, else the ids themselves must.
 
     Raises:
-        DataError: a .npy of something else than a row of whole numbers, or a dtype that the ids leave open, or the header of llm.c.
+        DataError: a .npy of something else than a row of whole numbers, a dtype that the ids leave open, or the header of llm.c.
     """
     head = blob.read(0, min(blob.size, 128)).tobytes()
     if head.startswith(b"\x93NUMPY"):
