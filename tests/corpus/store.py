@@ -9,16 +9,20 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fsspec
 from fsspec.spec import AbstractFileSystem
 
 
 class Store(ThreadingHTTPServer):
-    """Serves a folder with ranges. `trouble` are the ways in which the next requests for data go wrong, in order."""
+    """Serves a folder with ranges. `trouble` are the ways in which the next requests for data go wrong, in order.
+
+    `busy` is how many more times a file answers 503 when it is asked for as a whole, as one is that may not be there.
+    """
 
     daemon_threads = True
 
@@ -28,6 +32,7 @@ class Store(ThreadingHTTPServer):
         self.trouble: list[str] = []
         self.always = ""
         self.requests: list[str] = []
+        self.busy: dict[str, int] = {}
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Connections that the other side gave up are part of the tests."""
@@ -52,6 +57,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         data, span = path.read_bytes(), self.headers.get("Range")
+        if not span and self.server.busy.get(path.name, 0):
+            self.server.busy[path.name] -= 1
+            self.send_error(503)
+            return
         trouble = ""
         if body and span:
             self.server.requests.append(f"{self.path} {span}")
@@ -69,6 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(200)
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Last-Modified", self.date_time_string(path.stat().st_mtime))
         self.end_headers()
         if body:
             self.wfile.write(data[: len(data) // 2] if trouble in ("cut", "stall") else data)
@@ -82,12 +92,12 @@ class Plain(AbstractFileSystem):  # type: ignore[misc]
 
     protocol = "plain"
 
-    def _get(self, path: str, method: str, span: str = "") -> tuple[bytes, int]:
+    def _get(self, path: str, method: str, span: str = "") -> tuple[bytes, Message]:
         url = "http://" + path.removeprefix("plain://")
         request = urllib.request.Request(url, method=method, headers={"Range": span} if span else {})
         try:
             with urllib.request.urlopen(request) as answer:
-                return answer.read(), int(answer.headers["Content-Length"])
+                return answer.read(), answer.headers
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == 404:
@@ -97,12 +107,41 @@ class Plain(AbstractFileSystem):  # type: ignore[misc]
             raise refused from None
 
     def info(self, path: str, **_: object) -> dict[str, Any]:
-        return {"name": path, "size": self._get(path, "HEAD")[1], "type": "file"}
+        told = self._get(path, "HEAD")[1]
+        marks = {"Last-Modified": told["Last-Modified"]}  # under the name that fsspec's HTTP gives it
+        return {"name": path, "size": int(told["Content-Length"]), "type": "file", **marks}
 
     def cat_file(self, path: str, start: int = 0, end: int = 0, **_: object) -> bytes:
         return self._get(path, "GET", f"bytes={start}-{end - 1}")[0]
 
 
+class Folders(AbstractFileSystem):  # type: ignore[misc]
+    """The folder `root`, listed folder by folder as sftp, HDFS or SMB are; one named in `stalled` fails to be, so many times."""
+
+    protocol = "folders"
+    root = Path()
+    stalled: ClassVar[dict[str, int]] = {}
+
+    def _entry(self, path: Path) -> dict[str, Any]:
+        kind = "directory" if path.is_dir() else "file"
+        return {"name": path.relative_to(self.root).as_posix(), "size": path.stat().st_size, "type": kind}
+
+    def info(self, path: str, **_: object) -> dict[str, Any]:
+        return self._entry(self.root / self._strip_protocol(path))
+
+    def ls(self, path: str, detail: bool = True, **_: object) -> list[Any]:
+        path = self._strip_protocol(path)
+        if self.stalled.get(path, 0):
+            self.stalled[path] -= 1
+            raise TimeoutError("read timed out")
+        found = [self._entry(p) for p in sorted((self.root / path).iterdir())]
+        return found if detail else [entry["name"] for entry in found]
+
+    def cat_file(self, path: str, start: int = 0, end: int = 0, **_: object) -> bytes:
+        return Path(self.root, self._strip_protocol(path)).read_bytes()[start:end]
+
+
+fsspec.register_implementation("folders", Folders, clobber=True)
 fsspec.register_implementation("plain", Plain, clobber=True)
 PROTOCOLS = ["plain", *(["http"] if importlib.util.find_spec("aiohttp") else [])]
 

@@ -19,7 +19,7 @@ from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.shards.indexed import IndexedWriter
 from cuvee.stream.loader import Loader
-from tests.corpus.store import Store, serving
+from tests.corpus.store import PROTOCOLS, Folders, Store, serving
 
 EOS = 99
 MDS = Path(__file__).parent / "mds"
@@ -129,6 +129,20 @@ def test_mds_is_read_packed_or_not_through_a_small_cache(tmp_path: Path, name: s
     assert bool(cached) == (name == "bytes_zstd")
 
 
+def test_shards_that_a_merged_index_lists_again_are_read_once(tmp_path: Path) -> None:
+    index, merged = json.loads((MDS / "nd" / "index.json").read_text()), []
+    for part in ("1", "0"):
+        shutil.copytree(MDS / "nd", tmp_path / "m" / part)
+        for shard in index["shards"]:
+            raw_data = {**shard["raw_data"], "basename": f"{part}/{shard['raw_data']['basename']}"}
+            merged.append({**shard, "raw_data": raw_data})
+    (tmp_path / "m" / "index.json").write_text(json.dumps({**index, "shards": merged}))
+    flat, files = np.fromfile(MDS / "tokens.bin", "<u2"), [f"{p}/shard.0000{k}.mds" for p in "10" for k in (0, 1)]
+    source = cuvee.open_sources(spec(tmp_path, {"x": tmp_path / "m"}))["x"]
+    assert [s.name for s in source.shards] == [str(tmp_path / "m" / f) for f in files]
+    assert np.array_equal(source.flat(0, source.tokens), np.tile(flat, 2))
+
+
 def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
     shutil.copytree(MDS / "bytes_zstd", tmp_path / "z")
     shard = tmp_path / "z" / "shard.00000.mds.zstd"
@@ -155,6 +169,32 @@ def test_paths_may_be_prefixes_patterns_lists_and_unicode(tmp_path: Path) -> Non
     assert all(np.array_equal(s.flat(0, s.tokens), flat) for s in sources.values())
     one = cuvee.open_sources(spec(tmp_path, {"x": folder / "s_1"}))["x"]
     assert one.tokens == sum(len(r) for r in rows[15:])
+
+
+def test_what_map_keeps_beside_a_hugging_face_dataset_is_not_data(tmp_path: Path) -> None:
+    import datasets
+
+    rows = documents()
+    folder = hugging_face(tmp_path / "hf", rows)
+    datasets.load_from_disk(str(folder)).map(lambda row: {"n": len(row["input_ids"])})
+    kept = next(folder.glob("cache-*.arrow"))
+    flat = np.concatenate(rows)
+    for path in (folder, folder / "*.arrow"):
+        source = cuvee.open_sources(spec(tmp_path, {"x": path}))["x"]
+        assert np.array_equal(source.flat(0, source.tokens), flat)
+    assert cuvee.open_sources(spec(tmp_path, {"x": kept}))["x"].tokens == flat.size  # asked for by its name
+
+
+def test_splits_saved_together_are_refused(tmp_path: Path) -> None:
+    import datasets
+
+    rows = {"input_ids": [r.tolist() for r in documents()]}
+    both = {split: datasets.Dataset.from_dict(rows) for split in ("train", "test")}
+    datasets.DatasetDict(both).save_to_disk(tmp_path / "dd")
+    with pytest.raises(DataError, match=r"dataset_dict\.json belongs to several splits") as caught:
+        cuvee.open_sources(spec(tmp_path, {"x": tmp_path / "dd"}))
+    assert str(tmp_path / "dd" / "train") in caught.value.fix
+    assert cuvee.open_sources(spec(tmp_path, {"x": tmp_path / "dd" / "train"}))["x"].documents == 30
 
 
 def test_a_readme_beside_tokens_is_not_data(tmp_path: Path) -> None:
@@ -192,6 +232,19 @@ def test_bytes_of_text_are_not_taken_for_pairs(tmp_path: Path) -> None:
     assert cuvee.open_sources(spec(tmp_path, {"x": path}, vocab_size=256))["x"].tokens == path.stat().st_size
 
 
+@pytest.mark.parametrize(("magic", "dtype"), [(20240520, "<u2"), (20240801, "<u4")])
+def test_the_header_of_llm_c_is_not_read_as_tokens(tmp_path: Path, magic: int, dtype: str) -> None:
+    path, header = tmp_path / "x.bin", np.zeros(256, "<i4")
+    header[:3] = magic, 1, 98
+    path.write_bytes(header.tobytes() + np.arange(1, 99).astype(dtype).tobytes())
+    for entry in ({"path": path}, {"path": path, "dtype": np.dtype(dtype).name}):
+        with pytest.raises(DataError, match=r"header of llm\.c") as caught:
+            cuvee.open_sources(spec(tmp_path, {"x": entry}))
+        assert "+1025" in caught.value.fix
+    path.write_bytes(path.read_bytes()[1024:])
+    assert cuvee.open_sources(spec(tmp_path, {"x": path}, vocab_size=100))["x"].flat(0, 3).tolist() == [1, 2, 3]
+
+
 def test_a_wrong_dtype_shows_in_the_ids(tmp_path: Path) -> None:
     path = raw(tmp_path / "x.bin", documents(), "<u2")
     with path.open("ab") as file:
@@ -216,6 +269,26 @@ def test_shards_of_two_dtypes_in_one_domain_are_refused(tmp_path: Path) -> None:
         writer.add(np.array([1, EOS]))
     with pytest.raises(DataError, match="holds int32 tokens"):
         cuvee.open_sources(spec(tmp_path, {"x": tmp_path / "m"}))
+
+
+@pytest.mark.parametrize(("large", "small"), [("<u2", "<u4"), ("<u4", "<u2"), ("<u4", "<i8")])
+def test_raw_arrays_of_two_dtypes_in_one_domain_are_refused(tmp_path: Path, large: str, small: str) -> None:
+    rows = [np.arange(1, 99)]
+    raw(tmp_path / "d" / "a.bin", rows * 30, large)
+    other = raw(tmp_path / "d" / "b.bin", rows * 2, small)
+    with pytest.raises(DataError, match=rf"b\.bin does not hold {np.dtype(large)} .* but {np.dtype(small)}") as caught:
+        cuvee.open_sources(spec(tmp_path, {"x": tmp_path / "d"}, vocab_size=100))
+    assert "domain of its own" in caught.value.fix
+    raw(other, rows * 2, large)
+    assert cuvee.open_sources(spec(tmp_path, {"x": tmp_path / "d"}, vocab_size=100))["x"].tokens
+
+
+def test_few_ids_and_zeros_are_taken_for_what_the_other_arrays_are(tmp_path: Path) -> None:
+    raw(tmp_path / "d" / "a.bin", documents(count=300), "<u2")
+    raw(tmp_path / "d" / "b.bin", [np.array([7, 0])], "<u2")
+    raw(tmp_path / "d" / "c.bin", [np.zeros(64, np.int64)], "<u2")
+    shards = cuvee.open_sources(spec(tmp_path, {"x": tmp_path / "d"}, vocab_size=100))["x"].shards
+    assert [s.tokens for s in shards[1:]] == [2, 64]
 
 
 def test_missing_cut_and_empty_files_are_refused(tmp_path: Path) -> None:
@@ -305,6 +378,42 @@ def store(tmp_path: Path) -> Iterator[Store]:
     (tmp_path / "served").mkdir()
     with serving(tmp_path / "served") as server:
         yield server
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_store_that_is_busy_for_a_moment_does_not_change_what_is_read(
+    store: Store, tmp_path: Path, protocol: str
+) -> None:
+    rows = documents()
+    megatron(store.folder, rows)
+    datatrove(store.folder / "d.ds", rows)
+    root = f"{protocol}://127.0.0.1:{store.server_address[1]}"
+    far = spec(tmp_path, {"m": f"{root}/s_0.bin", "d": f"{root}/d.ds"}, attempts=4)
+    near = spec(tmp_path, {"m": store.folder / "s_0.bin", "d": store.folder / "d.ds"})
+    store.busy = {"s_0.idx": 2, "d.ds.index": 2}
+    sources = cuvee.open_sources(far)
+    assert sources.fingerprint == cuvee.open_sources(near).fingerprint
+    assert sources.facts["m"].format == "megatron"
+    store.busy = {"s_0.idx": 100}
+    with pytest.raises(DataError, match=r"could not read .*s_0\.idx: 2 attempt"):
+        cuvee.open_sources({**far, "attempts": 2})
+    stated = {"path": f"{root}/s_0.bin", "format": "raw"}  # then nothing is asked
+    assert cuvee.open_sources(spec(tmp_path, {"x": stated}, eos=EOS))["x"].documents == 15
+
+
+@pytest.mark.parametrize("protocol", ["folders", "plain"])
+def test_many_megatron_shards_named_by_their_bin_are_read_by_their_indexes(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: str
+) -> None:
+    monkeypatch.setattr(Folders, "root", store.folder)
+    megatron(store.folder, documents(count=6))
+    for k in range(33):
+        for end in ("bin", "idx"):
+            shutil.copy(store.folder / f"s_0.{end}", store.folder / f"m_{k:02d}.{end}")
+    web = [f"plain://127.0.0.1:{store.server_address[1]}/m_{k:02d}.bin" for k in range(33)]
+    path = "folders://m_*.bin" if protocol == "folders" else web  # a web server has no patterns and no listings
+    sources = cuvee.open_sources(spec(tmp_path, {"x": path}, vocab_size=100))
+    assert (sources.facts["x"].format, sources["x"].documents) == ("megatron", 99)
 
 
 def test_a_store_feeds_training_and_a_stall_in_the_middle_ends_in_an_error(store: Store, tmp_path: Path) -> None:

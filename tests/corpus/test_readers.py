@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cuvee.corpus import readers
-from cuvee.corpus.readers import Bad, Document, Fields, read
+from cuvee.corpus.readers import Bad, Broken, Document, Fields, read
 from cuvee.corpus.sources import InputFile, Kind, Unit
 from tests.corpus.writing import jsonl
 
@@ -53,11 +53,11 @@ def test_a_broken_gzip_yields_what_came_before(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(whole[: len(whole) // 2])
     found = items(path, "jsonl")
-    assert isinstance(found[-1], Bad)
+    assert isinstance(found[-1], Broken)
     assert "broken" in found[-1].reason
     assert 1000 < len(found) < 5000
     path.write_bytes(b"no gzip at all")
-    assert [type(item) for item in items(path, "jsonl")] == [Bad]
+    assert [type(item) for item in items(path, "jsonl")] == [Broken]
 
 
 def test_domains_and_nested_fields(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_parquet(tmp_path: Path) -> None:
     assert isinstance(bad, Bad)
     assert "no column 'body'" in bad.reason
     path.write_bytes(path.read_bytes()[:-200])
-    assert [type(item) for item in items(path, "parquet")] == [Bad]
+    assert [type(item) for item in items(path, "parquet")] == [Broken]
 
 
 def test_a_text_file_is_one_document(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_zst_in_one_frame_or_many_whole_or_broken(tmp_path: Path) -> None:
     for data in (packed(lines)[:5000], b"no zst at all"):
         path.write_bytes(data)
         last = items(path, "jsonl")[-1]
-        assert isinstance(last, Bad)
+        assert isinstance(last, Broken)
         assert "broken" in last.reason
     (tmp_path / "b.txt.zst").write_bytes(packed(["one\n", "two"]))
     assert items(tmp_path / "b.txt.zst", "text", unit="file") == [Document("one\ntwo", 1)]

@@ -14,7 +14,7 @@ import pytest
 from cuvee.base.errors import DataError, UsageError
 from cuvee.base.processes import environment
 from cuvee.corpus.remote import Access, BlockCache, blob_of, filesystem, find
-from tests.corpus.store import PROTOCOLS, Store, serving
+from tests.corpus.store import PROTOCOLS, Folders, Store, serving
 
 DATA = np.random.default_rng(0).integers(0, 256, 10_000).astype(np.uint8)
 
@@ -48,6 +48,20 @@ def test_any_range_is_read_and_nothing_twice(store: Store, tmp_path: Path, proto
     again = blob_of(address(store, protocol), access(tmp_path))
     assert np.array_equal(again.read(2500, 7300), DATA[2500:7300])
     assert len(store.requests) == asked
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_an_object_replaced_by_one_of_the_same_size_is_read_anew(store: Store, tmp_path: Path, protocol: str) -> None:
+    assert np.array_equal(blob_of(address(store, protocol), access(tmp_path)).read(0, 500), DATA[:500])
+    (store.folder / "x.bin").write_bytes(DATA[::-1].tobytes())
+    os.utime(store.folder / "x.bin", (10**9, 10**9))
+    assert np.array_equal(blob_of(address(store, protocol), access(tmp_path)).read(0, 500), DATA[::-1][:500])
+
+
+@pytest.mark.parametrize("mark", ["ETag", "Last-Modified", "Content-MD5", "Digest", "blob_id", "xet_hash", "mtime"])
+def test_every_mark_of_a_store_tells_two_contents_apart(tmp_path: Path, mark: str) -> None:
+    first, second = (blob_of("memory://x", access(tmp_path), {"size": 8, mark: tag}) for tag in ("a", "b"))
+    assert first.stamp != second.stamp
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -100,6 +114,23 @@ def test_listings_have_patterns_and_folders(tmp_path: Path) -> None:
     assert list(find(f"{root}/a/*.npy", given)) == [f"{root}/a/1.npy", f"{root}/a/2.npy"]
     assert list(find(f"{root}/b.txt", given)) == [f"{root}/b.txt"]
     assert find(f"{root}/c", given) == {}
+
+
+@pytest.mark.parametrize("path", ["b", "b/**/*.npy", "b/2*/*/*.npy"])
+@pytest.mark.parametrize("folder", ["b/2024", "b/2024/01"])
+def test_a_folder_that_cannot_be_listed_is_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, folder: str
+) -> None:
+    wanted = [f"b/{year}/01/x.npy" for year in (2023, 2024, 2025)]
+    for name in wanted:
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"x")
+    monkeypatch.setattr(Folders, "root", tmp_path)
+    monkeypatch.setattr(Folders, "stalled", {folder: 2})
+    assert list(find(f"folders://{path}", access(tmp_path))) == [f"folders://{name}" for name in wanted]
+    Folders.stalled[folder] = 3
+    with pytest.raises(DataError, match=r"could not read .* 3 attempt\(s\), the last one said TimeoutError"):
+        find(f"folders://{path}", access(tmp_path))
 
 
 def total(folder: Path) -> int:

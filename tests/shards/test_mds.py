@@ -47,6 +47,55 @@ def test_what_mosaicml_streaming_wrote_is_read(name: str, dtype: str) -> None:
         assert np.array_equal(source.flat(start, min(start + 300, flat.size)), flat[start : start + 300])
 
 
+def encoded(row: NDArray[Any]) -> bytes:
+    """A sample of one column `ndarray:uint16`, as mosaicml-streaming 0.13.0 encodes it."""
+    log2, kind = next((i, f"<u{1 << i}") for i in (0, 1, 2) if max(row.shape) < 1 << (8 << i))
+    value = bytes([row.ndim << 2 | log2]) + np.array(row.shape, kind).tobytes() + row.astype("<u2").tobytes()
+    return np.uint32(len(value)).tobytes() + value
+
+
+def written(folder: Path, samples: list[bytes]) -> Path:
+    """A shard of samples of one column `ndarray:uint16`."""
+    first = 4 * (len(samples) + 2)
+    table = np.array([len(samples), *(first + np.cumsum([0, *map(len, samples)]))], "<u4")
+    data = table.tobytes() + b"".join(samples)
+    info = {
+        "version": 2,
+        "format": "mds",
+        "compression": None,
+        "samples": len(samples),
+        "zip_data": None,
+        "column_names": ["tokens"],
+        "column_encodings": ["ndarray:uint16"],
+        "column_sizes": [None],
+        "raw_data": {"basename": "shard.00000.mds", "bytes": len(data)},
+    }
+    folder.mkdir(exist_ok=True)
+    (folder / "shard.00000.mds").write_bytes(data)
+    (folder / "index.json").write_text(json.dumps({"version": 2, "shards": [info]}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [[(1, 2048), (1, 7), (1, 300)], [(2048, 1), (5, 3)], [(64, 64), (2, 3, 4), (9,)], [(7,), (300,), (70_000,)]],
+)
+def test_arrays_of_any_shape_are_one_document_each(tmp_path: Path, shapes: list[tuple[int, ...]]) -> None:
+    rows = [np.random.default_rng(0).integers(1, 50_000, shape) for shape in shapes]
+    source = opened(written(tmp_path, [encoded(row) for row in rows]))
+    flat = np.concatenate([row.ravel() for row in rows])
+    assert source.ends.tolist() == np.cumsum([row.size for row in rows]).tolist()
+    assert np.array_equal(source.flat(0, source.tokens), flat)
+    assert all(np.array_equal(source.document(i), row.ravel()) for i, row in enumerate(rows))
+
+
+def test_a_sample_with_more_axes_than_the_first_is_not_misread(tmp_path: Path) -> None:
+    rows = [np.arange(9), np.arange(8).reshape(2, 2, 2)]
+    source = opened(written(tmp_path, [encoded(row) for row in rows]))
+    with pytest.raises(DataError, match="sample 1 does not hold a row"):
+        source.flat(0, source.tokens)
+
+
 def test_columns_are_named_when_there_is_none() -> None:
     with pytest.raises(DataError, match="no column 'token'") as caught:
         opened(WRITTEN / "nd32", "token")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from cuvee.base.codec import SchemaError, from_json
 from cuvee.base.errors import DataError, UsageError
 from cuvee.base.progress import Progress, Silent
 from cuvee.base.yamlfile import load_yaml
-from cuvee.corpus.detect import Format, Found, detect, raw_layout
+from cuvee.corpus.detect import Format, Found, check_raw, detect, raw_layout
 from cuvee.corpus.packed import BytesBlob, UnpackedBlob
 from cuvee.corpus.places import Places, is_remote
 from cuvee.corpus.remote import Access
+from cuvee.corpus.sources import kind_of_file
 from cuvee.corpus.tokenizer import TokenizerWish, use
 from cuvee.corpus.unpack import Texts, TokenLists, column_of, local_copy, unpack
 from cuvee.shards.blobs import Blob
@@ -42,7 +44,7 @@ class DomainEntry:
         path: Files, folders, patterns with *, Megatron prefixes; here or in a store (`s3://...`). Several are read in this order.
         format: megatron, raw, mds, parquet, arrow or text; found out when left out.
         dtype: Of raw tokens, and of MDS columns of plain bytes; found out when left out.
-        eos: Id that ends documents, if this domain has another than the rest.
+        eos: Id that ends documents, if this domain has another than the rest. Texts end with the tokenizer's.
         column: That holds the tokens, in MDS, Parquet and Arrow; `tokens` or `input_ids` when left out.
         text_field: That holds the text, in JSONL and Parquet of texts.
     """
@@ -179,10 +181,35 @@ class _Opening:
         return self.spec.eos if self.spec.eos is not None else (self.tokenizer[0].eos if self.tokenizer else None)
 
     def _domain(self, name: str, entry: DomainEntry) -> tuple[TokenSource, DomainFacts]:
-        found = detect(name, self.places.all(entry.path, name), self.places, entry.format)
+        below = [self.places.all(path, name) for path in entry.path]
+        found = detect(name, tuple(dict.fromkeys(chain(*below))), self.places, entry.format)
+        if found.format == "text":
+            found = self._rows_or_texts(name, entry, found, below)
         shards, evidence = self._shards(name, entry, found)
         self._check_width(name, entry, shards)
         return TokenSource(shards, shards[0].dtype), DomainFacts(found.format, evidence, entry.eos is not None)
+
+    def _rows_or_texts(self, name: str, entry: DomainEntry, found: Found, below: list[list[str]]) -> Found:
+        """A domain of texts without those that lie beside rows below one of its paths: what `prepare` passes over."""
+        rows = {file for file in found.files if self._is_rows(file, entry.text_field)}
+        kept = dict.fromkeys(f for files in below for f in files if f in rows or rows.isdisjoint(files))
+        chosen = tuple(file for file in found.files if file in kept)
+        for file in chosen:
+            if file not in rows and _is_json(file):
+                raise DataError(
+                    f"domain {name!r}: {file} holds no rows with the field {entry.text_field!r}",
+                    wanted="a JSON object a line, each with that field",
+                    fix="name the field with text_field:, write an array of rows as .jsonl, or leave out what is no data",
+                )
+        left = len(found.files) - len(chosen)
+        return Found("text", chosen, found.evidence + (f"; {left} of them, beside rows, left out" if left else ""))
+
+    def _is_rows(self, file: str, text_field: str) -> bool:
+        """Whether a file holds a row a line; only of .json that is not in the name."""
+        if not _is_json(file):
+            return kind_of_file(Path(file), text_field) == "jsonl"
+        with local_copy(self.places.blob(file), self.cache) as path:
+            return kind_of_file(path, text_field) == "jsonl"
 
     def _check_width(self, name: str, entry: DomainEntry, shards: list[Shard]) -> None:
         """Tokens of a vocabulary above 65,536 are not written as uint16: such a domain has another tokenizer."""
@@ -210,32 +237,37 @@ class _Opening:
         if found.format == "raw":
             return self._raw(entry, found, dtype)
         if found.format == "mds":
-            return [s for f in found.files for s in self._mds(f, entry.column, dtype)], found.evidence
+            seen = set[str]()
+            return [s for f in found.files for s in self._mds(f, entry.column, dtype, seen)], found.evidence
         return self._unpacked(name, entry, found)
 
     def _raw(self, entry: DomainEntry, found: Found, dtype: np.dtype[Any] | None) -> tuple[list[Shard], str]:
-        eos, shards, evidence = entry.eos if entry.eos is not None else self.eos, list[Shard](), found.evidence
+        eos, shards = entry.eos if entry.eos is not None else self.eos, list[Shard]()
         blobs = [self.places.blob(file) for file in found.files]
-        # the ids of the largest file say most
-        largest = max(blobs, key=lambda blob: blob.size)
         for file, blob in zip(found.files, blobs, strict=True):
             if not blob.size:
                 raise DataError(f"{file} is empty", wanted="tokens", fix="restore it, or leave it out")
-        dtype, _, how = raw_layout(largest, dtype, self.vocab_size)
-        evidence = f"{evidence}; {how}"
+        # the ids of the largest file say most
+        kind, _, how = raw_layout(max(blobs, key=lambda blob: blob.size), dtype, self.vocab_size)
         for file, blob in zip(found.files, blobs, strict=True):
-            header, index = raw_layout(blob, dtype, self.vocab_size)[1], f"{file}.index"
+            header, index = raw_layout(blob, kind, self.vocab_size)[1], f"{file}.index"
             ends = self.places.blob(index) if file.endswith(".ds") and self.places.exists(index) else None
-            shards.append(RawShard(blob, dtype, eos, header=header, ends_blob=ends))
-        return shards, evidence
+            shards.append(RawShard(blob, kind, eos, header=header, ends_blob=ends))
+            if dtype is None and not header:
+                check_raw(blob, kind, self.vocab_size)
+        return shards, f"{found.evidence}; {how}"
 
-    def _mds(self, index: str, column: str | None, dtype: np.dtype[Any] | None) -> list[MdsShard]:
+    def _mds(self, index: str, column: str | None, dtype: np.dtype[Any] | None, seen: set[str]) -> list[MdsShard]:
+        """The shards of an index but those `seen` in another, as in one that merges the indexes of folders below it."""
         blob, folder = self.places.blob(index), index.removesuffix("index.json")
-        infos = MdsShardInfo.all(json.loads(blob.read(0, blob.size).tobytes()), index)
+        infos = [i for i in MdsShardInfo.all(json.loads(blob.read(0, blob.size).tobytes()), index) if i.samples]
+        if not infos:
+            raise DataError(f"{index} lists no samples", wanted="tokens", fix="restore it, or leave it out")
         shards = []
         for info in infos:
-            if not info.samples:
+            if folder + info.raw[0] in seen:
                 continue
+            seen.add(folder + info.raw[0])
             plain: Blob
             if info.packed is None or self.places.exists(folder + info.raw[0]):
                 plain = self.places.blob(folder + info.raw[0])
@@ -245,8 +277,6 @@ class _Opening:
             if dtype is None and self._is_bytes(info, column):
                 dtype = self._bytes_dtype(plain, info, column)
             shards.append(MdsShard(plain, info, column, dtype))
-        if not shards:
-            raise DataError(f"{index} lists no samples", wanted="tokens", fix="restore it, or leave it out")
         return shards
 
     def _is_bytes(self, info: MdsShardInfo, column: str | None) -> bool:
@@ -282,4 +312,14 @@ class _Opening:
                 fix="tokenizer: PATH, beside domains:",
             )
         info, folder = self.tokenizer
+        if entry.eos not in (None, info.eos):
+            raise UsageError(
+                f"domain {name!r} is text, and was given eos: {entry.eos}",
+                wanted=f"{info.eos}, with which the tokenizer ends a text",
+                fix="leave eos: out of this domain, or take another tokenizer",
+            )
         return Texts(entry.text_field, info, str(folder), str(token_dtype(info.vocab_size)))
+
+
+def _is_json(file: str) -> bool:
+    return file.removesuffix(".gz").removesuffix(".zst").endswith(".json")

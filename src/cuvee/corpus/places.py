@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ class Places:
     base: Path
     access: Access
     _listed: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
+    _whole: set[str] = field(default_factory=set, repr=False)
 
     def find(self, address: str) -> list[str]:
         """Files at an address, below that folder, or matching its `*`, in sorted order; hidden ones are left out.
@@ -55,12 +55,27 @@ class Places:
         return sorted(str(file) for file in inside)
 
     def exists(self, address: str) -> bool:
-        """Whether a file is there."""
+        """Whether a file is there.
+
+        Raises:
+            DataError: a store does not answer.
+        """
         if not is_remote(address):
             return self.local(address).is_file()
-        return address in self._listed or bool(
-            self.access.insist(address, lambda: remote.filesystem(address).exists(address))
-        )
+        if address in self._listed or address.rpartition("/")[0] in self._whole:
+            return address in self._listed
+        return remote.info_of(address, self.access) is not None
+
+    def list_beside(self, address: str) -> None:
+        """List the folder of a file in a store, so that `exists` knows its other files without asking for each.
+
+        Raises:
+            DataError: the store does not answer.
+        """
+        found = remote.beside(address, self.access)
+        if address in found:  # a web server may show nothing, or something else
+            self._listed.update(found)
+            self._whole.add(address.rpartition("/")[0])
 
     def blob(self, address: str) -> Blob:
         """The file.
@@ -76,22 +91,19 @@ class Places:
         """The path of an address that is not in a store."""
         return self.base / Path(address.removeprefix("file://")).expanduser()
 
-    def all(self, addresses: Sequence[str], domain: str) -> list[str]:
-        """Files of all addresses in the order given, each once; a Megatron prefix stands for its two files.
+    def all(self, address: str, domain: str) -> list[str]:
+        """Files at an address as `find` gives them; a Megatron prefix stands for its two files.
 
         Raises:
-            DataError: an address at which nothing lies.
+            DataError: nothing lies there.
         """
-        result: dict[str, None] = {}
-        for address in addresses:
-            found = self.find(address)
-            if not found and not any(c in address for c in "*?["):
-                found = [address + end for end in (".bin", ".idx") if self.exists(address + end)]
-            if not found:
-                raise DataError(
-                    f"domain {domain!r}: nothing lies at {address}",
-                    wanted="a file, a folder, a pattern with *, or the common prefix of a .bin and an .idx",
-                    fix="check the path; relative ones are taken from the folder of the sources file",
-                )
-            result.update(dict.fromkeys(found if is_remote(address) else [str(self.local(f)) for f in found]))
-        return list(result)
+        found = self.find(address)
+        if not found and not any(c in address for c in "*?["):
+            found = [address + end for end in (".bin", ".idx") if self.exists(address + end)]
+        if not found:
+            raise DataError(
+                f"domain {domain!r}: nothing lies at {address}",
+                wanted="a file, a folder, a pattern with *, or the common prefix of a .bin and an .idx",
+                fix="check the path; relative ones are taken from the folder of the sources file",
+            )
+        return found if is_remote(address) else [str(self.local(f)) for f in found]

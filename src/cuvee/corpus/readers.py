@@ -40,6 +40,11 @@ class Bad:
 
 
 @dataclass(frozen=True)
+class Broken(Bad):
+    """The place from which on nothing of the file could be read."""
+
+
+@dataclass(frozen=True)
 class Fields:
     """Names of the fields in rows; a dot leads into a nested object. `domain` is None where files name the domain."""
 
@@ -64,7 +69,7 @@ def jsonl_rows(path: Path) -> Iterator[tuple[int, Any] | Bad]:
                 if line.strip():
                     yield _parse(line, number)
     except (OSError, EOFError, zlib.error) as error:
-        yield Bad(number + 1, f"the file is broken here, nothing after it could be read: {error}")
+        yield Broken(number + 1, f"the file is broken here, nothing after it could be read: {error}")
 
 
 def _parse(line: bytes, number: int) -> tuple[int, Any] | Bad:
@@ -131,7 +136,7 @@ def parquet_rows(path: Path, wanted: Sequence[str] = ()) -> Iterator[tuple[int, 
                     number += 1
                     yield number, row
     except (OSError, pa.ArrowException, UnicodeDecodeError) as reason:
-        yield Bad(number + 1, f"the file is broken here, nothing after it could be read: {reason}")
+        yield Broken(number + 1, f"the file is broken here, nothing after it could be read: {reason}")
 
 
 def read_text(file: InputFile, fields: Fields) -> Iterator[Document | Bad]:
@@ -163,7 +168,7 @@ def _first_problem(path: Path) -> Bad | None:
         line = lines + error.object[: error.start].count(b"\n")
         return Bad(line, f"not UTF-8: byte {error.object[error.start]:#04x}; the file is left out")
     except (OSError, EOFError, zlib.error) as error:
-        return Bad(lines, f"the file is broken and left out: {error}")
+        return Broken(lines, f"the file is broken and left out: {error}")
     return None
 
 

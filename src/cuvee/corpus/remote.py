@@ -16,6 +16,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
 from typing import Any, TypeVar
@@ -32,6 +33,13 @@ _STALE = 3600.0
 _LONGEST_WAIT = 30.0
 _MAPS = 4096
 """Blocks that a process keeps mapped; Linux allows 65,530 maps."""
+
+_MARKS = (
+    *("ETag", "etag", "LastModified", "last_modified", "mtime", "updated", "md5Hash", "checksum", "created"),
+    *("Last-Modified", "Content-MD5", "Digest"),  # HTTP
+    *("blob_id", "xet_hash"),  # the Hugging Face hub
+)
+"""What fsspec's file systems call that by which a store tells two contents of an object apart."""
 
 
 @dataclass(frozen=True)
@@ -233,7 +241,8 @@ def filesystem(address: str) -> Any:
     key = (os.getpid(), protocol)
     if key not in _OPEN:
         try:
-            _OPEN[key] = fsspec.filesystem(protocol, use_listings_cache=False)
+            # an instance of our own, for _loud changes it
+            _OPEN[key] = _loud(fsspec.filesystem(protocol, use_listings_cache=False, skip_instance_cache=True))
         except ImportError as error:
             raise UsageError(
                 f"{address} cannot be read: {error}",
@@ -245,6 +254,19 @@ def filesystem(address: str) -> Any:
                 f"{address}: {error}", wanted="a kind of store that fsspec knows: s3, gs, az, http, ..."
             ) from error
     return _OPEN[key]
+
+
+def _loud(store: Any) -> Any:
+    """The file system, failing where a folder cannot be listed: fsspec leaves such out, below the first level whatever is asked."""
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    for name in ("walk", "_walk"):
+        if hasattr(store, name):
+            setattr(store, name, partial(getattr(store, name), on_error=refuse))
+    return store
 
 
 @dataclass(frozen=True)
@@ -293,18 +315,41 @@ class RemoteBlob:
         return self.access.insist(f"{self.name} (bytes {start:,} to {stop:,})", fetch)
 
 
+def info_of(address: str, access: Access) -> dict[str, Any] | None:
+    """What the store says of an address; None: nothing is there.
+
+    Raises:
+        DataError: the store does not answer.
+    """
+    store = filesystem(address)
+
+    def ask() -> dict[str, Any] | None:
+        try:
+            info: dict[str, Any] = store.info(address)
+        except FileNotFoundError as error:
+            cause = error.__cause__  # fsspec's HTTP calls every failure so
+            absent = isinstance(cause, FileNotFoundError) or getattr(cause, "status", 0) in (404, 410)
+            if address.startswith(("http:", "https:")) and cause is not None and not absent:
+                raise cause from None
+            return None
+        return info
+
+    return access.insist(address, ask)
+
+
 def blob_of(address: str, access: Access, info: dict[str, Any] | None = None) -> RemoteBlob:
     """The object at an address, its size asked of the store unless a listing said it.
 
     Raises:
         DataError: there is none, or the store does not answer.
     """
-    store = filesystem(address)
-    found: dict[str, Any] = info or access.insist(address, lambda: store.info(address))
+    # a list of links, which is all that a web server gives, says no sizes
+    found = info if info and info.get("size") is not None else info_of(address, access)
+    if found is None:
+        raise DataError(f"there is no {address}", wanted="a file there", fix="check the address")
     if found.get("size") is None:
         raise DataError(f"the store does not say how large {address} is", wanted="a server that gives sizes and ranges")
-    marks = ("ETag", "etag", "LastModified", "last_modified", "mtime", "updated", "md5Hash", "checksum", "created")
-    stamp = repr([int(found["size"]), *(str(found[m]) for m in marks if found.get(m) is not None)])
+    stamp = repr([int(found["size"]), *(str(found[m]) for m in _MARKS if found.get(m) is not None)])
     return RemoteBlob(address, int(found["size"]), stamp, access)
 
 
@@ -314,20 +359,39 @@ def find(address: str, access: Access) -> dict[str, dict[str, Any]]:
     Raises:
         DataError: the store does not answer.
     """
-    store = filesystem(address)
+    store, pattern = filesystem(address), any(c in address for c in "*?[")
+    info = None if pattern else info_of(address, access)
+    if info is not None and info.get("type", "file") == "file":
+        return {address: info}
 
     def listing() -> dict[str, dict[str, Any]]:
         try:
-            if any(c in address for c in "*?["):
-                found = store.glob(address, detail=True)
-            elif store.isfile(address):
-                found = {address: store.info(address)}
-            else:
-                found = store.find(address, detail=True)
+            return dict((store.glob if pattern else store.find)(address, detail=True))
         except (FileNotFoundError, NotImplementedError):  # a plain web server has no listings
-            found = {}
-        return {str(path): info for path, info in found.items() if info.get("type", "file") == "file"}
+            return {}
 
+    return _addressed(access.insist(address, listing), address)
+
+
+def beside(address: str, access: Access) -> dict[str, dict[str, Any]]:
+    """Files in the folder of a file, as `find` gives them; none where a store has no listings.
+
+    Raises:
+        DataError: the store does not answer.
+    """
+    folder, store = address.rpartition("/")[0], filesystem(address)
+
+    def listing() -> dict[str, dict[str, Any]]:
+        try:
+            return {str(info["name"]): info for info in store.ls(folder, detail=True)}
+        except (FileNotFoundError, NotImplementedError):
+            return {}
+
+    return _addressed(access.insist(folder, listing), address)
+
+
+def _addressed(found: dict[str, dict[str, Any]], address: str) -> dict[str, dict[str, Any]]:
+    """The files of a listing by their addresses, sorted; a store leaves out its own name, `s3://`."""
     protocol = address.partition("://")[0]
-    found = access.insist(address, listing)
-    return {p if "://" in p else f"{protocol}://{p.lstrip('/')}": found[p] for p in sorted(found)}
+    files = sorted(path for path, info in found.items() if info.get("type", "file") == "file")
+    return {p if "://" in p else f"{protocol}://{p.lstrip('/')}": found[p] for p in files}

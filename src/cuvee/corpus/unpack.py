@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from cuvee.base.codec import content_id, from_json, nearest, to_json
 from cuvee.base.errors import DataError
 from cuvee.base.files import dump_json, explained, hash_file, load_json, replace
-from cuvee.corpus.readers import Bad, Document, Fields, read
+from cuvee.corpus.readers import Bad, Broken, Document, Fields, read
 from cuvee.corpus.sources import InputFile, kind_of_file
 from cuvee.corpus.tokenizer import encoder
 from cuvee.shards.blobs import Blob, LocalBlob
@@ -30,7 +30,7 @@ from cuvee.shards.indexed import IndexedDataset, IndexedWriter, index_path
 from cuvee.shards.inventory import TokenizerInfo
 from cuvee.shards.mds import COLUMNS
 
-_VERSION = 1
+_VERSION = 2
 """Raise it when the same file gives other tokens."""
 _BATCH = 256
 _COPY = 1 << 24
@@ -81,15 +81,25 @@ class Texts:
     dtype: str
 
     def rows(self, path: Path) -> Iterator[NDArray[Any] | Bad]:
-        """The tokens of every document with the end of text after them, in order."""
+        """The tokens of every document with the end of text after them, in order.
+
+        Raises:
+            DataError: the file is no text, or broken.
+        """
         encode, waiting = encoder(self.tokenizer, Path(self.folder)), list[str]()
         kind = kind_of_file(path, self.text_field)
         if kind is None:
             raise DataError(f"{path} is no text", wanted="JSONL, Parquet or UTF-8 text", fix="leave it out of path:")
-        file = InputFile(str(path), path.name, "", kind, "piece" if kind == "text" else "row", 0, 0)
+        file = InputFile(str(path), path.name, "", kind, "file" if kind == "text" else "row", 0, 0)
         for item in read(file, Fields(self.text_field, None)):
             if isinstance(item, Document):
                 waiting.append(item.text)
+            elif isinstance(item, Broken):
+                raise DataError(
+                    f"{path}:{item.line}: {item.reason}",
+                    wanted="a file that can be read to its end: what is cached stands for all of it",
+                    fix="restore the file, or leave it out",
+                )
             else:
                 yield item
             if len(waiting) == _BATCH:
@@ -103,7 +113,7 @@ def unpack(path: Path, how: TokenLists | Texts, cache: Path) -> tuple[IndexedDat
     """The shard of a file, made unless it is in the cache.
 
     Raises:
-        DataError: nothing in the file can be used.
+        DataError: nothing in the file can be used, or it is broken.
         PartialError: the disk is full; what was finished is kept.
     """
     folder = cache / "tokens"
@@ -152,10 +162,13 @@ def _alone(folder: Path, key: str) -> Iterator[None]:
 
 
 def _content(path: Path, cache: Path) -> str:
-    """The hash of a file's bytes, remembered for as long as its size and time stay."""
+    """The hash of a file's bytes, remembered for as long as its size, its times and its place on the disk stay.
+
+    The time of writing alone is what a copy may bring along (`cp -p`, rsync, archives); the time of the last change is not.
+    """
     stat, where = path.stat(), os.path.realpath(path)
     memory = cache / "hashes" / f"{content_id([where])}.json"
-    mark = [stat.st_size, stat.st_mtime_ns]
+    mark = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
     if memory.is_file():
         known = load_json(memory)
         if known.get("mark") == mark:

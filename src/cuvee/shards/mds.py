@@ -148,21 +148,25 @@ class MdsShard:
         return low_N, high_N
 
     def _uint32_at(self, places_N: NDArray[np.int64]) -> NDArray[np.int64]:
+        return self._bytes_at(places_N, _U4).view("<u4")[:, 0].astype(np.int64)
+
+    def _bytes_at(self, places_N: NDArray[np.int64], width: int) -> NDArray[np.uint8]:
+        """`width` bytes from each of the places, which rise; shape N, width."""
         if not places_N.size:
-            return places_N
+            return np.empty((0, width), np.uint8)
         base = int(places_N[0])
-        data = self.blob.read(base, int(places_N[-1]) + _U4)
-        four_N4 = np.ascontiguousarray(data[(places_N - base)[:, None] + np.arange(_U4)])
-        return four_N4.view("<u4")[:, 0].astype(np.int64)
+        data = self.blob.read(base, int(places_N[-1]) + width)
+        return np.ascontiguousarray(data[(places_N - base)[:, None] + np.arange(width)])
 
     def _values(self, start: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """First byte of the values of samples `start` to `stop` and how many values there are, shape N both."""
         low_N, high_N = self._spans(start, stop)
-        low_N = low_N + self._tagged
+        wrong_N, low_N = np.zeros(low_N.shape, bool), low_N + self._tagged
         if not self._plain and self._shape is None:
-            low_N = low_N + 1 + _width(high_N - low_N - 1, self.dtype.itemsize)
+            head_N, wrong_N = self._heads(low_N, high_N)
+            low_N = low_N + head_N
         count_N, rest_N = np.divmod(high_N - low_N, self.dtype.itemsize)
-        wrong_N = (count_N < 0) | (rest_N != 0)
+        wrong_N |= (count_N < 0) | (rest_N != 0)
         if self._shape is not None:
             wrong_N |= count_N != int(np.prod(self._shape))
         if wrong_N.any():
@@ -173,6 +177,27 @@ class MdsShard:
                 fix="check dtype: and column:, or restore the shard",
             )
         return low_N, count_N
+
+    def _heads(
+        self, low_N: NDArray[np.int64], high_N: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Bytes before the values of samples, for their shape, and which samples say something impossible; shape N both.
+
+        Of samples with one axis the size tells them, so that the table of samples is all that is read of a shard; each is
+        looked at when it is read by itself.
+        """
+        inferred_N = 1 + _width(high_N - low_N - 1, self.dtype.itemsize)
+        if self._axes == 1 and low_N.size != 1:
+            return inferred_N, np.zeros(low_N.shape, bool)
+        said_N = self._bytes_at(low_N, 1)[:, 0].astype(np.int64)
+        head_N = 1 + (said_N >> 2) * (1 << (said_N & 3))
+        return head_N, (head_N != inferred_N) if self._axes == 1 else (said_N >> 2 == 0)
+
+    @cached_property
+    def _axes(self) -> int:
+        """Axes of the first sample, of those whose shape is not in the name of the encoding."""
+        low_N, _ = self._spans(0, min(1, self.documents))
+        return int(self._bytes_at(low_N + self._tagged, 1)[0, 0]) >> 2 if low_N.size else 1
 
     def stamp(self) -> bytes:
         """Number of samples, and samples of the table of offsets."""
