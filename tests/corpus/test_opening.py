@@ -171,6 +171,18 @@ def test_paths_may_be_prefixes_patterns_lists_and_unicode(tmp_path: Path) -> Non
     assert one.tokens == sum(len(r) for r in rows[15:])
 
 
+def test_relative_paths_count_from_the_file_wherever_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    np.arange(300, dtype=np.uint16).tofile(tmp_path / "data" / "a.bin")
+    (tmp_path / "data" / "sources.yaml").write_text("vocab_size: 300\ndomains: {a: a.bin}\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    source = cuvee.open_sources(Path("data", "sources.yaml"))["a"]
+    monkeypatch.chdir("/")
+    assert source.flat(0, 300).tolist() == list(range(300))
+
+
 def test_what_map_keeps_beside_a_hugging_face_dataset_is_not_data(tmp_path: Path) -> None:
     import datasets
 

@@ -19,6 +19,7 @@ from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.shards.corpus import Corpus
 from cuvee.stream.bestfit import BestFit
+from cuvee.stream.decomposition import DecompositionLoader
 from cuvee.stream.loader import Loader
 from cuvee.testing.corpora import synthetic
 from tests.hf import transformers
@@ -130,6 +131,8 @@ def test_refusals(corpus: Corpus, train: Train, tmp_path: Path) -> None:
     folder = tmp_path / "out" / "checkpoint-5"
     with pytest.raises(UsageError, match="starts at step 5, the loader at 0"):
         train(fresh(corpus), checkpoint=str(folder))
+    with pytest.raises(UsageError, match="got a DecompositionLoader"):
+        Examples(DecompositionLoader(corpus, EVEN, shortest=8, longest=16, batch_tokens=64, seed=0))  # type: ignore[arg-type]
     state = json.loads((folder / "cuvee_loader.json").read_text(encoding="utf-8"))
     state["corpus"] = "other"
     (folder / "cuvee_loader.json").write_text(json.dumps(state), encoding="utf-8")

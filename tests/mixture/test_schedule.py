@@ -89,6 +89,19 @@ def test_ramps_that_come_from_nowhere_are_refused(phases: tuple[Phase, ...]) -> 
         Schedule.constant(A).stepped(0)
 
 
+def test_positions_may_be_written_as_floats_and_must_be_whole() -> None:
+    schedule = Schedule.constant(A).then(80e9, B, ramp=1e9)  # type: ignore[arg-type]
+    assert [(type(p.start), p.start, type(p.ramp), p.ramp) for p in schedule.phases[1:]] == [
+        (int, 80 * 10**9, int, 10**9)
+    ]
+    assert upsampled(A, B, total=1e5, last=0.1, ramp=1e3).phases[1].start == 90_000  # type: ignore[arg-type]
+    cooled = cooldown({"a": 10, "b": 20}, first=5.0, last=1.0, start=0, end=5e4)  # type: ignore[arg-type]
+    assert all(isinstance(p.start, int) for p in cooled.phases)
+    for wrong in (0.5, "80", float("nan"), None):
+        with pytest.raises(UsageError, match="a whole number"):
+            Schedule.constant(A).then(wrong, B)  # type: ignore[arg-type]
+
+
 def test_upsampling_in_the_last_part() -> None:
     schedule = upsampled(A, C, total=1000, last=0.2, ramp=50)
     assert schedule == Schedule((Phase(0, A), Phase(800, C, 50)))

@@ -172,6 +172,23 @@ def test_bad_ranks_and_batches_are_refused(corpus: Corpus) -> None:
         loader(corpus, 2, 2)
 
 
+def test_what_is_no_corpus_or_no_schedule_is_refused(corpus: Corpus) -> None:
+    mixture = Mixture.from_shares(dict.fromkeys(corpus.domains, 1.0))
+    with pytest.raises(UsageError, match="got a Mixture for the schedule"):
+        Loader(corpus, mixture, seq_len=16, seed=0)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="got a str for the corpus"):
+        Loader("corpus", Schedule.constant(mixture), seq_len=16, seed=0)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="got the policy 'often'"):
+        Repetition(1, "often")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="got the weight nan for 'b'"):
+        Mixture.from_shares({"a": 1, "b": float("nan")})
+    loader = Loader(corpus, Schedule.constant(mixture), seq_len=16, seed=0, batch=4)
+    loader.change(1e3, mixture, "a float")  # type: ignore[arg-type]
+    assert [type(e.start) for e in loader.state().mixer.events] == [int]
+    loader.skip(-1)
+    assert loader.batches == 0
+
+
 def test_a_schedule_over_some_of_the_domains_will_do(corpus: Corpus) -> None:
     stream = loader(corpus, schedule=Schedule.constant(Mixture.from_shares({"c": 1, "a": 1})))
     next(stream)

@@ -204,6 +204,18 @@ def test_decisions_taken_again_after_a_kill_are_not_made_twice(corpus: Corpus, t
     assert again.dataset.schedule.phases != phases
 
 
+def test_a_log_that_cannot_be_written_leaves_no_change_behind(corpus: Corpus, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is a folder"):
+        TorchDataset(fresh(corpus), log=tmp_path)
+    dataset = TorchDataset(fresh(corpus), log=tmp_path / "log")
+    (tmp_path / "log").mkdir()
+    with pytest.raises(IsADirectoryError):
+        dataset.reweight(LATER, "now")
+    assert dataset.schedule == EVEN
+    with pytest.raises(UsageError, match="got the field 'token'"):
+        TorchDataset(fresh(corpus), ("token",))  # type: ignore[arg-type]
+
+
 def run_out(corpus: Corpus, then: Literal["error", "redistribute"], workers: int) -> tuple[TorchBatches, int]:
     """Batches whose domains reach their caps, and how many came."""
     repetition = Repetition({"b": 1} if then == "error" else 1, then)

@@ -108,7 +108,7 @@ def open_sources(spec: Mapping[str, Any] | Path | str, *, progress: Progress | N
     if isinstance(spec, Mapping):
         return _Opening(_parse(spec), Path(), progress or Silent()).run()
     path = Path(spec)
-    return _Opening(load_yaml(path, _parse, "a sources file"), path.parent, progress or Silent()).run()
+    return _Opening(load_yaml(path, _parse, "a sources file"), path.absolute().parent, progress or Silent()).run()
 
 
 def _parse(data: Any) -> SourcesFile:

@@ -44,6 +44,8 @@ class Examples(IterableDataset[dict[str, torch.Tensor]]):
     """
 
     def __init__(self, loader: Loader, log: Path | str | None = None) -> None:
+        if not isinstance(loader, Loader):
+            raise UsageError(f"got a {type(loader).__name__}", wanted="a cuvee.Loader, whose rows are of one length")
         if loader.world_size != 1:
             raise UsageError(
                 f"a loader of one rank of {loader.world_size}",
@@ -114,13 +116,20 @@ def _check(examples: Examples, args: Any, state: Any) -> None:
         raise UsageError(
             f"the Trainer takes {size} sequences a step, the loader gives {examples.batch}",
             wanted="the same: per_device_train_batch_size * gradient_accumulation_steps * processes",
-            fix=f"Loader(..., batch={size})",
+            fix=f"Loader(..., batch={size})"
+            if not state.global_step
+            else "another per_device_train_batch_size or gradient_accumulation_steps: the run began with the loader's batch",
         )
-    if state.global_step != examples.start or (state.global_step and not args.ignore_data_skip):
+    if state.global_step != examples.start:
         raise UsageError(
             f"the Trainer starts at step {state.global_step}, the loader at {examples.start}",
-            wanted="the same step, and ignore_data_skip=True when it is not 0",
+            wanted="the same step",
             fix="cuvee.interop.live.resume(loader, CHECKPOINT) before Examples(loader)",
+        )
+    if state.global_step and not args.ignore_data_skip:
+        raise UsageError(
+            f"the Trainer would skip the {state.global_step} steps before its checkpoint, which the loader has behind it",
+            fix="TrainingArguments(..., ignore_data_skip=True)",
         )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cuvee.base.codec import to_json
+from cuvee.base.codec import nearest, to_json
 from cuvee.base.errors import CuveeError, DataError
 from cuvee.base.files import FORMAT, dump_json, replace
 from cuvee.interop.texts import json_mapping, number, yaml_mapping
@@ -24,6 +24,8 @@ from cuvee.plan.choice import Estimate
 from cuvee.stream.state import History
 
 WANTED = "our mixture.json, {domain: share} as JSON or YAML, or a CSV with the columns domain and share"
+KEYS = ("start", "shares", "units", "ramp")
+"""Of a phase."""
 
 
 def write_mixture(
@@ -140,8 +142,14 @@ def _ours(data: Mapping[str, Any]) -> Schedule:
             wanted=f"format {FORMAT}",
             fix="install the Cuvée that wrote it",
         )
+    if data.get("unit", "tokens") != "tokens":
+        raise DataError(f"its shares are of {data['unit']}", wanted="shares of tokens")
     phases = []
     for phase in data["phases"]:
+        for key in phase.keys() - KEYS:
+            raise DataError(f"a phase has {key!r}", wanted=f"of {', '.join(KEYS)}", fix=nearest(key, KEYS))
+        if not {"start", "shares"} <= phase.keys():
+            raise DataError(f"a phase has only {', '.join(phase)}", wanted="`start` and `shares`")
         units = phase.get("units")
         if units is not None:
             mixture = Mixture(tuple(units), tuple(int(u) for u in units.values()))

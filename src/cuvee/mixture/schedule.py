@@ -31,6 +31,21 @@ class Phase:
     mixture: Mixture
     ramp: int = field(default=0, metadata=LATER)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "start", whole(self.start))
+        object.__setattr__(self, "ramp", whole(self.ramp))
+
+
+def whole(tokens: float) -> int:
+    """A number of tokens; 80e9 is one too.
+
+    Raises:
+        UsageError: no whole number.
+    """
+    if isinstance(tokens, int | float | np.integer) and tokens % 1 == 0:
+        return int(tokens)
+    raise UsageError(f"got {tokens!r} tokens", wanted="a whole number")
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -226,6 +241,7 @@ def cooldown(sizes: Mapping[str, int], *, first: float, last: float, start: int,
     def at(temperature: float) -> Mixture:
         return Mixture.from_array(tuple(sizes), np.exp((logs_D - logs_D.max()) / temperature))
 
+    start, end = whole(start), whole(end)
     knots = sorted({start + (end - start) * k // 16 for k in range(17)})
     phases = [Phase(0, at(first))]
     for a, b in pairwise(knots):

@@ -45,7 +45,14 @@ class Mixture:
 
     @classmethod
     def from_shares(cls, shares: Mapping[str, float]) -> Self:
-        """The mixture nearest to `shares` (any non-negative scale), by largest remainder."""
+        """The mixture nearest to `shares` (any non-negative scale), by largest remainder.
+
+        Raises:
+            UsageError: a weight that is no number, negative or not finite, or all of them zero.
+        """
+        for domain, share in shares.items():
+            if not isinstance(share, int | float | np.number) or not 0 <= share < float("inf"):
+                raise UsageError(f"got the weight {share!r} for {domain!r}", wanted="a number from 0 on")
         return cls.from_array(tuple(shares), np.fromiter(shares.values(), np.float64, len(shares)))
 
     @classmethod

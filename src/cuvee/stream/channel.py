@@ -156,6 +156,8 @@ class Log:
         Raises:
             DataError: no such log, or one of another run.
         """
+        if self.path.is_dir():
+            raise DataError(f"{self.path} is a folder", wanted="the path of a file for the log")
         data = self.path.read_bytes() if self.path.is_file() else b""
         lines = data[: data.rfind(b"\n") + 1].splitlines()
         try:

@@ -216,7 +216,7 @@ class DecompositionLoader:
         Raises:
             DataError, InfeasibleError: as from the next batch.
         """
-        while batches:
+        while batches > 0:
             ahead = self._look_ahead(batches)
             passed = min(batches, ahead.end - self.batches)
             self.batches += passed
@@ -321,7 +321,7 @@ class DecompositionLoader:
         events = changed(self.events, change, mixture, self.schedule.domains, self.tokens)
         schedule = merged(self._planned, events)
         self._open(mixture)
-        self._check_ahead(schedule, position)
+        self._check_ahead(schedule, change.start)
         self._go_on(self._now(), self._counts_DK, self._past, events)
 
     def _go_on(self, now: Mark, counts_DK: Ints, exhausted: tuple[Exhausted, ...], events: tuple[Change, ...]) -> None:

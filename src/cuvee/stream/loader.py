@@ -51,7 +51,7 @@ class Loader:
         order: "exact" holds every prefix to its shares (`stream.order`), "random" draws every sequence.
 
     Raises:
-        UsageError: a batch that the ranks cannot share evenly, no such rank, an unknown domain.
+        UsageError: a batch that the ranks cannot share evenly, no such rank, an unknown domain, no corpus or no schedule.
         DataError: a domain with a weight is shorter than one sequence.
     """
 
@@ -69,6 +69,12 @@ class Loader:
         repetition: Repetition | None = None,
         order: OrderKind = "exact",
     ) -> None:
+        if not isinstance(schedule, Schedule):
+            raise UsageError(
+                f"got a {type(schedule).__name__} for the schedule", fix="cuvee.Schedule.constant(mixture)"
+            )
+        if not hasattr(corpus, "source"):
+            raise UsageError(f"got a {type(corpus).__name__} for the corpus", fix="cuvee.Corpus.open(path)")
         if not 0 <= rank < world_size:
             raise UsageError(f"got rank {rank} of world size {world_size}", wanted="0 <= rank < world size")
         if batch % world_size:

@@ -227,7 +227,7 @@ class Mixer:
         Raises:
             DataError: as from the next batch.
         """
-        while batches:
+        while batches > 0:
             ahead = self._look_ahead(batches)
             passed = min(batches, ahead.end - self.batches)
             self._pass(ahead, passed)

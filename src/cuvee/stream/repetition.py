@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from cuvee.base.codec import nearest
 from cuvee.base.errors import DataError, UsageError
 from cuvee.mixture.weights import UNIT
 
+Policy = Literal["error", "redistribute", "repeat"]
 UNBOUNDED = 1 << 62
 
 
@@ -27,16 +28,18 @@ class Repetition:
             sequence on, its share going to the others in proportion to theirs; "repeat" goes on, and says so in the log.
 
     Raises:
-        UsageError: a cap that is not positive.
+        UsageError: a cap that is not positive, an unknown policy.
     """
 
     max_epochs: float | Mapping[str, float]
-    then: Literal["error", "redistribute", "repeat"] = "error"
+    then: Policy = "error"
 
     def __post_init__(self) -> None:
         caps = self.max_epochs.values() if isinstance(self.max_epochs, Mapping) else (self.max_epochs,)
         if not all(cap > 0 for cap in caps):
             raise UsageError(f"got max_epochs {self.max_epochs}", wanted="positive numbers of passes")
+        if self.then not in get_args(Policy):
+            raise UsageError(f"got the policy {self.then!r}", wanted=f"one of {', '.join(get_args(Policy))}")
 
     def check(self, domains: tuple[str, ...]) -> None:
         """Refuse caps of unknown domains.

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from cuvee.base.codec import LATER
 from cuvee.base.errors import DataError, UsageError
-from cuvee.mixture.schedule import Phase, Schedule
+from cuvee.mixture.schedule import Phase, Schedule, whole
 from cuvee.mixture.weights import UNIT, Mixture
 from cuvee.stream.repetition import Repetition, without
 
@@ -35,6 +35,10 @@ class Change:
     units: tuple[int, ...]
     cause: str = field(default="", metadata=LATER)
     ramp: int = field(default=0, metadata=LATER)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "start", whole(self.start))
+        object.__setattr__(self, "ramp", whole(self.ramp))
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,9 @@ def changed(
     """
     if mixture.domains != domains:
         raise UsageError(
-            f"got a mixture of {', '.join(mixture.domains)}", wanted=f"one of {', '.join(domains)}, in that order"
+            f"got a mixture of {', '.join(mixture.domains)}",
+            wanted=f"one of {', '.join(domains)}, in that order",
+            fix="name all of them in that order, with 0 for those that are not wanted",
         )
     if change.start < tokens:
         raise UsageError(

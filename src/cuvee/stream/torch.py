@@ -9,7 +9,7 @@ import gc
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy.random  # noqa: F401 - or else every worker would import it for itself
 import torch
@@ -45,12 +45,16 @@ class TorchDataset(IterableDataset[Tensors]):
             reads it here.
 
     Raises:
+        UsageError: a field that batches lack.
         DataError: the log is of another run, or holds a change that `loader` has passed without it.
     """
 
     def __init__(
         self, loader: Loads[Any], fields: tuple[Field, ...] = ("tokens", "domains"), log: Path | str | None = None
     ) -> None:
+        unknown = [f for f in fields if f not in get_args(Field)]
+        if unknown:
+            raise UsageError(f"got the field {unknown[0]!r}", wanted=f"some of {', '.join(get_args(Field))}")
         self.fields, self._log = fields, Log(Path(log), loader) if log is not None else None
         self._begin_at(loader.copy())
         self._made = self._to_come()
@@ -86,7 +90,7 @@ class TorchDataset(IterableDataset[Tensors]):
         if self._was_made(cause):
             return
         with self._channel.held():
-            self._change(self._earliest(), mixture, cause, 0)
+            self._change(self._earliest(mixture), mixture, cause, 0)
 
     def change(self, position: int, mixture: Mixture, cause: str, *, ramp: int = 0) -> None:
         """From `position` tokens on serve `mixture`, until the next planned phase; on every rank alike.
@@ -103,7 +107,7 @@ class TorchDataset(IterableDataset[Tensors]):
         if self._was_made(cause):
             return
         with self._channel.held():
-            earliest = self._earliest()
+            earliest = self._earliest(mixture)
             if position < earliest:
                 raise UsageError(
                     f"a change at {position:,} tokens, where batches have been read or are being read ahead",
@@ -117,28 +121,30 @@ class TorchDataset(IterableDataset[Tensors]):
         self._made[cause] -= found
         return found
 
-    def _earliest(self) -> int:
+    def _earliest(self, mixture: Mixture) -> int:
         """Tokens of the first batch that no process of any rank has begun; while holding, so that it stays so."""
         begun = self._channel.begun
         if distributed.is_available() and distributed.is_initialized():
             device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-            changes = hash_of(self._shadow.events)
+            changes = hash_of([self._shadow.events, mixture.units])
             most = torch.tensor([begun, changes, -changes], device=device)
             distributed.all_reduce(most, distributed.ReduceOp.MAX)
             begun, high, low = most.tolist()
             if high != -low:
                 raise DataError(
-                    "the ranks have made different live changes so far",
-                    wanted="every change on every rank, and one log that all of them read",
-                    fix="a log in a folder that every rank sees",
+                    "the ranks make different live changes, or have made some",
+                    wanted="every change on every rank alike, and one log that all of them read",
+                    fix="decide on one rank and broadcast the mixture; a log in a folder that every rank sees",
                 )
         return begun * self._loader.batch_tokens
 
     def _change(self, position: int, mixture: Mixture, cause: str, ramp: int) -> None:
-        self._shadow.change(position, mixture, cause, ramp=ramp)
         change = Change(position, mixture.units, cause, ramp)
+        shadow = self._shadow.copy()
+        take(shadow, change)  # refused before anything is written
         if self._log is not None and _rank(self._loader) == 0:
             self._log.add(change)
+        self._shadow = shadow
         self._channel.add(change)
 
     @property

@@ -31,9 +31,16 @@ def config_of(store: Store, problem: Problem, corpus: Corpus, method: Method) ->
     """The config of a study in that folder, `together: auto` settled.
 
     Raises:
-        UsageError: a problem about other domains; or K is to come from the memory of a GPU, and there is none, or too little.
+        UsageError: no prepared corpus; a problem about other domains; or K is to come from the memory of a GPU, and there is
+            none, or too little.
         DataError: a domain that is to be scored has no held-out text.
     """
+    if not isinstance(corpus, Corpus):
+        raise UsageError(
+            f"got {type(corpus).__name__}, which have no held-out splits",
+            wanted="a corpus of `cuvee prepare`",
+            fix="cuvee prepare, then Corpus.open",
+        )
     if problem.domains != corpus.domains:
         raise UsageError(
             f"the problem is about {', '.join(problem.domains)}", wanted=f"the corpus's: {', '.join(corpus.domains)}"
