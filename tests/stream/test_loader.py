@@ -158,6 +158,9 @@ def test_shares_are_of_tokens_whatever_the_packing_leaves_empty(corpus: Corpus) 
         np.add.at(learnt_D, batch.domains, (batch.labels >= 0).sum(1))
     assert learnt_D / learnt_D.sum() == pytest.approx(FIRST.shares, abs=0.01)
     assert list(stream.realised.values()) == pytest.approx(learnt_D.tolist(), rel=0.03)
+    rows_D = [stream.served[d].tokens / stream.fill[d] / 32 for d in stream.schedule.domains]
+    assert sum(rows_D) == pytest.approx(60 * 24, rel=1e-3)
+    assert all(0.5 < fill < 1 for fill in stream.fill.values())
     state = stream.state()
     wanted = next(stream).tokens
     again = Loader(corpus, Schedule.constant(FIRST), seq_len=32, seed=0, batch=24, packing=BestFit())

@@ -167,6 +167,11 @@ class Loader:
         return self._mixer.served
 
     @property
+    def fill(self) -> dict[str, float]:
+        """Domain -> mean share of a row's targets that are tokens to learn, over a pass; of domains that have had a weight."""
+        return self._mixer.fill
+
+    @property
     def log(self) -> tuple[Event, ...]:
         """Every change of what is served, with its cause: phases, live changes, domains that ran out."""
         return self._mixer.log

@@ -151,6 +151,11 @@ class Mixer:
         return items * self.seq_len if fill == 1 else round(items * self.seq_len * fill)
 
     @property
+    def fill(self) -> dict[str, float]:
+        """Domain -> mean share of a row's targets that are tokens to learn, over a pass; of domains that have had a weight."""
+        return {self.domains[i]: items.fill for i, items in sorted(self._items.items())}
+
+    @property
     def realised(self) -> dict[str, int]:
         """Domain -> tokens trained on so far."""
         return {d: s.tokens for d, s in self.served.items()}
