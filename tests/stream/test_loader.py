@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +186,10 @@ def test_what_is_no_corpus_or_no_schedule_is_refused(corpus: Corpus) -> None:
         Repetition(1, "often")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="got the weight nan for 'b'"):
         Mixture.from_shares({"a": 1, "b": float("nan")})
+    assert (
+        Mixture.from_shares({"a": np.array(1), "b": Fraction(1, 3)}).units  # type: ignore[dict-item]
+        == Mixture.from_shares({"a": 3, "b": 1}).units
+    )
     loader = Loader(corpus, Schedule.constant(mixture), seq_len=16, seed=0, batch=4)
     loader.change(1e3, mixture, "a float")  # type: ignore[arg-type]
     assert [type(e.start) for e in loader.state().mixer.events] == [int]

@@ -202,6 +202,8 @@ def test_decisions_taken_again_after_a_kill_are_not_made_twice(corpus: Corpus, t
         assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
     again.dataset.reweight(LATER, "after step 240")
     assert again.dataset.schedule.phases != phases
+    with pytest.raises(UsageError, match="a second change because of 'after step 240'"):
+        again.dataset.reweight(LATER, "after step 240")
 
 
 def test_a_log_that_cannot_be_written_leaves_no_change_behind(corpus: Corpus, tmp_path: Path) -> None:
@@ -243,7 +245,7 @@ def test_a_change_goes_on_from_the_batch_that_could_not_be_served(corpus: Corpus
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_batch_that_a_worker_cannot_read_is_never_left_out(corpus: Corpus, tmp_path: Path, workers: int) -> None:
+def test_a_batch_that_a_worker_cannot_read_never_comes_late(corpus: Corpus, tmp_path: Path, workers: int) -> None:
     stalled = tmp_path / "stalled"
     stalled.touch()
 
@@ -269,9 +271,15 @@ def test_a_batch_that_a_worker_cannot_read_is_never_left_out(corpus: Corpus, tmp
     assert failed
     wanted = [next(one).tokens for one in [fresh(corpus)] for _ in range(12)]
     places = [next(n for n, w in enumerate(wanted) if np.array_equal(tokens, w)) for tokens, _ in found]
-    assert places == sorted(places)  # what fails goes on failing; nothing comes late
-    batches = TorchBatches(TorchDataset(loader), workers=workers)
-    assert same(take(batches, 12), fresh(corpus))
+    assert places == sorted(places)  # what fails goes on failing
+    stalled.touch()
+    batches, through = TorchBatches(TorchDataset(loader), workers=workers), list[list[Any]]()
+    with pytest.raises(DataError, match="stalls"):
+        through.extend([t.numpy() for t in batch] for batch in batches)
+    stalled.unlink()
+    through += take(batches, 12 - len(through))
+    assert len(through) == 12
+    assert same(through, fresh(corpus))
 
 
 def test_of_two_changes_at_one_position_a_log_holds_the_last(corpus: Corpus, tmp_path: Path) -> None:

@@ -203,15 +203,17 @@ def raw_layout(blob: Blob, dtype: np.dtype[Any] | None, vocab_size: int | None) 
 
 
 def check_raw(blob: Blob, dtype: np.dtype[Any], vocab_size: int | None) -> None:
-    """A look at the first page of a token array that is taken for what the largest file of its domain is.
+    """A look at a token array that is taken for what the largest file of its domain is: at its first page, at more in doubt.
 
     Raises:
         DataError: it shows another dtype, or ids that do not fit this one.
     """
-    shown = _shown(blob, vocab_size, 1)
+    if _shown(blob, vocab_size, 1) == dtype:
+        return
+    shown = _shown(blob, vocab_size, _PAGES)
     # a few ids with zeros between them may well be of the narrower type
     other = shown is not None and shown.itemsize != dtype.itemsize and blob.size >= _FEW * shown.itemsize
-    if other or not _plausible(blob, dtype, vocab_size or LARGEST_VOCABULARY, 1):
+    if other or not _plausible(blob, dtype, vocab_size or LARGEST_VOCABULARY, _PAGES):
         raise DataError(
             f"{blob.name} does not hold {dtype} tokens, as the largest file of its domain does"
             + (f", but {shown}" if shown is not None else ""),

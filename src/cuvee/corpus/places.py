@@ -64,7 +64,12 @@ class Places:
             return self.local(address).is_file()
         if address in self._listed or address.rpartition("/")[0] in self._whole:
             return address in self._listed
-        return remote.info_of(address, self.access) is not None
+        try:
+            return remote.info_of(address, self.access) is not None
+        except remote.Unanswered as error:
+            if error.forbidden:  # what many stores say of what is not there to those who may not list
+                return False
+            raise
 
     def list_beside(self, address: str) -> None:
         """List the folder of a file in a store, so that `exists` knows its other files without asking for each.

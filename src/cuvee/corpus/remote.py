@@ -77,7 +77,7 @@ class Access:
             DataError: it does not exist, is forbidden, or failed every time.
             UsageError: the package for this kind of store is not installed.
         """
-        failures: list[str] = []
+        failures, forbidden = list[str](), False
         for attempt in range(self.attempts):
             if attempt:
                 time.sleep(min(self.wait * 2 ** (attempt - 1), _LONGEST_WAIT) * (0.5 + SystemRandom().random() / 2))
@@ -96,13 +96,26 @@ class Access:
             except Exception as error:  # every store has errors of its own
                 status = getattr(error, "status", 0)
                 failures.append(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
-                if isinstance(error, PermissionError) or (400 <= status < 500 and status not in (408, 429)):
+                forbidden = _forbidden(error)
+                if forbidden or (400 <= status < 500 and status not in (408, 429)):
                     break
-        raise DataError(
+        unanswered = Unanswered(
             f"could not read {what}: {len(failures)} attempt(s), the last one said {failures[-1]}",
             wanted=f"an answer within {self.timeout:g} s in one of {self.attempts} attempts",
             fix="check the network, the address and the right to read it; the same command goes on from what is cached",
         )
+        unanswered.forbidden = forbidden
+        raise unanswered
+
+
+class Unanswered(DataError):
+    """A store that did not answer, or that forbids the answer."""
+
+    forbidden = False
+
+
+def _forbidden(error: BaseException) -> bool:
+    return isinstance(error, PermissionError) or getattr(error, "status", 0) == 403
 
 
 def _within(seconds: float, call: Callable[[], T]) -> T:
@@ -360,7 +373,13 @@ def find(address: str, access: Access) -> dict[str, dict[str, Any]]:
         DataError: the store does not answer.
     """
     store, pattern = filesystem(address), any(c in address for c in "*?[")
-    info = None if pattern else info_of(address, access)
+    info, refused = None, None
+    try:
+        info = None if pattern else info_of(address, access)
+    except Unanswered as error:  # a folder may be listed by those who may not ask for it
+        if not error.forbidden:
+            raise
+        refused = error
     if info is not None and info.get("type", "file") == "file":
         return {address: info}
 
@@ -370,7 +389,10 @@ def find(address: str, access: Access) -> dict[str, dict[str, Any]]:
         except (FileNotFoundError, NotImplementedError):  # a plain web server has no listings
             return {}
 
-    return _addressed(access.insist(address, listing), address)
+    found = access.insist(address, listing)
+    if refused is not None and not found:
+        raise refused
+    return _addressed(found, address)
 
 
 def beside(address: str, access: Access) -> dict[str, dict[str, Any]]:

@@ -84,6 +84,8 @@ def live_weights(examples: Examples, rule: Rule) -> Any:
         raise missing_extra("transformers", "hf", "a callback for its Trainer") from error
 
     class LiveWeights(TrainerCallback):  # type: ignore[misc]
+        step, asked = -1, 0
+
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             _check(examples, args, state)
             dispatch = args.accelerator_config.dispatch_batches
@@ -94,9 +96,12 @@ def live_weights(examples: Examples, rule: Rule) -> Any:
             metrics = {k: float(v) for k, v in (logs or {}).items() if isinstance(v, int | float)}
             if "loss" not in metrics and not any(k.startswith("eval_") for k in metrics):
                 return  # the summary at the end
+            self.asked = self.asked + 1 if state.global_step == self.step else 1
+            self.step = state.global_step
             mixture = rule(state.global_step, metrics)
             if mixture is not None:
-                examples.batches.reweight(mixture, f"the rule, after step {state.global_step}")
+                which = f", log {self.asked}" if self.asked > 1 else ""
+                examples.batches.reweight(mixture, f"the rule, after step {state.global_step}{which}")
 
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if state.is_world_process_zero:

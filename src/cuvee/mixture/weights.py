@@ -50,10 +50,8 @@ class Mixture:
         Raises:
             UsageError: a weight that is no number, negative or not finite, or all of them zero.
         """
-        for domain, share in shares.items():
-            if not isinstance(share, int | float | np.number) or not 0 <= share < float("inf"):
-                raise UsageError(f"got the weight {share!r} for {domain!r}", wanted="a number from 0 on")
-        return cls.from_array(tuple(shares), np.fromiter(shares.values(), np.float64, len(shares)))
+        weights = {domain: _weight(domain, share) for domain, share in shares.items()}
+        return cls.from_array(tuple(weights), np.fromiter(weights.values(), np.float64, len(weights)))
 
     @classmethod
     def from_array(cls, domains: Sequence[str], w_D: Array) -> Self:
@@ -100,3 +98,14 @@ def apportion(weights: Array, total: int) -> list[int]:
     for turn in range(abs(missing)):
         counts[order[turn % len(order)] if missing > 0 else order[-1 - turn % len(order)]] += 1 if missing > 0 else -1
     return [int(c) for c in counts]
+
+
+def _weight(domain: str, share: object) -> float:
+    """Whatever is a number: a tensor of one element too."""
+    try:
+        found = float("nan") if isinstance(share, str) else float(share)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        found = float("nan")
+    if not 0 <= found < float("inf"):
+        raise UsageError(f"got the weight {share!r} for {domain!r}", wanted="a number from 0 on")
+    return found

@@ -61,7 +61,7 @@ class Repetition:
         if epochs is None or epochs * count >= UNBOUNDED:
             return UNBOUNDED
         # as it was meant: 2.3 passes over 100 items are 230, not 229.99...
-        return int(Fraction(epochs).limit_denominator(10**9) * count)
+        return int(Fraction(float(epochs)).limit_denominator(10**9) * count)
 
     def reached(self, domain: str, cap: str, tokens: int) -> None:
         """A batch after `tokens` tokens would go beyond the cap of a domain; nothing unless the policy is to stop.

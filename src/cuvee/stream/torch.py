@@ -57,7 +57,7 @@ class TorchDataset(IterableDataset[Tensors]):
             raise UsageError(f"got the field {unknown[0]!r}", wanted=f"some of {', '.join(get_args(Field))}")
         self.fields, self._log = fields, Log(Path(log), loader) if log is not None else None
         self._begin_at(loader.copy())
-        self._made = self._to_come()
+        self._recall()
 
     def _begin_at(self, loader: Loads[Any]) -> None:
         for change in latest(self._log.read()) if self._log is not None else ():
@@ -65,10 +65,11 @@ class TorchDataset(IterableDataset[Tensors]):
         self._loader, self._shadow, self._start = loader, loader.copy(), loader.batches
         self._channel = Channel(loader.batches)
 
-    def _to_come(self) -> Counter[str]:
-        """Causes in the log of what lies ahead: decisions of a run that was killed, which the loop will take once more."""
+    def _recall(self) -> None:
+        """Causes of all that the log has, and of what of it lies ahead: of decisions that the loop may take once more."""
         logged = self._log.read() if self._log is not None else []
-        return Counter(change.cause for change in logged if change.start >= self._loader.tokens)
+        self._causes = {change.cause for change in logged}
+        self._made = Counter(change.cause for change in logged if change.start >= self._loader.tokens)
 
     def __iter__(self) -> Reader:
         return Reader(self, 1, get_worker_info())
@@ -81,16 +82,16 @@ class TorchDataset(IterableDataset[Tensors]):
         """Change to `mixture` from the first batch on that no process has begun to read.
 
         With several ranks (torch.distributed), call it on every one: they settle on the position. A change that this run took
-        from its log when it began again is not made twice: it is known by its cause, which should name the decision.
+        from its log when it began again is not made twice: it is known by its cause, so with a log every decision has its own.
 
         Raises:
-            UsageError: the mixture is over other domains.
-            DataError: a domain that gets a weight is shorter than one sequence; ranks have made different changes so far.
+            UsageError: the mixture is over other domains; a cause that the log has of another decision.
+            DataError: a domain that gets a weight is shorter than one sequence; ranks differ in their changes.
         """
-        if self._was_made(cause):
-            return
         with self._channel.held():
-            self._change(self._earliest(mixture), mixture, cause, 0)
+            earliest = self._asked(mixture, cause)
+            if earliest is not None:
+                self._change(earliest, mixture, cause, 0)
 
     def change(self, position: int, mixture: Mixture, cause: str, *, ramp: int = 0) -> None:
         """From `position` tokens on serve `mixture`, until the next planned phase; on every rank alike.
@@ -104,10 +105,10 @@ class TorchDataset(IterableDataset[Tensors]):
             UsageError: the mixture is over other domains; some process has begun on the position: says which is possible.
             DataError: as of `reweight`.
         """
-        if self._was_made(cause):
-            return
         with self._channel.held():
-            earliest = self._earliest(mixture)
+            earliest = self._asked(mixture, cause)
+            if earliest is None:
+                return
             if position < earliest:
                 raise UsageError(
                     f"a change at {position:,} tokens, where batches have been read or are being read ahead",
@@ -116,17 +117,15 @@ class TorchDataset(IterableDataset[Tensors]):
                 )
             self._change(position, mixture, cause, ramp)
 
-    def _was_made(self, cause: str) -> bool:
-        found = self._made[cause] > 0
-        self._made[cause] -= found
-        return found
-
-    def _earliest(self, mixture: Mixture) -> int:
-        """Tokens of the first batch that no process of any rank has begun; while holding, so that it stays so."""
+    def _asked(self, mixture: Mixture, cause: str) -> int | None:
+        """Tokens of the first batch that no process of any rank has begun, while holding, so that it stays so; None if the change
+        is one that the log has made again."""
+        again = self._made[cause] > 0
+        other = not again and self._log is not None and cause in self._causes
         begun = self._channel.begun
         if distributed.is_available() and distributed.is_initialized():
             device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-            changes = hash_of([self._shadow.events, mixture.units])
+            changes = hash_of([self._shadow.events, mixture.units, again, other])
             most = torch.tensor([begun, changes, -changes], device=device)
             distributed.all_reduce(most, distributed.ReduceOp.MAX)
             begun, high, low = most.tolist()
@@ -136,7 +135,14 @@ class TorchDataset(IterableDataset[Tensors]):
                     wanted="every change on every rank alike, and one log that all of them read",
                     fix="decide on one rank and broadcast the mixture; a log in a folder that every rank sees",
                 )
-        return begun * self._loader.batch_tokens
+        if other:
+            raise UsageError(
+                f"a second change because of {cause!r}, and the log knows a change by its cause after a kill",
+                wanted="a cause that names the decision",
+                fix=f'cause=f"{cause}, step {{step}}"',
+            )
+        self._made[cause] -= again
+        return None if again else begun * self._loader.batch_tokens
 
     def _change(self, position: int, mixture: Mixture, cause: str, ramp: int) -> None:
         change = Change(position, mixture.units, cause, ramp)
@@ -145,6 +151,7 @@ class TorchDataset(IterableDataset[Tensors]):
         if self._log is not None and _rank(self._loader) == 0:
             self._log.add(change)
         self._shadow = shadow
+        self._causes.add(cause)
         self._channel.add(change)
 
     @property
@@ -169,7 +176,7 @@ class TorchDataset(IterableDataset[Tensors]):
             DataError, UsageError: as of `Loader.restore`.
         """
         self._go_on(state)
-        self._made = self._to_come()
+        self._recall()
 
     def _go_on(self, state: Any) -> None:
         """As `restore`, in a loop that has taken its decisions up to here."""

@@ -62,8 +62,9 @@ def follow(job_file: Path) -> None:
 def _check(job_file: Path) -> None:
     """Refuse the job in every process alike, before a run of it gets a result that says no more than this."""
     job = read_job(job_file)
-    planned = Store(job_file.resolve().parent / job.study).planned()
-    for run in (planned[i] for i in job.plans if i in planned):
+    store = Store(job_file.resolve().parent / job.study)
+    planned = store.planned()
+    for run in (planned[i] for i in job.plans if i in planned and not store.has(i)):
         check(run.plan, dist.get_world_size())
 
 
