@@ -21,7 +21,8 @@ from fsspec.spec import AbstractFileSystem
 class Store(ThreadingHTTPServer):
     """Serves a folder with ranges. `trouble` are the ways in which the next requests for data go wrong, in order.
 
-    `busy` is how many more times a file answers 503 when it is asked for as a whole, as one is that may not be there.
+    `absent` is what is answered for what is not there: 403 by many stores to those who may not list. `busy` is how many more
+    times a file answers 503 when it is asked for as a whole, as one is that may not be there.
     """
 
     daemon_threads = True
@@ -30,7 +31,7 @@ class Store(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder = folder
         self.trouble: list[str] = []
-        self.always = ""
+        self.always, self.absent = "", 404
         self.requests: list[str] = []
         self.busy: dict[str, int] = {}
 
@@ -54,7 +55,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, *, body: bool) -> None:
         path = self.server.folder / self.path.lstrip("/")
         if not path.is_file():
-            self.send_error(404)
+            self.send_error(self.server.absent)
             return
         data, span = path.read_bytes(), self.headers.get("Range")
         if not span and self.server.busy.get(path.name, 0):

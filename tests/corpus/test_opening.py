@@ -413,6 +413,20 @@ def test_a_store_that_is_busy_for_a_moment_does_not_change_what_is_read(
     assert cuvee.open_sources(spec(tmp_path, {"x": stated}, eos=EOS))["x"].documents == 15
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_store_that_forbids_what_is_not_there_is_read_all_the_same(
+    store: Store, tmp_path: Path, protocol: str
+) -> None:
+    np.arange(1000, dtype=np.uint16).tofile(store.folder / "a.bin")
+    np.arange(1000, dtype=np.uint16).tofile(store.folder / "b.ds")
+    root = f"{protocol}://127.0.0.1:{store.server_address[1]}"
+    store.absent = 403
+    sources = cuvee.open_sources(spec(tmp_path, {"a": f"{root}/a.bin", "b": f"{root}/b.ds"}, vocab_size=1000))
+    assert [s.tokens for s in sources.values()] == [1000, 1000]
+    with pytest.raises(DataError, match="403"):
+        cuvee.open_sources(spec(tmp_path, {"c": f"{root}/c.npy"}))
+
+
 @pytest.mark.parametrize("protocol", ["folders", "plain"])
 def test_many_megatron_shards_named_by_their_bin_are_read_by_their_indexes(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: str
