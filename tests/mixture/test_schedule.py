@@ -97,6 +97,7 @@ def test_positions_may_be_written_as_floats_and_must_be_whole() -> None:
     assert upsampled(A, B, total=1e5, last=0.1, ramp=1e3).phases[1].start == 90_000  # type: ignore[arg-type]
     cooled = cooldown({"a": 10, "b": 20}, first=5.0, last=1.0, start=0, end=5e4)  # type: ignore[arg-type]
     assert all(isinstance(p.start, int) for p in cooled.phases)
+    assert Phase(np.float32(1000), A).start == 1000  # type: ignore[arg-type]
     for wrong in (0.5, "80", float("nan"), None):
         with pytest.raises(UsageError, match="a whole number"):
             Schedule.constant(A).then(wrong, B)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
+from numbers import Real
 from typing import Self
 
 import numpy as np
@@ -42,7 +43,7 @@ def whole(tokens: float) -> int:
     Raises:
         UsageError: no whole number.
     """
-    if isinstance(tokens, int | float | np.integer) and tokens % 1 == 0:
+    if isinstance(tokens, Real) and tokens % 1 == 0:
         return int(tokens)
     raise UsageError(f"got {tokens!r} tokens", wanted="a whole number")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,10 +100,10 @@ def apportion(weights: Array, total: int) -> list[int]:
     return [int(c) for c in counts]
 
 
-def _weight(domain: str, share: object) -> float:
+def _weight(domain: str, share: Any) -> float:
     """Whatever is a number: a tensor of one element too."""
     try:
-        found = float("nan") if isinstance(share, str) else float(share)  # type: ignore[arg-type]
+        found = float("nan") if isinstance(share, str) else float(share)
     except (TypeError, ValueError):
         found = float("nan")
     if not 0 <= found < float("inf"):

@@ -31,9 +31,8 @@ class Corpus:
         Raises:
             DataError: no corpus there, or a shard is missing, cut short or another one.
         """
-        path = Path(
-            folder
-        ).absolute()  # shards are opened later, maybe by another process or from another working folder
+        # shards are opened later, maybe by another process or from another working folder
+        path = Path(folder).absolute()
         inventory = Inventory.load(path)
         shards = {
             (domain.name, split): tuple(_open_shard(path, shard) for shard in domain.split(split).shards)
