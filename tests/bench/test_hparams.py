@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cuvee.bench import hparams
+from cuvee.bench import hparams, paired
 from cuvee.plan.sizes import learning_rate, size
 from cuvee.testing.corpora import synthetic
 
@@ -29,4 +29,8 @@ def test_the_order_of_mixtures_at_other_rates(tmp_path: Path) -> None:
     assert [(r.size, r.variant) for r in rows] == [("0.1M", f"{s} x rate") for s in ("1", "0.5", "2")]
     assert rows[0].moved == 0.0
     assert rows[0].order == pytest.approx(1.0)
-    assert all(r.moved > 0 and -1 <= r.order <= 1 and r.diverged == 0 for r in rows[1:])
+    assert (rows[0].swapped, rows[0].widest) == (0, 0.0)
+    assert all(r.moved > 0 and r.diverged == 0 for r in rows[1:])
+    pairs = paired.MIXTURES * (paired.MIXTURES - 1) / 2
+    assert all(r.order == pytest.approx(1 - 2 * r.swapped / pairs) for r in rows)  # what Kendall's tau counts
+    assert all((r.widest > 0) == (r.swapped > 0) for r in rows)

@@ -53,7 +53,7 @@ def test_a_row_for_every_contender(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, rival, *_ = found.rows
     assert found.ratio_eager == {"0.1M": pytest.approx(ours.tokens_per_s / rival.tokens_per_s)}
     assert ours.share_of_peak == pytest.approx(ours.model_gflops / found.gemm_peak_gflops)
-    assert {"ratio_vmap 0.1M", "gemm_peak_gflops"} <= set(found.ratios())
+    assert {"ratio_vmap 0.1M", "gemm_peak_gflops", "gemm_peak_bf16_gflops"} <= set(found.ratios())
 
 
 def test_the_same_way_moves_nothing_and_another_rate_does(tmp_path: Path) -> None:

@@ -35,3 +35,18 @@ def test_logits_far_from_zero_do_not_overflow() -> None:
     target = torch.tensor([[0, 0, 1]])
     assert cross_entropy(x, table, target).item() == pytest.approx(1000 / 3)
     assert token_nats(x, table, target)[0].tolist() == [0, 0, 1000]
+
+
+def test_in_bf16_the_loss_and_its_gradients_are_nearly_those_in_fp64() -> None:
+    torch.manual_seed(0)
+    x, table = torch.randn(2, loss.PIECE + 7, 32), 0.3 * torch.randn(2, 300, 32)
+    target = torch.randint(0, 300, x.shape[:2])
+    exact = [t.double().requires_grad_() for t in (x.bfloat16(), table)]
+    rough = [x.bfloat16().requires_grad_(), table.clone().requires_grad_()]
+    expected, found = (cross_entropy(*pair, target) for pair in (exact, rough))
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), expected, rtol=2e-3, atol=0)
+    torch.testing.assert_close(token_nats(*rough, target).double(), token_nats(*exact, target), rtol=0, atol=0.06)
+    wanted, got = (torch.autograd.grad(pair[1].sum(), pair[0]) for pair in ((exact, expected), (rough, found)))
+    for ours, theirs in zip(got, wanted, strict=True):
+        assert torch.linalg.vector_norm(ours.double() - theirs) < 0.01 * torch.linalg.vector_norm(theirs)

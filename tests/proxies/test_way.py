@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cuvee.base.errors import PartialError
-from cuvee.plan.trial import Backend
+from cuvee.plan.trial import Backend, Precision
 from cuvee.proxies import way
 from cuvee.proxies.train import train
 from cuvee.proxies.way import Way, compiler, way_of
@@ -86,12 +86,15 @@ def test_bf16_is_close_and_not_the_same(corpus: Corpus) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 @pytest.mark.skipif(not compiler(), reason="no compiler")
-def test_compiled_is_close_and_the_same_again(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("precision", "rel"), [("fp32", 1e-4), ("bf16", 3e-3)])
+def test_compiled_is_close_and_the_same_again(
+    precision: Precision, rel: float, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    ways = [Way(), Way(backend="compile"), Way(backend="compile")]
+    ways = [Way(), Way(precision, "compile"), Way(precision, "compile")]
     fp32, first, again = (train([plan(), plan(4, 1, 1)], corpus, way=w) for w in ways)
     assert [t.curves for t in first] == [t.curves for t in again]
     for trial, expected in zip(first, fp32, strict=True):
-        assert trial.provenance["way"] == "fp32 compile cpu"
+        assert trial.provenance["way"] == f"{precision} compile cpu"
         for target in ("a", "c"):
-            assert trial.loss(target) == pytest.approx(expected.loss(target), rel=1e-4)
+            assert trial.loss(target) == pytest.approx(expected.loss(target), rel=rel)

@@ -49,6 +49,8 @@ class Moved:
         moved: Root mean square change of a paired difference, bits/byte.
         share: The second over the first.
         order: Kendall's tau between the two orders of mixtures by their mean difference.
+        swapped: Pairs of mixtures that changed places.
+        widest: How far the furthest such pair is apart in the first variant, in standard errors of a mean difference; 0 without one.
         level: Mean change of the losses themselves.
         diverged: Runs that did.
     """
@@ -60,6 +62,8 @@ class Moved:
     moved: float
     share: float
     order: float
+    swapped: int
+    widest: float
     level: float
     diverged: int
     cpu_seconds: float
@@ -112,7 +116,10 @@ def _moved(
     was_BM, is_BM = (x[:, 1:] - x[:, :1] for x in (first_BM, other_BM))
     noise = float(np.sqrt(np.mean(np.var(was_BM, axis=0, ddof=1)))) if len(was_BM) > 1 else float("nan")
     moved = float(np.sqrt(np.nanmean((is_BM - was_BM) ** 2)))
-    order: Any = kendalltau(np.nanmean(was_BM, axis=0), np.nanmean(is_BM, axis=0))
+    was_M, is_M = np.nanmean(was_BM, axis=0), np.nanmean(is_BM, axis=0)
+    order: Any = kendalltau(was_M, is_M)
+    apart_MM, now_MM = (np.triu(x_M[:, None] - x_M) for x_M in (was_M, is_M))
+    swapped_MM = apart_MM * now_MM < 0
     return Moved(
         size=size,
         tokens=tokens,
@@ -121,6 +128,8 @@ def _moved(
         moved=moved,
         share=moved / noise,
         order=float(order.statistic),
+        swapped=int(swapped_MM.sum()),
+        widest=float(np.abs(apart_MM[swapped_MM]).max(initial=0.0) / (noise / np.sqrt(len(was_BM)))),
         level=float(np.nanmean(other_BM - first_BM)),
         diverged=sum(t.status == "diverged" for t in trials),
         cpu_seconds=sum(t.cost.cpu_seconds for t in trials),

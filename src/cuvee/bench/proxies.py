@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from cuvee.bench import plain
 from cuvee.mixture.weights import Mixture
 from cuvee.plan.problem import Problem, Proxy
 from cuvee.plan.sizes import HELD_OUT_TOKENS
-from cuvee.plan.trial import Plan
+from cuvee.plan.trial import Plan, Precision
 from cuvee.proxies.evaluate import WINDOWS
 from cuvee.proxies.model import Decoder
 from cuvee.proxies.optimise import Optimiser
@@ -47,6 +48,7 @@ class Contender:
     """One way to train: `step` reads its own data, `score` runs 16 windows of a model; K models at a time."""
 
     name: str
+    precision: Precision
     k: int
     step: Callable[[], object]
     score: Callable[[], object]
@@ -54,7 +56,8 @@ class Contender:
 
 @dataclass(frozen=True)
 class Row:
-    """A contender at one size. `step_ms` and `score_ms` are medians, `first_s` what the first of each took beyond them."""
+    """A contender at one size. `share_of_peak` is of products in its precision; `step_ms` and `score_ms` are medians, `first_s` what
+    the first of each took beyond them."""
 
     size: str
     vocab: int
@@ -63,6 +66,7 @@ class Row:
     k: int
     tokens_per_s: float
     model_gflops: float
+    precision: Precision
     share_of_peak: float
     step_ms: float
     score_ms: float
@@ -75,13 +79,13 @@ class Found:
 
     Args:
         gemm_peak_gflops: fp32 products of 1,024 x 1,024 matrices, the best of all rounds.
-        bf16_gain: How much faster bf16 products are.
+        gemm_peak_bf16_gflops: The same in bf16.
         ratio_eager: Tokens/s of the best of ours that is one plan at a time over the plain loop's, of each size.
-        ratio_vmap: Ours over vmap's, K plans together, of each size.
+        ratio_vmap: The best of ours over vmap's, K plans together, of each size.
     """
 
     gemm_peak_gflops: float
-    bf16_gain: float
+    gemm_peak_bf16_gflops: float
     rows: tuple[Row, ...]
     ratio_eager: dict[str, float]
     ratio_vmap: dict[str, float]
@@ -90,7 +94,7 @@ class Found:
         """What is no row, by name."""
         return {
             "gemm_peak_gflops": self.gemm_peak_gflops,
-            "bf16_gain": self.bf16_gain,
+            "gemm_peak_bf16_gflops": self.gemm_peak_bf16_gflops,
             **{f"ratio_eager {size}": ratio for size, ratio in self.ratio_eager.items()},
             **{f"ratio_vmap {size}": ratio for size, ratio in self.ratio_vmap.items()},
         }
@@ -113,7 +117,7 @@ def run(
     """
     threads, report = torch.get_num_threads(), progress or Silent()
     torch.set_num_threads(1)
-    rows, peak = list[Row](), 0.0
+    rows, peaks = list[Row](), dict[Precision, float](fp32=0.0, bf16=0.0)
     try:
         with tempfile.TemporaryDirectory() as folder:
             corpus = synthetic(folder, documents=400, vocab=vocab)
@@ -121,15 +125,15 @@ def run(
                 plan = _plan(corpus, name, tokens)
                 contenders = _contenders(plan, corpus, together)
                 seconds, best = _alternate(contenders, rounds)
-                peak = max(peak, best)
+                peaks = {"fp32": max(peaks["fp32"], best["fp32"]), "bf16": max(peaks["bf16"], best["bf16"])}
                 rows += [_row(plan, vocab, c, s) for c, s in zip(contenders, seconds, strict=True)]
                 report.advance(1, note=name)
     finally:
         torch.set_num_threads(threads)
-    rows = [replace(row, share_of_peak=row.model_gflops / peak) for row in rows]
+    rows = [replace(row, share_of_peak=row.model_gflops / peaks[row.precision]) for row in rows]
     return Found(
-        peak,
-        bf16_gain(),
+        peaks["fp32"],
+        peaks["bf16"],
         tuple(rows),
         {name: _ratio(rows, name, "plain") for name, _ in sizes},
         {name: _ratio(rows, name, "vmap") for name, _ in sizes},
@@ -156,7 +160,7 @@ def _contenders(plan: Plan, corpus: Corpus, together: int) -> list[Contender]:
     vocab, length = corpus.vocab_size, plan.seq_len
     found = [_ours(plan, corpus, 1, way) for way in ways]
     found.append(_rival("plain", plan, corpus, 1, *plain.alone(plan.shape, vocab, length)))
-    found.append(_ours(plan, corpus, together, Way()))
+    found += [_ours(plan, corpus, together, way) for way in dict.fromkeys((ways[0], ways[-1]))]
     found.append(_rival("vmap", plan, corpus, together, *plain.stacked(plan.shape, vocab, length, together)))
     return found
 
@@ -182,28 +186,32 @@ def _ours(plan: Plan, corpus: Corpus, k: int, way: Way) -> Contender:
         loss_K.sum().backward()  # type: ignore[no-untyped-call]
         optimiser.step(1.0, loss_K.detach())
 
-    return Contender(f"ours {way.precision} {way.backend}", k, step, lambda: model.nats(windows))
+    return Contender(f"ours {way.precision} {way.backend}", way.precision, k, step, lambda: model.nats(windows))
 
 
 def _rival(name: str, plan: Plan, corpus: Corpus, k: int, step: plain.Step, score: plain.Step) -> Contender:
     batches, windows = _batches(plan, corpus, k), _windows(plan, corpus, k)
-    return Contender(name, k, lambda: step(next(batches)), lambda: score(windows))
+    return Contender(name, "fp32", k, lambda: step(next(batches)), lambda: score(windows))
 
 
 def _windows(plan: Plan, corpus: Corpus, k: int) -> Tensor:
     return torch.randint(corpus.vocab_size, (k, WINDOWS, plan.seq_len + 1))
 
 
-def _alternate(contenders: Sequence[Contender], rounds: int) -> tuple[list[tuple[list[float], list[float]]], float]:
+def _alternate(
+    contenders: Sequence[Contender], rounds: int
+) -> tuple[list[tuple[list[float], list[float]]], dict[Precision, float]]:
     """CPU seconds of the steps and of the scorings of each contender, the first of either being warm-up; GFLOP/s of products."""
     seconds = [(list[float](), list[float]()) for _ in contenders]
-    a, b, best = torch.randn(GEMM, GEMM), torch.randn(GEMM, GEMM), float("inf")
+    factors: dict[Precision, Tensor] = {"fp32": torch.randn(GEMM, GEMM), "bf16": torch.randn(GEMM, GEMM).bfloat16()}
+    best = dict.fromkeys(factors, float("inf"))
     for _ in range(rounds + 1):
         for contender, (steps, scorings) in zip(contenders, seconds, strict=True):
             steps.append(_seconds(contender.step))
             scorings.append(_seconds(contender.score))
-        best = min(best, _seconds(lambda: a @ b))
-    return seconds, 2 * GEMM**3 / best / 1e9
+        for precision, factor in factors.items():
+            best[precision] = min(best[precision], _seconds(partial(torch.mm, factor, factor)))
+    return seconds, {precision: 2 * GEMM**3 / took / 1e9 for precision, took in best.items()}
 
 
 def _seconds(call: Callable[[], object]) -> float:
@@ -226,6 +234,7 @@ def _row(plan: Plan, vocab: int, contender: Contender, seconds: tuple[list[float
         k=contender.k,
         tokens_per_s=contender.k * plan.tokens / took,
         model_gflops=contender.k * flops / took / 1e9,
+        precision=contender.precision,
         share_of_peak=0.0,
         step_ms=1e3 * step,
         score_ms=1e3 * score,

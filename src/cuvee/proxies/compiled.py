@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cuvee.proxies.loss import FUSED, IN_PLACE, Softmax
+from cuvee.proxies.loss import SOFTMAX, Softmax
 from cuvee.proxies.way import Way
 
 Layers = Callable[[Iterable[nn.Module], Tensor, Tensor], Tensor]
@@ -31,8 +31,9 @@ def layers_of(way: Way) -> Layers:
 
 def softmax_of(way: Way) -> Softmax:
     """What turns logits into nats and gradients."""
-    if way.backend == "eager":
-        return IN_PLACE if way.precision == "fp32" else FUSED
+    # compiled in fp32 it takes longer than the operations one by one, which work in place (docs/benchmarks.md)
+    if way.backend == "eager" or (way.precision, way.device) == ("fp32", "cpu"):
+        return SOFTMAX
     return _compiled_softmax()
 
 
@@ -65,7 +66,7 @@ def _compiled_layers(device: str) -> Layers:
 @cache
 def _compiled_softmax() -> Softmax:
     _prepare()
-    return Softmax(torch.compile(FUSED.gradient, dynamic=False), torch.compile(FUSED.nats, dynamic=False))
+    return Softmax(torch.compile(SOFTMAX.gradient, dynamic=False), torch.compile(SOFTMAX.nats, dynamic=False))
 
 
 def _prepare() -> None:

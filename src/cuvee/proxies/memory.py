@@ -19,8 +19,8 @@ from cuvee.proxies.loss import rows_on_gpu
 
 FREE = 0.8
 """Share of a device's free memory that a training may take."""
-LOGIT: dict[Precision, int] = {"fp32": 4, "bf16": 32}
-"""Bytes of a logit while a piece of them becomes gradients: in place, or with the copies in fp32 that `loss.FUSED` makes."""
+LOGIT: dict[Precision, int] = {"fp32": 4, "bf16": 8}
+"""Bytes of a logit while a piece of them becomes gradients: in place, or in bf16 twice and once in fp32."""
 
 
 def members(size: Size, vocab: int, batch_tokens: int, precision: Precision, free_bytes: int) -> int:

@@ -54,9 +54,9 @@ class Layer(nn.Module):
     def forward(self, x_KTd: Tensor, turn_Lc: Tensor) -> Tensor:
         """The stream after this layer."""
         y_KTd = _rms_norm(x_KTd, self.attention_norm, self.size.epsilon)
-        x_KTd = x_KTd + self._attend(y_KTd @ self.qkv, turn_Lc) @ self.out
+        x_KTd = x_KTd + _product(self._attend(_product(y_KTd, self.qkv), turn_Lc), self.out)
         y_KTd = _rms_norm(x_KTd, self.mlp_norm, self.size.epsilon)
-        return x_KTd + (F.silu(y_KTd @ self.gate) * (y_KTd @ self.up)) @ self.down
+        return x_KTd + _product(F.silu(_product(y_KTd, self.gate)) * _product(y_KTd, self.up), self.down)
 
     def _attend(self, qkv_KTAc: Tensor, turn_Lc: Tensor) -> Tensor:
         members, tokens, _ = qkv_KTAc.shape
@@ -66,7 +66,14 @@ class Layer(nn.Module):
         qkv_nLAc = qkv_KTAc.view(n, length, heads + 2 * shared, -1)
         qk_nLAc, v_nGLc = _rotate(qkv_nLAc[:, :, :-shared], turn_Lc), qkv_nLAc[:, :, -shared:].transpose(1, 2)
         q_nHLc, k_nGLc = qk_nLAc[:, :, :heads].transpose(1, 2), qk_nLAc[:, :, heads:].transpose(1, 2)
-        y_nHLc = F.scaled_dot_product_attention(q_nHLc, k_nGLc, v_nGLc, is_causal=True, enable_gqa=shared < heads)
+        if qkv_KTAc.device.type == "cpu":  # whose bf16 kernel takes five times as long on the way back
+            q_nHLc, k_nGLc, v_nGLc = q_nHLc.float(), k_nGLc.float(), v_nGLc.float()
+            with torch.autocast("cpu", enabled=False):
+                y_nHLc = F.scaled_dot_product_attention(
+                    q_nHLc, k_nGLc, v_nGLc, is_causal=True, enable_gqa=shared < heads
+                )
+        else:
+            y_nHLc = F.scaled_dot_product_attention(q_nHLc, k_nGLc, v_nGLc, is_causal=True, enable_gqa=shared < heads)
         return y_nHLc.transpose(1, 2).reshape(members, tokens, -1)
 
 
@@ -141,6 +148,13 @@ def _matrix(members: int, shape: tuple[int, int], std: float, rng: np.random.Gen
 
 def _gain(members: int, dim: int) -> nn.Parameter:
     return nn.Parameter(torch.ones(members, 1, dim))
+
+
+def _product(x_KTi: Tensor, matrix_Kio: Tensor) -> Tensor:
+    """Of K factors each. One is no stack of one, whose bf16 gradients take a CPU twice as long."""
+    if x_KTi.shape[0] > 1:
+        return x_KTi @ matrix_Kio
+    return (x_KTi[0] @ matrix_Kio[0])[None]
 
 
 def _rms_norm(x_KTd: Tensor, gain_K1d: Tensor, epsilon: float) -> Tensor:
