@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -209,3 +210,10 @@ def test_the_present_blend_in_the_study_file(folder: Path, capsys: pytest.Captur
     code, value, _ = call(capsys, "check", edited(folder, "workers: 2", "workers: 2\npresent: {x: 1}"))
     assert code == 3
     assert "the mixture names x" in value["error"]["what"]
+
+
+def test_the_command_is_a_module_too() -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", "cuvee", "methods", "--json"], capture_output=True, check=True, text=True
+    )
+    assert json.loads(found.stdout)["ok"]
