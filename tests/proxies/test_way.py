@@ -12,7 +12,7 @@ from cuvee.proxies import way
 from cuvee.proxies.train import train
 from cuvee.proxies.way import Way, compiler, way_of
 from cuvee.shards.corpus import Corpus
-from tests.proxies.tiny import plan
+from tests.proxies.tiny import Killed, kill_at, plan
 
 FAST = replace(plan(), precision="bf16", backend="compile")
 
@@ -81,6 +81,15 @@ def test_bf16_is_close_and_not_the_same(corpus: Corpus) -> None:
     assert bf16.curves != fp32.curves
     for target in ("a", "c"):
         assert bf16.loss(target) == pytest.approx(fp32.loss(target), rel=3e-3)
+
+
+def test_a_run_is_computed_in_one_way_from_its_start_to_its_end(corpus: Corpus, checkpoint: Path) -> None:
+    """A worker without bf16 takes up what one with it began: it begins anew, or its trial would say fp32 of a run of both."""
+    with pytest.raises(Killed):
+        train([plan()], corpus, checkpoint=checkpoint, checkpoint_seconds=0, on_step=kill_at(6), way=Way("bf16"))
+    (trial,), (fp32,) = train([plan()], corpus, checkpoint=checkpoint), train([plan()], corpus)
+    assert trial.curves == fp32.curves
+    assert "way" not in trial.provenance
 
 
 @pytest.mark.slow

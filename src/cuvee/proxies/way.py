@@ -46,8 +46,13 @@ class Way:
             return contextlib.nullcontext()
         return torch.autocast(self.device, dtype=torch.bfloat16)
 
+    @property
+    def name(self) -> str:
+        """What numbers depend on."""
+        return " ".join((self.precision, self.backend, self.device))
+
     def __str__(self) -> str:
-        return " ".join((self.precision, self.backend, self.device)) + "".join(f"; {note}" for note in self.notes)
+        return "; ".join((self.name, *self.notes))
 
 
 def way_of(plan: Plan) -> Way:
