@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cuvee.base.processes import KEEP_MEMORY, ONE_THREAD
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.shards.corpus import Corpus
@@ -47,6 +48,11 @@ def test_runs_are_dealt_out_each_once(store: Store, corpus: Corpus, tmp_path: Pa
     assert [len(part) for part in dealt] == [2, 1]
     assert sorted(run for part in dealt for run in part) == sorted(store.planned())
     assert f"sbatch {found.script}" in str(found)
+
+
+def test_tasks_get_the_environment_of_workers(store: Store, corpus: Corpus, tmp_path: Path) -> None:
+    script = emit(store, corpus, 1, tmp_path, "slurm").script.read_text(encoding="utf-8")
+    assert all(f"export {name}=" in script for name in (*ONE_THREAD, *KEEP_MEMORY, "PYTHONPATH", "PYTHONSAFEPATH"))
 
 
 def test_runs_that_are_there_are_left_out(store: Store, corpus: Corpus, tmp_path: Path) -> None:

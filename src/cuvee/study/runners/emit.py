@@ -15,7 +15,7 @@ from typing import Literal
 
 from cuvee.base.errors import PartialError
 from cuvee.base.files import replace
-from cuvee.base.processes import ONE_THREAD, environment
+from cuvee.base.processes import KEEP_MEMORY, ONE_THREAD, environment
 from cuvee.study.runners.local import Outcome
 from cuvee.study.store import Store, read_job
 from cuvee.study.worker import together
@@ -80,13 +80,13 @@ class Emit:
 
 
 def _text(kind: Kind, tasks: Sequence[Path]) -> str:
-    here = environment()
+    here, names = environment(), (*ONE_THREAD, *KEEP_MEMORY, "PYTHONPATH", "PYTHONSAFEPATH")
     array = f"#SBATCH --job-name=cuvee --array=0-{len(tasks) - 1} --ntasks=1 --cpus-per-task=1"
     return "\n".join(
         [
             "#!/bin/bash",
             *([array] if kind == "slurm" else []),
-            *(f"export {name}={shlex.quote(here[name])}" for name in (*ONE_THREAD, "PYTHONPATH", "PYTHONSAFEPATH")),
+            *(f"export {name}={shlex.quote(here[name])}" for name in names),
             "job=(",
             *(f"  {shlex.quote(str(task))}" for task in tasks),
             ")",
