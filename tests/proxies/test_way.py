@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +35,23 @@ def test_without_a_compiler_it_is_not_compiled(monkeypatch: pytest.MonkeyPatch, 
     tool.chmod(0o755)
     assert compiler() == "clang++"
     assert way_of(replace(plan(), backend="compile")) == Way(backend="compile")
+
+
+def test_on_a_gpu_compiled_code_needs_a_compiler_and_triton(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    asked = replace(plan(), backend="compile", device="cuda")
+    assert str(way_of(asked)) == "fp32 eager cuda; not compiled: none of cc, gcc, clang is installed"
+    tool = tmp_path / "gcc"
+    tool.write_text("#!/bin/sh\n", encoding="utf-8")
+    tool.chmod(0o755)
+    for there, said in (
+        (None, "fp32 eager cuda; not compiled: triton is not installed"),
+        (object(), "fp32 compile cuda"),
+    ):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, there=there: there)
+        assert str(way_of(asked)) == said
 
 
 @pytest.mark.parametrize("gain", [0.15, 2.8])
