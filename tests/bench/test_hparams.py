@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -34,3 +35,16 @@ def test_the_order_of_mixtures_at_other_rates(tmp_path: Path) -> None:
     pairs = paired.MIXTURES * (paired.MIXTURES - 1) / 2
     assert all(r.order == pytest.approx(1 - 2 * r.swapped / pairs) for r in rows)  # what Kendall's tau counts
     assert all((r.widest > 0) == (r.swapped > 0) for r in rows)
+
+
+def test_how_far_swapped_mixtures_were_apart_is_in_their_own_noise() -> None:
+    """Natural's runs are far noisier than the others here: that makes no order of two mixtures less certain."""
+    natural_B1 = np.array([[0.0], [3.0], [-3.0], [1.0]])
+    mixtures_BM = np.array([[1.0, 1.1, 2.0], [1.1, 1.2, 2.0], [0.9, 1.1, 2.1], [1.0, 1.0, 1.9]])
+    first_BM = np.hstack([natural_B1, mixtures_BM])
+    found = paired._moved("0.1M", 1, paired.Variant("other"), first_BM, first_BM[:, [0, 2, 1, 3]], [])
+    gaps_BP = mixtures_BM[:, [0, 0, 1]] - mixtures_BM[:, [1, 2, 2]]
+    error = np.sqrt(gaps_BP.var(axis=0, ddof=1).mean() / 4)
+    assert found.swapped == 1
+    assert found.widest == pytest.approx(abs(gaps_BP[:, 0].mean()) / error)
+    assert found.noise > 10 * error

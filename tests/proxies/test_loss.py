@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from cuvee.proxies import loss
 from cuvee.proxies.loss import cross_entropy, token_nats
@@ -35,6 +38,21 @@ def test_logits_far_from_zero_do_not_overflow() -> None:
     target = torch.tensor([[0, 0, 1]])
     assert cross_entropy(x, table, target).item() == pytest.approx(1000 / 3)
     assert token_nats(x, table, target)[0].tolist() == [0, 0, 1000]
+
+
+def test_no_piece_lies_beside_the_next() -> None:
+    """What `memory.LOGIT` counts on."""
+    gone = list[weakref.ref[Tensor]]()
+
+    def gradient(logits_KRV: Tensor, target_KR1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        assert all(ref() is None for ref in gone)
+        found = loss.SOFTMAX.gradient(logits_KRV, target_KR1)
+        gone.append(weakref.ref(found[2]))
+        return found
+
+    x, table = torch.randn(1, 4 * loss.PIECE + 1, 8).bfloat16(), torch.randn(1, 20, 8)
+    cross_entropy(x, table, torch.randint(0, 20, x.shape[:2]), loss.Softmax(gradient, loss.SOFTMAX.nats))
+    assert len(gone) > 2
 
 
 def test_in_bf16_the_loss_and_its_gradients_are_nearly_those_in_fp64() -> None:

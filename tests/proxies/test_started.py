@@ -18,6 +18,7 @@ from cuvee.proxies.evaluate import held_out, score
 from cuvee.proxies.model import Decoder
 from cuvee.proxies.start import path_of, save_start, start_of
 from cuvee.proxies.train import evaluation_steps, train
+from cuvee.proxies.way import Way
 from cuvee.shards.corpus import Corpus
 from tests.proxies.tiny import Killed, kill_at, plan
 
@@ -88,7 +89,7 @@ def test_a_tied_table_stays_tied_and_every_weight_moves(corpus: Corpus, checkpoi
     p, model = started(tmp_path, plan())
     with pytest.raises(Killed):
         train([p], corpus, inputs=tmp_path, checkpoint=checkpoint, checkpoint_seconds=0, on_step=kill_at(4))
-    saved = load(checkpoint, (p.id(corpus.fingerprint),))
+    saved = load(checkpoint, (p.id(corpus.fingerprint),), Way().name)
     assert saved is not None
     assert torch.equal(saved.weights["table"], saved.weights["head"])
     for name, weight in model.named_parameters():

@@ -16,6 +16,7 @@ from cuvee.plan.trial import RECIPE, Plan, Trial
 from cuvee.proxies.checkpoint import load
 from cuvee.proxies.model import Decoder
 from cuvee.proxies.train import evaluation_steps, learning_rate_factor, train
+from cuvee.proxies.way import Way
 from cuvee.shards.corpus import Corpus
 from tests.proxies.tiny import Killed, kill_at, plan
 
@@ -208,7 +209,7 @@ def test_learns_and_learns_what_it_is_fed(corpus: Corpus) -> None:
 def test_training_moves_every_weight(corpus: Corpus, checkpoint: Path) -> None:
     with pytest.raises(Killed):
         train([plan()], corpus, checkpoint=checkpoint, checkpoint_seconds=0, on_step=kill_at(3))
-    saved = load(checkpoint, (plan().id(corpus.fingerprint),))
+    saved = load(checkpoint, (plan().id(corpus.fingerprint),), Way().name)
     assert saved is not None
     for name, weight in Decoder(size("0.1M"), corpus.vocab_size, 1, seed=0, block=0).state_dict().items():
         assert not torch.equal(saved.weights[name], weight), name

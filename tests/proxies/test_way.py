@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from cuvee.proxies import way
 from cuvee.proxies.train import train
 from cuvee.proxies.way import Way, compiler, way_of
 from cuvee.shards.corpus import Corpus
-from tests.proxies.tiny import plan
+from tests.proxies.tiny import Killed, kill_at, plan
 
 FAST = replace(plan(), precision="bf16", backend="compile")
 
@@ -34,6 +35,23 @@ def test_without_a_compiler_it_is_not_compiled(monkeypatch: pytest.MonkeyPatch, 
     tool.chmod(0o755)
     assert compiler() == "clang++"
     assert way_of(replace(plan(), backend="compile")) == Way(backend="compile")
+
+
+def test_on_a_gpu_compiled_code_needs_a_compiler_and_triton(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    asked = replace(plan(), backend="compile", device="cuda")
+    assert str(way_of(asked)) == "fp32 eager cuda; not compiled: none of cc, gcc, clang is installed"
+    tool = tmp_path / "gcc"
+    tool.write_text("#!/bin/sh\n", encoding="utf-8")
+    tool.chmod(0o755)
+    for there, said in (
+        (None, "fp32 eager cuda; not compiled: triton is not installed"),
+        (object(), "fp32 compile cuda"),
+    ):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, there=there: there)
+        assert str(way_of(asked)) == said
 
 
 @pytest.mark.parametrize("gain", [0.15, 2.8])
@@ -81,6 +99,15 @@ def test_bf16_is_close_and_not_the_same(corpus: Corpus) -> None:
     assert bf16.curves != fp32.curves
     for target in ("a", "c"):
         assert bf16.loss(target) == pytest.approx(fp32.loss(target), rel=3e-3)
+
+
+def test_a_run_is_computed_in_one_way_from_its_start_to_its_end(corpus: Corpus, checkpoint: Path) -> None:
+    """A worker without bf16 takes up what one with it began: it begins anew, or its trial would say fp32 of a run of both."""
+    with pytest.raises(Killed):
+        train([plan()], corpus, checkpoint=checkpoint, checkpoint_seconds=0, on_step=kill_at(6), way=Way("bf16"))
+    (trial,), (fp32,) = train([plan()], corpus, checkpoint=checkpoint), train([plan()], corpus)
+    assert trial.curves == fp32.curves
+    assert "way" not in trial.provenance
 
 
 @pytest.mark.slow

@@ -7,15 +7,23 @@ import re
 import shlex
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from cuvee.base.processes import KEEP_MEMORY, ONE_THREAD
+from cuvee.mixture.schedule import Schedule
+from cuvee.mixture.weights import Mixture
 from cuvee.shards.corpus import Corpus
 from cuvee.study import claims
+from cuvee.study.layout import Planned, Round
 from cuvee.study.runners.emit import Emit, Emitted
 from cuvee.study.store import Store, read_job
+from cuvee.study.worker import together
 from cuvee.testing.corpora import synthetic
+from tests.study.fakes import fake_train
 from tests.study.fleet import finish, same, start, trials
 
 
@@ -42,14 +50,40 @@ def test_runs_are_dealt_out_each_once(store: Store, corpus: Corpus, tmp_path: Pa
     assert f"sbatch {found.script}" in str(found)
 
 
-def test_runs_that_are_there_are_left_out(store: Store, corpus: Corpus, tmp_path: Path) -> None:
-    from tests.study.fakes import fake_train
+def test_tasks_get_the_environment_of_workers(store: Store, corpus: Corpus, tmp_path: Path) -> None:
+    script = emit(store, corpus, 1, tmp_path, "slurm").script.read_text(encoding="utf-8")
+    assert all(f"export {name}=" in script for name in (*ONE_THREAD, *KEEP_MEMORY, "PYTHONPATH", "PYTHONSAFEPATH"))
 
+
+def test_runs_that_are_there_are_left_out(store: Store, corpus: Corpus, tmp_path: Path) -> None:
     first, *rest = store.planned()
     store.publish_trial(fake_train([store.planned()[first].plan], corpus)[0])
     found = emit(store, corpus, 3, tmp_path / "a folder's", "bash")
     assert (found.runs, found.tasks) == (2, 2), "no task without a run"
     assert {run for task in tasks_of(found.script) for run in read_job(task).plans} == set(rest)
+
+
+def test_runs_that_are_trained_together_go_to_one_task(store: Store, corpus: Corpus, tmp_path: Path) -> None:
+    (base, *_) = store.planned().values()
+    mixtures = [
+        Mixture.from_array(base.plan.schedule.domains, np.array(shares)) for shares in ((1, 1, 2), (1, 2, 1), (2, 1, 1))
+    ]
+    plans = [
+        replace(base.plan, block=block, together=2, schedule=Schedule.constant(mixture))
+        for block in (0, 1)
+        for mixture in mixtures
+    ]
+    runs = [Planned(plan.id(corpus.fingerprint), plan) for plan in plans]
+    store.write_round(len(store.rounds()), Round(tuple(runs)))
+    batches = [{run.id for run in batch} for batch in together(runs)]
+    store.publish_trial(fake_train([runs[0].plan], corpus)[0])
+    with pytest.raises(Emitted) as found:
+        Emit("bash", tmp_path).run([store.write_job(corpus.path, tuple(r.id for r in runs))] * 6, lambda: None)
+    alone = runs[0].id in {next(iter(batch)) for batch in batches if len(batch) == 1}
+    assert found.value.runs == 5
+    assert found.value.tasks == 4 - alone, "one a batch"
+    tasks = [set(read_job(task).plans) for task in tasks_of(found.value.script)]
+    assert all(task in batches for task in tasks)
 
 
 def sbatch(script: Path) -> list[subprocess.Popen[bytes]]:

@@ -133,6 +133,25 @@ def test_what_the_machine_lacks_is_no_trial(store: Store, corpus: Corpus, error:
     assert list((store.folder / "claims").iterdir()) == []
 
 
+@pytest.mark.slow
+def test_memory_that_torch_did_not_get_is_no_trial(store: Store, corpus: Corpus) -> None:
+    import torch
+
+    path, ids = job(store, corpus)
+    errors = [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")]
+
+    def train(plans: Sequence[Plan], corpus: Corpus, **paths: Path | None) -> tuple[Trial, ...]:
+        if errors:
+            raise errors.pop()
+        torch.empty(1 << 50)
+        raise AssertionError("a petabyte was there")
+
+    for _ in range(2):
+        with pytest.raises(PartialError, match="allocate"):
+            worker.work(path, train)
+    assert not any(store.has(i) for i in ids)
+
+
 def test_an_error_after_somebody_else_published_does_not_matter(store: Store, corpus: Corpus) -> None:
     path, ids = job(store, corpus)
 

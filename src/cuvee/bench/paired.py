@@ -50,7 +50,8 @@ class Moved:
         share: The second over the first.
         order: Kendall's tau between the two orders of mixtures by their mean difference.
         swapped: Pairs of mixtures that changed places.
-        widest: How far the furthest such pair is apart in the first variant, in standard errors of a mean difference; 0 without one.
+        widest: How far the furthest such pair is apart in the first variant, in standard errors of a mean difference between two mixtures;
+            0 without one.
         level: Mean change of the losses themselves.
         diverged: Runs that did.
     """
@@ -114,12 +115,15 @@ def _moved(
     size: str, tokens: int, variant: Variant, first_BM: Array, other_BM: Array, trials: Sequence[Trial]
 ) -> Moved:
     was_BM, is_BM = (x[:, 1:] - x[:, :1] for x in (first_BM, other_BM))
-    noise = float(np.sqrt(np.mean(np.var(was_BM, axis=0, ddof=1)))) if len(was_BM) > 1 else float("nan")
+    noise = _spread(was_BM)
     moved = float(np.sqrt(np.nanmean((is_BM - was_BM) ** 2)))
     was_M, is_M = np.nanmean(was_BM, axis=0), np.nanmean(is_BM, axis=0)
     order: Any = kendalltau(was_M, is_M)
     apart_MM, now_MM = (np.triu(x_M[:, None] - x_M) for x_M in (was_M, is_M))
     swapped_MM = apart_MM * now_MM < 0
+    # of two mixtures: natural's own noise, which is in every difference to it, tells nothing of their order
+    pairs_BP = (was_BM[:, :, None] - was_BM[:, None])[:, *np.triu_indices(was_BM.shape[1], 1)]
+    error = _spread(pairs_BP) / np.sqrt(len(was_BM))
     return Moved(
         size=size,
         tokens=tokens,
@@ -129,11 +133,18 @@ def _moved(
         share=moved / noise,
         order=float(order.statistic),
         swapped=int(swapped_MM.sum()),
-        widest=float(np.abs(apart_MM[swapped_MM]).max(initial=0.0) / (noise / np.sqrt(len(was_BM)))),
+        widest=float(np.abs(apart_MM[swapped_MM]).max(initial=0.0) / error),
         level=float(np.nanmean(other_BM - first_BM)),
         diverged=sum(t.status == "diverged" for t in trials),
         cpu_seconds=sum(t.cost.cpu_seconds for t in trials),
     )
+
+
+def _spread(differences_BN: Array) -> float:
+    """Their standard deviation between blocks, root mean square over N; NaN for one block."""
+    if len(differences_BN) < 2:
+        return float("nan")
+    return float(np.sqrt(np.mean(np.var(differences_BN, axis=0, ddof=1))))
 
 
 def precision(

@@ -29,12 +29,14 @@ class Saved:
 
     Args:
         ids: Of its trials; a checkpoint of others is not resumed from.
+        way: How it was computed; nor is one computed otherwise, as a machine without bf16 or a compiler would.
         nats_STK: Nats per token at the evaluations so far.
         falls: Index of each diverged plan -> the step, tokens it had been trained on per domain.
         spent: Wall and CPU seconds.
     """
 
     ids: tuple[str, ...]
+    way: str
     step: int
     weights: dict[str, Tensor]
     optimiser: dict[str, Any]
@@ -59,14 +61,14 @@ def _digest(body: bytes) -> bytes:
     return hashlib.blake2b(body, digest_size=DIGEST).digest()
 
 
-def load(path: Path, ids: tuple[str, ...]) -> Saved | None:
-    """The checkpoint at `path`; None if there is none, or it is not whole, of another format or of other trials."""
+def load(path: Path, ids: tuple[str, ...], way: str) -> Saved | None:
+    """The checkpoint at `path`; None if there is none, or it is not whole, of another format, of other trials or computed otherwise."""
     try:
         digest, body = (content := path.read_bytes())[:DIGEST], content[DIGEST:]
         if digest != _digest(body):
             return None
         data = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
-        if data.pop("format") != FORMAT or data["ids"] != ids or "first" not in data["optimiser"]:  # as it was at first
+        if data.pop("format") != FORMAT or (data["ids"], data["way"]) != (ids, way):
             return None
         return Saved(**{**data, "mixers": tuple(from_json(MixerState, m) for m in data["mixers"])})
     except Exception:  # whatever is wrong with the file, the remedy is to start again

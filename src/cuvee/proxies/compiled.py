@@ -20,6 +20,9 @@ from cuvee.proxies.way import Way
 
 Layers = Callable[[Iterable[nn.Module], Tensor, Tensor], Tensor]
 """Layers, the stream, rotary positions -> the stream after them."""
+SHAPES = 1 << 10
+"""Of one function that a process compiles, at most; of more the rest would run as it is written, which nobody would be told. torch's own
+limit is 8: a size takes two (training, scoring) for each K, precision and batch, so a comparison of two sizes was over it."""
 
 
 def layers_of(way: Way) -> Layers:
@@ -70,9 +73,13 @@ def _compiled_softmax() -> Softmax:
 
 
 def _prepare() -> None:
-    """Where compiled code is kept, and no helper processes: a worker has one core, and its helpers' time is not its own."""
+    """Where compiled code is kept, for how many shapes, and no helper processes: a worker has one core, and its helpers' time is not its
+    own."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder()))
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    import torch._dynamo.config as limits  # the compiler, which an eager run does without
+
+    limits.recompile_limit = limits.accumulated_recompile_limit = SHAPES
 
 
 def cache_folder() -> Path:

@@ -88,6 +88,7 @@ class _CrossEntropy(torch.autograd.Function):
                 d_table_KdV.baddbmm_(scaled_KdR, d_logits_KRV)
             else:  # bf16 products, added up in fp32
                 d_table_KdV += scaled_KdR @ d_logits_KRV
+            del d_logits_KRV  # else it would lie beside the next piece's
         ctx.save_for_backward(d_x_KTd, d_table_KdV)
         return loss_K / tokens
 

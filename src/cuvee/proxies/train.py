@@ -66,7 +66,7 @@ def train(
 
     Args:
         checkpoint: Where an interrupted run goes on from and how far it got is kept. A file that is not whole, or of
-            other plans, is ignored and written over. Removing it is the caller's, once the trials are safe.
+            other plans or computed otherwise, is ignored and written over. Removing it is the caller's, once the trials are safe.
         inputs: The folder of the arrays that plans name by their hash: what measures score, the weights that plans start from.
         checkpoint_seconds: Seconds between checkpoints.
         on_step: Called with (steps done, steps in all) after every step and what belongs to it.
@@ -188,6 +188,7 @@ class Run:
         self.note()
         return Saved(
             ids=self.ids,
+            way=self.way.name,
             step=self.step,
             weights=self.model.state_dict(),
             optimiser=self.optimiser.state(),
@@ -203,7 +204,7 @@ class Run:
 
     def load(self, checkpoint: Path | None) -> bool:
         """Go on from where it was kept; whether there is such a place."""
-        saved = None if checkpoint is None else load(checkpoint, self.ids)
+        saved = None if checkpoint is None else load(checkpoint, self.ids, self.way.name)
         if saved is not None:
             self.restore(saved)
         return saved is not None

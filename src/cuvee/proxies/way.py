@@ -7,6 +7,7 @@ trial's provenance says so. A device is another matter: a plan for a GPU waits f
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import time
@@ -19,7 +20,7 @@ import torch
 from cuvee.base.errors import PartialError
 from cuvee.plan.trial import Backend, Device, Plan, Precision
 
-COMPILERS = ("c++", "g++", "clang++")
+COMPILERS: dict[Device, tuple[str, ...]] = {"cpu": ("c++", "g++", "clang++"), "cuda": ("cc", "gcc", "clang")}
 GEMM = 384
 """Rows of the square matrices by which bf16 is tried: 0.1 GFLOP, a few milliseconds a product."""
 FASTER = 1.1
@@ -46,8 +47,13 @@ class Way:
             return contextlib.nullcontext()
         return torch.autocast(self.device, dtype=torch.bfloat16)
 
+    @property
+    def name(self) -> str:
+        """What numbers depend on."""
+        return " ".join((self.precision, self.backend, self.device))
+
     def __str__(self) -> str:
-        return " ".join((self.precision, self.backend, self.device)) + "".join(f"; {note}" for note in self.notes)
+        return "; ".join((self.name, *self.notes))
 
 
 def way_of(plan: Plan) -> Way:
@@ -66,15 +72,23 @@ def way_of(plan: Plan) -> Way:
     if precision == "bf16" and plan.device == "cpu" and (gain := bf16_gain()) < FASTER:
         precision = "fp32"
         notes.append(f"fp32 instead of bf16, whose products take {1 / gain:.1f} times as long on this processor")
-    if backend == "compile" and plan.device == "cpu" and not compiler():
+    if backend == "compile" and (lacking := _lacking(plan.device)):
         backend = "eager"
-        notes.append(f"not compiled: none of {', '.join(COMPILERS)} is installed")
+        notes.append(f"not compiled: {lacking}")
     return Way(precision, backend, plan.device, tuple(notes))
 
 
-def compiler() -> str:
-    """The C++ compiler that compiled code is made with; empty where there is none."""
-    return next((c for c in (os.environ.get("CXX", ""), *COMPILERS) if c and shutil.which(c)), "")
+def _lacking(device: Device) -> str:
+    """What compiled code needs there and this machine has not; empty where it has all."""
+    if not compiler(device):
+        return f"none of {', '.join(COMPILERS[device])} is installed"
+    return "triton is not installed" if device == "cuda" and importlib.util.find_spec("triton") is None else ""
+
+
+def compiler(device: Device = "cpu") -> str:
+    """The compiler that compiled code is made with, on a GPU what starts it; empty where there is none."""
+    own = os.environ.get("CXX" if device == "cpu" else "CC", "")
+    return next((c for c in (own, *COMPILERS[device]) if c and shutil.which(c)), "")
 
 
 @cache

@@ -150,18 +150,24 @@ def _train(runs: Sequence[Planned], corpus: Corpus, train: Trainer, store: Store
             trials = train(plans, corpus, checkpoint=checkpoint, inputs=store.inputs)[: len(runs)]
     except PartialError:
         raise
-    except (OSError, MemoryError) as error:
-        raise PartialError(
-            f"run {runs[0].id} was broken off: {type(error).__name__}: {error}",
-            wanted="a machine with memory and disk to spare",
-            fix="mend that and run the same command again; what was finished is kept",
-        ) from error
     except Exception as error:
+        if isinstance(error, OSError) or _out_of_memory(error):
+            raise PartialError(
+                f"run {runs[0].id} was broken off: {type(error).__name__}: {error}",
+                wanted="a machine with memory and disk to spare",
+                fix="mend that and run the same command again; what was finished is kept",
+            ) from error
         cost = Cost((time.monotonic() - started) / len(runs), (time.process_time() - cpu) / len(runs), 0.0)
         return tuple(_failed(run, cost, error) for run in runs)
     for run, trial in zip(runs, trials, strict=True):
         assert trial.id == run.id, f"the trainer gave the id {trial.id} to {run.id}"
     return trials
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """torch has a RuntimeError for it: of a kind of its own on a GPU, told by its words alone on a CPU."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return bool(kinds & {"MemoryError", "OutOfMemoryError"}) or "DefaultCPUAllocator: can't allocate" in str(error)
 
 
 def _failed(run: Planned, cost: Cost, error: Exception) -> Trial:

@@ -15,9 +15,10 @@ from typing import Literal
 
 from cuvee.base.errors import PartialError
 from cuvee.base.files import replace
-from cuvee.base.processes import ONE_THREAD, environment
+from cuvee.base.processes import KEEP_MEMORY, ONE_THREAD, environment
 from cuvee.study.runners.local import Outcome
 from cuvee.study.store import Store, read_job
+from cuvee.study.worker import together
 
 Kind = Literal["slurm", "bash"]
 ENDS: dict[Kind, str] = {
@@ -47,7 +48,8 @@ class Emitted(PartialError):
 
 @dataclass(frozen=True)
 class Emit:
-    """Writes a script with one task a worker; the runs that are missing are dealt out to them, several to each.
+    """Writes a script with one task a worker; the runs that are missing are dealt out to them, several to each, those that are trained
+    together to one.
 
     Args:
         kind: `slurm`: one array for `sbatch`. `bash`: all tasks at once, or the one whose number is given.
@@ -65,23 +67,26 @@ class Emit:
         """
         given, here = read_job(jobs[0]), jobs[0].resolve().parent
         store = Store(here / given.study)
-        left = [run for run in given.plans if not store.has(run)]
-        parts = [tuple(left[k :: len(jobs)]) for k in range(len(jobs))]
+        left, planned = sum(not store.has(run) for run in given.plans), store.planned()
+        # whole batches, runs of them that are there too: a task that had only some would fill the batch up with copies
+        batches = [[run.id for run in batch] for batch in together([planned[run] for run in given.plans])]
+        batches = [batch for batch in batches if not all(store.has(run) for run in batch)]
+        parts = [tuple(run for batch in batches[k :: len(jobs)] for run in batch) for k in range(len(jobs))]
         tasks = [store.write_job(here / given.corpus, part).resolve() for part in parts if part]
         script = self.folder.resolve() / f"{self.kind}.sh"
         replace(script, _text(self.kind, tasks).encode())
         command = "sbatch" if self.kind == "slurm" else "bash"
-        raise Emitted(script, f"{command} {shlex.quote(str(script))}", len(left), len(tasks))
+        raise Emitted(script, f"{command} {shlex.quote(str(script))}", left, len(tasks))
 
 
 def _text(kind: Kind, tasks: Sequence[Path]) -> str:
-    here = environment()
+    here, names = environment(), (*ONE_THREAD, *KEEP_MEMORY, "PYTHONPATH", "PYTHONSAFEPATH")
     array = f"#SBATCH --job-name=cuvee --array=0-{len(tasks) - 1} --ntasks=1 --cpus-per-task=1"
     return "\n".join(
         [
             "#!/bin/bash",
             *([array] if kind == "slurm" else []),
-            *(f"export {name}={shlex.quote(here[name])}" for name in (*ONE_THREAD, "PYTHONPATH", "PYTHONSAFEPATH")),
+            *(f"export {name}={shlex.quote(here[name])}" for name in names),
             "job=(",
             *(f"  {shlex.quote(str(task))}" for task in tasks),
             ")",
