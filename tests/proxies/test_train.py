@@ -126,13 +126,20 @@ def test_checkpoints_wait_their_time(corpus: Corpus, checkpoint: Path) -> None:
     assert not checkpoint.exists()
 
 
+def test_a_rate_far_too_high_diverges_though_every_number_is_finite(corpus: Corpus) -> None:
+    wild, high = train([plan(steps=30, learning_rate=5.0), plan(steps=30, learning_rate=0.03)], corpus)
+    assert (wild.status, high.status) == ("diverged", "done")
+    assert "above 11.1 nats" in wild.message
+    assert 0 < sum(wild.realised) < sum(high.realised)
+
+
 @pytest.mark.slow
 def test_a_member_that_diverges_leaves_the_others_alone(corpus: Corpus, checkpoint: Path) -> None:
     plans = [plan(), plan(4, 1, 1, learning_rate=math.inf), plan(1, 1, 4)]
     healthy = train([plans[0], plan(4, 1, 1), plans[2]], corpus)
     first, fallen, last = train(plans, corpus)
     assert fallen.status == "diverged"
-    assert fallen.message == "the loss was not finite at step 2 of 10"
+    assert fallen.message == "the loss was above 11.1 nats or not finite at step 2 of 10"
     assert sum(fallen.realised) == 2 * 3 * 16
     assert [c.nats for c in fallen.curves] == [(), ()]
     assert math.isnan(fallen.loss("a"))

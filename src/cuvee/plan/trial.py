@@ -238,7 +238,7 @@ class Trial:
     """One run that ended.
 
     Args:
-        status: `done`; `diverged` (a loss that is not finite); `failed` (an error, in `message`).
+        status: `done`; `diverged` (a loss that is not finite, or twice that of a uniform guess); `failed` (an error, in `message`).
         curves: One per target; empty when failed.
         realised: Tokens trained on per domain, aligned with the plan's domains.
         provenance: Versions, hardware, commit: recorded, not part of the id.

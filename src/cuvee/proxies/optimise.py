@@ -1,13 +1,14 @@
 """AdamW with a learning rate and a gradient clip for each of K models, of which one that went wrong stops alone.
 
-A step whose loss or gradient is not finite is not taken, and neither is any later one of that model: its weights and
-moments stay as they are, the others go on as if nothing had been.
+A step whose loss is twice that of a uniform guess, or whose loss or gradient is not finite, is not taken, and neither is any
+later one of that model: its weights and moments stay as they are, the others go on as if nothing had been.
 
 Letters: K models, W weights.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,11 @@ BETAS = (0.9, 0.95)
 EPSILON = 1e-8
 WEIGHT_DECAY = 0.1
 CLIP = 1.0
+WORST = 2.0
+"""A loss diverges above so many times ln V, that of a uniform guess. At a rate far too high it comes down again and looks
+like a poor mixture's."""
+LEAST = 256
+"""V here at least: in a few tokens twice ln V is soon reached."""
 
 
 class Optimiser:
@@ -36,6 +42,7 @@ class Optimiser:
     def __init__(self, model: Decoder, learning_rates: Sequence[float]) -> None:
         self._weights = list(model.parameters())
         self._rates = learning_rates
+        self.worst = WORST * math.log(max(model.vocab, LEAST))
         device = self._weights[0].device
         self._rate_K = torch.tensor(learning_rates, device=device)
         self._first, self._second = ([torch.zeros_like(w) for w in self._weights] for _ in range(2))
@@ -48,13 +55,13 @@ class Optimiser:
     def step(self, factor: float, loss_K: Tensor) -> Tensor:
         """Clip, update at `factor` times the peak learning rates, drop the gradients; which models are sound so far, shape K.
 
-        A model is sound as long as its losses and gradients have been finite.
+        A model is sound as long as its losses have been at most `worst` nats and its gradients finite.
         """
         grads = [w.grad for w in self._weights if w.grad is not None]
         norms_WK = torch.stack([torch.linalg.vector_norm(g, dim=(1, 2)) for g in grads])
         norm_K = torch.linalg.vector_norm(norms_WK, dim=0)
         scale_K11 = (CLIP / norm_K).clamp(max=1.0)[:, None, None]
-        self._sound_K &= loss_K.isfinite() & norm_K.isfinite()
+        self._sound_K &= (loss_K <= self.worst) & norm_K.isfinite()
         self._count += 1
         for grad in grads:
             grad.mul_(scale_K11)

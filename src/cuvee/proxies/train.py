@@ -61,8 +61,8 @@ def train(
     """Train the plans together and score them; one trial a plan, in order.
 
     Plans trained together differ in schedule and learning rate only; those of kind `ngram` are counted instead, one by one.
-    A plan whose loss or gradient stops being finite becomes a `diverged` trial with what it had until then: its model
-    stays as it was before that step, and the others do not notice.
+    A plan whose loss or gradient stops being finite, or whose loss is twice that of a uniform guess, becomes a `diverged` trial
+    with what it had until then: its model stays as it was before that step, and the others do not notice.
 
     Args:
         checkpoint: Where an interrupted run goes on from and how far it got is kept. A file that is not whole, or of
@@ -243,8 +243,13 @@ class Run:
             # scoring is the forward third of training
             cost=Cost(wall / len(self.plans), cpu / len(self.plans), self.flops_per_token * (trained + scored / 3)),
             provenance=made_on,
-            message=f"the loss was not finite at step {fall.step} of {self.plan.steps}" if fall else "",
+            message=self._message(fall) if fall else "",
             likelihoods=() if fall else self._likelihoods(k),
+        )
+
+    def _message(self, fall: _Fall) -> str:
+        return (
+            f"the loss was above {self.optimiser.worst:.1f} nats or not finite at step {fall.step} of {self.plan.steps}"
         )
 
     def _likelihoods(self, k: int) -> tuple[Likelihoods, ...]:
