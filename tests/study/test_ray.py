@@ -15,7 +15,8 @@ import pytest
 from cuvee.base.errors import DataError, UsageError
 from cuvee.shards.corpus import Corpus
 from cuvee.study import claims
-from cuvee.study.runners.ray import Ray, work
+from cuvee.study.runners.ray import Ray
+from cuvee.study.runners.task import work
 from cuvee.study.store import Store
 from cuvee.testing.corpora import synthetic
 from tests.study.fleet import ROOT, finish, same, start, trials
