@@ -220,7 +220,7 @@ def test_an_inventory_does_not_lead_out_of_the_cache(exchange: Exchange, small: 
     name = f"corpora/{small.fingerprint}/inventory.json"
     shard = small.inventory.domains[0].train.shards[0].path
     write(exchange, name, content(exchange, name).replace(f'"{shard}"'.encode(), b'"../../../out"'))
-    with pytest.raises(DataError, match="no whole corpus.*out"):
+    with pytest.raises(DataError, match=r"no whole corpus.*out"):
         exchange.bring_corpus(small.fingerprint, tmp_path / "cache")
 
 
