@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 
 from cuvee.base.errors import DataError
 from cuvee.base.files import replace
+from cuvee.plan.trial import Trial
 from cuvee.shards.corpus import Corpus
 from cuvee.shards.inventory import FILE, Inventory
 from cuvee.study.layout import Planned
@@ -98,21 +99,26 @@ class Exchange(Remote):
 
     def bring_trials(self, store: Store, ids: Sequence[str], fingerprint: str) -> None:
         """Publish in a study those trials that are there, in the order given. One that is not what its name says is passed over."""
+        for trials in self._trials(ids, fingerprint):
+            for trial in trials:
+                store.publish_trial(trial)
+
+    def bring_home(self, store: Store, runs: Sequence[Planned], fingerprint: str) -> None:
+        """Publish the trials of those runs, and of their retries; their checkpoints go first, or a kill would leave them."""
+        for trials in self._trials(with_retries(runs, fingerprint), fingerprint):
+            self.remove(f"checkpoints/{trial.id}.pt" for trial in trials)
+            for trial in trials:
+                store.publish_trial(trial)
+
+    def _trials(self, ids: Sequence[str], fingerprint: str) -> Iterator[list[Trial]]:
         for part in (ids[i : i + PART] for i in range(0, len(ids), PART)):
             found = self.read([f"trials/{i}.json" for i in part])
             with tempfile.TemporaryDirectory() as folder:
                 apart = Store(Path(folder))
-                for i in (i for i in part if f"{i}.json" in found):
-                    replace(apart.trial_path(i), found[f"{i}.json"])
-                    trial = apart.trial(i)
-                    if trial is not None and trial.plan.id(fingerprint) == i:
-                        store.publish_trial(trial)
-
-    def bring_home(self, store: Store, runs: Sequence[Planned], fingerprint: str) -> None:
-        """Publish the trials of those runs, and of their retries; the checkpoints of those that have ended go."""
-        self.bring_trials(store, with_retries(runs, fingerprint), fingerprint)
-        ended = with_retries([run for run in runs if store.has(run.id)], fingerprint)
-        self.remove(f"checkpoints/{i}.pt" for i in ended)
+                for name, content in found.items():
+                    replace(apart.trial_path(name.removesuffix(".json")), content)
+                read = [trial for i in part if (trial := apart.trial(i)) is not None]
+            yield [trial for trial in read if trial.plan.id(fingerprint) == trial.id]
 
 
 class Courier:
