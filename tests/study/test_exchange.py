@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import sys
@@ -13,11 +14,12 @@ from typing import Any
 import pytest
 
 from cuvee.base.errors import DataError, UsageError
+from cuvee.base.files import replace
 from cuvee.cli.studyfile import RayEntry
+from cuvee.plan.trial import Measure
 from cuvee.proxies import checkpoint
 from cuvee.shards.corpus import Corpus
 from cuvee.study.layout import Planned
-from cuvee.study.runners import exchange as module
 from cuvee.study.runners import remote
 from cuvee.study.runners.exchange import Courier, Exchange, with_retries
 from cuvee.study.runners.ray import Ray
@@ -48,6 +50,17 @@ def small(tmp_path: Path) -> Corpus:
 
 def runs(store: Store) -> tuple[Planned, ...]:
     return tuple(store.planned().values())
+
+
+def note(monkeypatch: pytest.MonkeyPatch, name: str, noted: list[str]) -> None:
+    """Have the names of files noted that `put` or `get` is called with."""
+    function = getattr(Exchange, name)
+
+    def noting(self: Exchange, *given: Any) -> Any:
+        noted.extend(g for g in given if isinstance(g, str))
+        return function(self, *given)
+
+    monkeypatch.setattr(Exchange, name, noting)
 
 
 def write(exchange: Exchange, name: str, content: bytes) -> None:
@@ -195,7 +208,7 @@ def test_an_upload_that_was_broken_off_is_no_corpus_and_goes_on(
     with pytest.raises(DataError, match="no whole corpus"):
         exchange.bring_corpus(small.fingerprint, tmp_path / "cache")
     first = set(sent)
-    monkeypatch.setattr(Exchange, "put", lambda self, path, name: (sent.append(name), put(self, path, name))[1])
+    note(monkeypatch, "put", sent)
     exchange.send_corpus(small)
     assert len(sent) == len(set(sent)) > len(first), "nothing is sent twice"
     exchange.bring_corpus(small.fingerprint, tmp_path / "cache")
@@ -232,8 +245,7 @@ def test_of_many_tasks_at_once_one_brings_the_corpus(
     litter.mkdir(parents=True)
     (litter / "inventory.json").write_text("of a task that was killed", encoding="utf-8")
     brought: list[str] = []
-    get = Exchange.get
-    monkeypatch.setattr(Exchange, "get", lambda self, name, path: (brought.append(name), get(self, name, path))[1])
+    note(monkeypatch, "get", brought)
     tasks = [
         threading.Thread(target=exchange.bring_corpus, args=(small.fingerprint, tmp_path / "cache")) for _ in range(4)
     ]
@@ -248,19 +260,23 @@ def test_of_many_tasks_at_once_one_brings_the_corpus(
 # inputs
 
 
-def test_inputs_come_down_by_way_of_the_cache(
-    exchange: Exchange, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_inputs", lambda runs: ["aa.npz"])
+def test_inputs_come_down_by_way_of_the_cache(exchange: Exchange, store: Store, tmp_path: Path) -> None:
+    told = (Measure("exam", "text", search="aa", verify="bb"), Measure("score", "outside", unit="accuracy"))
+    scored = [Planned(run.id, dataclasses.replace(run.plan, measures=told)) for run in runs(store)]
     store.inputs.mkdir(parents=True)
     with pytest.raises(DataError, match=r"inputs/aa\.npz"):
-        exchange.bring_inputs(runs(store), tmp_path / "cache", tmp_path / "apart")
-    (store.inputs / "aa.npz").write_bytes(b"arrays")
-    exchange.send_inputs(runs(store), store.inputs)
+        exchange.bring_inputs(scored, tmp_path / "cache", tmp_path / "apart")
+    for name in ("aa.npz", "bb.npz", "of others.npz"):
+        (store.inputs / name).write_bytes(name.encode())
+    exchange.send_inputs(scored, store.inputs)
+    assert exchange.size("inputs/of others.npz") is None
     for task in ("one", "two"):
-        exchange.bring_inputs(runs(store), tmp_path / "cache", tmp_path / task)
-        assert (tmp_path / task / "aa.npz").read_bytes() == b"arrays"
-    assert (tmp_path / "cache" / "inputs" / "aa.npz").read_bytes() == b"arrays"
+        exchange.bring_inputs(scored, tmp_path / "cache", tmp_path / task)
+        assert {p.name: p.read_bytes() for p in (tmp_path / task).iterdir()} == {
+            "aa.npz": b"aa.npz",
+            "bb.npz": b"bb.npz",
+        }
+    assert (tmp_path / "cache" / "inputs" / "aa.npz").read_bytes() == b"aa.npz"
 
 
 # trials and checkpoints
@@ -305,8 +321,7 @@ def test_a_courier_sends_what_is_new(
 ) -> None:
     a, b, _ = runs(store)
     sent: list[str] = []
-    put = Exchange.put
-    monkeypatch.setattr(Exchange, "put", lambda self, path, name: (sent.append(name), put(self, path, name))[1])
+    note(monkeypatch, "put", sent)
     write(exchange, f"checkpoints/{a.id}.pt", b"first")
     courier = Courier(exchange, store)
     courier.bring(with_retries([a, b], corpus.fingerprint))
@@ -314,7 +329,7 @@ def test_a_courier_sends_what_is_new(
     assert not store.checkpoint_path(b.id).exists()
     courier.send()
     assert sent == []
-    module.replace(store.checkpoint_path(a.id), b"second")
+    replace(store.checkpoint_path(a.id), b"second")
     store.publish_trial(*fake_train([b.plan], corpus))
     courier.send()
     courier.send()
@@ -330,11 +345,11 @@ def test_a_file_that_is_replaced_while_it_is_sent_goes_up_as_it_was(
     exchange: Exchange, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = store.checkpoint_path(runs(store)[0].id)
-    module.replace(path, b"first")
+    replace(path, b"first")
     put = Exchange.put
 
     def meanwhile(self: Exchange, copy: Path, name: str) -> None:
-        module.replace(path, b"other")
+        replace(path, b"other")
         os.utime(path, ns=(1, 1))
         put(self, copy, name)
 

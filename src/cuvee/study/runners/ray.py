@@ -39,8 +39,8 @@ class Ray:
         address: Of the cluster; that of `RAY_ADDRESS`, else the one that this machine belongs to, when left out.
         num_cpus, num_gpus: What a task holds of its node while it runs; it uses one thread.
         restarts: How often tasks that were lost (with a node, or by a crash) are started again, over all jobs.
-        exchange: The address of a folder, in an object store say, for nodes that share no file system with the driver.
         command: What a node's Python runs, to which the job is added.
+        exchange: The address of a folder, in an object store say, for nodes that share no file system with the driver.
         every: Seconds between looks of a task at what is new for the exchange.
     """
 
@@ -48,8 +48,8 @@ class Ray:
     num_cpus: float = 1.0
     num_gpus: float = 0.0
     restarts: int = 3
-    exchange: str | None = None
     command: tuple[str, ...] = ("-m", "cuvee.study.worker")
+    exchange: str | None = None
     every: float = EVERY
 
     def __post_init__(self) -> None:
