@@ -76,6 +76,25 @@ def witness(
     return train(plans, corpus, checkpoint=checkpoint, checkpoint_seconds=0, on_step=on_step)
 
 
+def halfway(
+    plans: Sequence[Plan], corpus: Corpus, *, checkpoint: Path | None = None, inputs: Path | None = None
+) -> tuple[Trial, ...]:
+    """The real training with a checkpoint after every step; one that begins at its first step dies halfway."""
+    import torch
+
+    from cuvee.proxies.train import train
+
+    torch.set_num_threads(1)
+    seen: list[int] = []
+
+    def on_step(step: int, steps: int) -> None:
+        seen.append(step)
+        if seen[0] == 1 and step > steps // 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return train(plans, corpus, checkpoint=checkpoint, checkpoint_seconds=0, on_step=on_step)
+
+
 MODES: dict[str, Trainer] = {
     "fake": fake_train,
     "crash": crash,
@@ -84,6 +103,7 @@ MODES: dict[str, Trainer] = {
     "full": full,
     "eager": eager,
     "witness": witness,
+    "halfway": halfway,
 }
 
 if __name__ == "__main__":

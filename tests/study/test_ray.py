@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,8 @@ import pytest
 from cuvee.base.errors import DataError, UsageError
 from cuvee.shards.corpus import Corpus
 from cuvee.study import claims
-from cuvee.study.runners.ray import Ray, work
+from cuvee.study.runners.ray import Ray
+from cuvee.study.runners.task import OWN, work
 from cuvee.study.store import Store
 from cuvee.testing.corpora import synthetic
 from tests.study.fleet import ROOT, finish, same, start, trials
@@ -75,12 +77,13 @@ def reference(small: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A head without room for tasks, and two nodes with room for one each."""
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A head without room for tasks, and two nodes with room for one each; they keep corpora in a folder of the test's."""
     pytest.importorskip("ray")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.syspath_prepend(ROOT)
         from ray.cluster_utils import Cluster
 
@@ -103,8 +106,10 @@ def add_node(cluster: Any, cpus: int = 1) -> None:
 
 
 def owners(folder: Path) -> set[int]:
-    """Processes that make runs just now."""
-    found = (claims.read_owner(path) for path in folder.glob("claims/*.json"))
+    """Processes that make runs of a study just now, in its folder or in those of tasks."""
+    here = [*folder.glob("claims/*.json"), *Path(tempfile.gettempdir()).glob(f"{OWN}*/study/claims/*.json")]
+    planned = Store(folder).planned()
+    found = (claims.read_owner(path) for path in here if path.stem in planned)
     return {owner.pid for owner in found if owner is not None and claims.alive(owner.pid)}
 
 
@@ -116,7 +121,25 @@ def until(happened: Any, process: subprocess.Popen[bytes]) -> None:
 
 @pytest.mark.filterwarnings("default")
 def test_a_node_and_a_driver_die(cluster: Any, small: Corpus, reference: Path, tmp_path: Path) -> None:
-    folder, runner = tmp_path / "study", f"Ray({cluster.address!r}, {EAGER})"
+    die_and_go_on(cluster, small, tmp_path / "study", f"Ray({cluster.address!r}, {EAGER})")
+    same(tmp_path / "study", reference)
+
+
+@pytest.mark.filterwarnings("default")
+def test_nodes_that_share_nothing_but_an_exchange(cluster: Any, small: Corpus, reference: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    exchange, folder = tmp_path / "exchange", tmp_path / "study"
+    die_and_go_on(cluster, small, folder, f"Ray({cluster.address!r}, exchange='file://{exchange}', every=0.1, {EAGER})")
+    same(folder, reference)
+    assert not (folder / "claims").exists(), "no task works in the study's folder"
+    assert not (folder / "checkpoints").exists()
+    assert len(list((exchange / "trials").iterdir())) == 10
+    assert not list((exchange / "checkpoints").iterdir())
+    assert not list(exchange.rglob("*.tmp"))
+
+
+def die_and_go_on(cluster: Any, small: Corpus, folder: Path, runner: str) -> None:
+    """A node is killed with a run in it, then the driver; the same command again makes the rest."""
     driver = start(folder, small.path, 2, runner)
     until(lambda: trials(folder) >= 1 and len(owners(folder)) == 2, driver)
     before = owners(folder)
@@ -133,7 +156,6 @@ def test_a_node_and_a_driver_die(cluster: Any, small: Corpus, reference: Path, t
         time.sleep(0.1)
     assert not owners(folder), "workers end with their driver"
     finish(start(folder, small.path, 2, runner))
-    same(folder, reference)
 
 
 @pytest.mark.filterwarnings("default")

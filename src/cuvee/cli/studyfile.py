@@ -29,6 +29,7 @@ from cuvee.shards.corpus import Corpus
 from cuvee.shards.examples import Tokenised
 from cuvee.study.cost import Larger
 from cuvee.study.past import past_of
+from cuvee.study.runners.remote import check_address
 
 if TYPE_CHECKING:
     from cuvee.interop.checkpoint import Checkpoint
@@ -143,6 +144,11 @@ class RayEntry:
     num_cpus: float = 1.0
     num_gpus: float = 0.0
     restarts: int = 3
+    exchange: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.exchange is not None:
+            check_address(self.exchange)
 
 
 def _check_seeds(seeds: int) -> None:
