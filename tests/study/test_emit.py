@@ -7,15 +7,21 @@ import re
 import shlex
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from cuvee.mixture.weights import Mixture
 from cuvee.shards.corpus import Corpus
 from cuvee.study import claims
+from cuvee.study.layout import Planned, Round
 from cuvee.study.runners.emit import Emit, Emitted
 from cuvee.study.store import Store, read_job
+from cuvee.study.worker import together
 from cuvee.testing.corpora import synthetic
+from tests.study.fakes import fake_train, problem
 from tests.study.fleet import finish, same, start, trials
 
 
@@ -43,13 +49,45 @@ def test_runs_are_dealt_out_each_once(store: Store, corpus: Corpus, tmp_path: Pa
 
 
 def test_runs_that_are_there_are_left_out(store: Store, corpus: Corpus, tmp_path: Path) -> None:
-    from tests.study.fakes import fake_train
-
     first, *rest = store.planned()
     store.publish_trial(fake_train([store.planned()[first].plan], corpus)[0])
     found = emit(store, corpus, 3, tmp_path / "a folder's", "bash")
     assert (found.runs, found.tasks) == (2, 2), "no task without a run"
     assert {run for task in tasks_of(found.script) for run in read_job(task).plans} == set(rest)
+
+
+def test_runs_trained_together_go_to_one_task(tmp_path: Path, corpus: Corpus) -> None:
+    question = problem(corpus)
+    question = replace(question, proxy=replace(question.proxy, together=3))
+    shares = [(0.2, 0.3, 0.5), (0.3, 0.3, 0.4), (0.4, 0.3, 0.3)]
+    mixtures = [Mixture.from_array(question.domains, np.array(row)) for row in shares]
+    plans = [question.plan(mixture, block) for mixture in mixtures for block in range(3)]
+    store = Store(tmp_path / "study")
+    store.write_round(0, Round(tuple(Planned(p.id(corpus.fingerprint), p) for p in plans)))
+    found = emit(store, corpus, 2, tmp_path / "out", "slurm")
+    planned = store.planned()
+    dealt = [[planned[run] for run in read_job(task).plans] for task in tasks_of(found.script)]
+    assert [[len(batch) for batch in together(part)] for part in dealt] == [[3, 3], [3]], (
+        "no batch is filled with copies"
+    )
+    batch = together(dealt[1])[0]
+    store.publish_trial(fake_train([batch[0].plan], corpus)[0])
+    found = emit(store, corpus, 3, tmp_path / "again", "bash")
+    assert (found.runs, found.tasks) == (8, 3)
+    assert batch in [together([planned[i] for i in read_job(t).plans])[0] for t in tasks_of(found.script)], (
+        "the same claim"
+    )
+
+
+def test_the_script_holds_the_compiler_and_its_cache(
+    store: Store, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/shared/a cache")
+    monkeypatch.delenv("CXX", raising=False)
+    text = emit(store, corpus, 1, tmp_path / "out", "slurm").script.read_text(encoding="utf-8")
+    assert "export TORCHINDUCTOR_CACHE_DIR='/shared/a cache'" in text
+    assert "export MALLOC_TOP_PAD_=" in text
+    assert "CXX" not in text
 
 
 def sbatch(script: Path) -> list[subprocess.Popen[bytes]]:

@@ -15,11 +15,14 @@ from typing import Literal
 
 from cuvee.base.errors import PartialError
 from cuvee.base.files import replace
-from cuvee.base.processes import ONE_THREAD, environment
+from cuvee.base.processes import KEEP_MEMORY, ONE_THREAD, environment
 from cuvee.study.runners.local import Outcome
 from cuvee.study.store import Store, read_job
+from cuvee.study.worker import together
 
 Kind = Literal["slurm", "bash"]
+HELD = (*ONE_THREAD, *KEEP_MEMORY, "PYTHONPATH", "PYTHONSAFEPATH", "CXX", "TORCHINDUCTOR_CACHE_DIR")
+"""What the script sets for its workers, as it is here: schedulers may start tasks with nothing in their environment."""
 ENDS: dict[Kind, str] = {
     "slurm": 'work "${job[$SLURM_ARRAY_TASK_ID]}"',
     # without the trap an interrupt would reach this shell only: what a script starts with & ignores interrupts
@@ -49,6 +52,9 @@ class Emitted(PartialError):
 class Emit:
     """Writes a script with one task a worker; the runs that are missing are dealt out to them, several to each.
 
+    Runs that are trained together go to one task, with those of them that are there: a batch is then the same, and claimed
+    under the same name, whoever makes it.
+
     Args:
         kind: `slurm`: one array for `sbatch`. `bash`: all tasks at once, or the one whose number is given.
         folder: Where the script goes; one that is there is replaced.
@@ -65,8 +71,11 @@ class Emit:
         """
         given, here = read_job(jobs[0]), jobs[0].resolve().parent
         store = Store(here / given.study)
-        left = [run for run in given.plans if not store.has(run)]
-        parts = [tuple(left[k :: len(jobs)]) for k in range(len(jobs))]
+        planned = store.planned()
+        batches = [tuple(run.id for run in batch) for batch in together([planned[run] for run in given.plans])]
+        batches = [batch for batch in batches if not all(map(store.has, batch))]
+        left = [run for batch in batches for run in batch if not store.has(run)]
+        parts = [tuple(run for batch in batches[k :: len(jobs)] for run in batch) for k in range(len(jobs))]
         tasks = [store.write_job(here / given.corpus, part).resolve() for part in parts if part]
         script = self.folder.resolve() / f"{self.kind}.sh"
         replace(script, _text(self.kind, tasks).encode())
@@ -81,7 +90,7 @@ def _text(kind: Kind, tasks: Sequence[Path]) -> str:
         [
             "#!/bin/bash",
             *([array] if kind == "slurm" else []),
-            *(f"export {name}={shlex.quote(here[name])}" for name in (*ONE_THREAD, "PYTHONPATH", "PYTHONSAFEPATH")),
+            *(f"export {name}={shlex.quote(here[name])}" for name in HELD if name in here),
             "job=(",
             *(f"  {shlex.quote(str(task))}" for task in tasks),
             ")",
