@@ -52,7 +52,9 @@ class Proxy:
             )
         if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
             raise UsageError(
-                f"learning_rate: got {self.learning_rate}", wanted="a number above 0", fix="leave it out, for the rule's"
+                f"learning_rate: got {self.learning_rate}",
+                wanted="a number above 0",
+                fix="leave it out, for the rule's",
             )
 
     @property
