@@ -10,13 +10,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from cuvee.proxies.loss import SOFTMAX, Softmax
-from cuvee.proxies.way import Way
+from cuvee.proxies.way import Way, cache_folder
 
 Layers = Callable[[Iterable[nn.Module], Tensor, Tensor], Tensor]
 """Layers, the stream, rotary positions -> the stream after them."""
@@ -73,8 +72,3 @@ def _prepare() -> None:
     """Where compiled code is kept, and no helper processes: a worker has one core, and its helpers' time is not its own."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder()))
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
-
-
-def cache_folder() -> Path:
-    """Of compiled code; `TORCHINDUCTOR_CACHE_DIR` is another, if set."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cuvee" / "compiled"

@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import tempfile
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -66,15 +68,36 @@ def way_of(plan: Plan) -> Way:
     if precision == "bf16" and plan.device == "cpu" and (gain := bf16_gain()) < FASTER:
         precision = "fp32"
         notes.append(f"fp32 instead of bf16, whose products take {1 / gain:.1f} times as long on this processor")
-    if backend == "compile" and plan.device == "cpu" and not compiler():
+    if backend == "compile" and plan.device == "cpu" and (why := _not_compiled()):
         backend = "eager"
-        notes.append(f"not compiled: none of {', '.join(COMPILERS)} is installed")
+        notes.append(f"not compiled: {why}")
     return Way(precision, backend, plan.device, tuple(notes))
 
 
 def compiler() -> str:
     """The C++ compiler that compiled code is made with; empty where there is none."""
     return next((c for c in (os.environ.get("CXX", ""), *COMPILERS) if c and shutil.which(c)), "")
+
+
+def cache_folder() -> Path:
+    """Of compiled code: `TORCHINDUCTOR_CACHE_DIR` if set, else in the user's cache."""
+    if given := os.environ.get("TORCHINDUCTOR_CACHE_DIR"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cuvee" / "compiled"
+
+
+def _not_compiled() -> str:
+    """Why this machine does not compile; empty where it does."""
+    if not compiler():
+        return f"none of {', '.join(COMPILERS)} is installed"
+    try:
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except (OSError, RuntimeError) as error:  # RuntimeError: nobody knows the home of this user
+        why = error.strerror if isinstance(error, OSError) else error
+        return f"the folder for compiled code cannot be written ({why}; TORCHINDUCTOR_CACHE_DIR names another)"
 
 
 @cache
