@@ -103,6 +103,7 @@ def test_copies_are_paid_for(corpus: Corpus) -> None:
     assert found(5, 20, 4, 2).copies == 0
     assert "copies" not in str(found(1, 16, 4, 2))
     many = found(1, 16, 4, 0, workers=1000)
+    assert many.disk == found(1, 16, 4, 0, workers=16).disk
     assert many.cpu_seconds == pytest.approx(16 * (many.each.seconds + cost.START)), "no worker starts without a run"
 
 

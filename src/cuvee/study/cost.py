@@ -294,7 +294,7 @@ def total(stages: Sequence[tuple[int, Price, int]], workers: int) -> Bill:
         sum(-(-all_ // (streams * p.together)) * p.together * p.seconds for all_, p in trainings),
         sum(all_ * p.seconds for all_, p in trainings),
         sum(n * price.record for n, price, _ in stages)
-        + workers * max(p.checkpoint * p.together for _, p, _ in stages),
+        + max(min(workers, all_ // p.together) * p.checkpoint * p.together for all_, p in trainings),
     )
 
 
