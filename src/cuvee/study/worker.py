@@ -52,7 +52,7 @@ def work(job_file: Path, train: Trainer) -> None:
     """
     job, here = read_job(job_file), job_file.resolve().parent
     store = Store(here / job.study)
-    corpus = Corpus.open(here / job.corpus)
+    corpus = Corpus.open((here / job.corpus).resolve())
     planned = store.planned()
     if gone := [i for i in job.plans if i not in planned]:
         raise UsageError(
