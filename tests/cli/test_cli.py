@@ -112,6 +112,9 @@ def test_runs_are_made_elsewhere(
     assert (folder / "elsewhere" / "emitted" / "bash.sh").exists()
     assert call(capsys, "run", file, "--emit", "bash", "--runner", "local")[0] == 2
     assert call(capsys, "run", file, "--out", out)[0] == 2
+    code, value, _ = call(capsys, "run", edited(folder, "workers: 2", "workers: 0"))
+    assert (code, value["error"]["what"]) == (2, "workers: got 0")
+    file = edited(folder, "study: study", "study: elsewhere\nrunner: ray\nray: {num_gpus: 0.5}")
     monkeypatch.setitem(sys.modules, "ray", None)
     code, value, _ = call(capsys, "run", file)
     assert code == 2

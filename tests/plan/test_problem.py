@@ -156,3 +156,9 @@ def test_rows_bound_the_shares_are_checked_and_survive_a_file() -> None:
         replace(PROBLEM, rows=(Row("x", (("d", 1.0),), high=0.1),))
     with pytest.raises(InfeasibleError, match="row 'b per c'"):
         replace(problem, limits=(Limit("b", min_share=0.5), Limit("c", max_share=0.1)))
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_learning_rate_is_a_number_above_zero(rate: float) -> None:
+    with pytest.raises(UsageError, match="learning_rate: got"):
+        Proxy(tokens=1000, learning_rate=rate)

@@ -54,6 +54,18 @@ def test_on_a_gpu_compiled_code_needs_a_compiler_and_triton(monkeypatch: pytest.
         assert str(way_of(asked)) == said
 
 
+@pytest.mark.skipif(not compiler(), reason="no compiler")
+def test_without_a_folder_for_compiled_code_it_is_not_compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    found = str(way_of(replace(plan(), backend="compile")))
+    assert found.startswith(
+        "fp32 eager cpu; not compiled: the folder for compiled code cannot be written (Not a directory;"
+    )
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "new"))
+    assert way_of(replace(plan(), backend="compile")) == Way(backend="compile")
+
+
 @pytest.mark.parametrize("gain", [0.15, 2.8])
 def test_bf16_only_where_it_is_faster(gain: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(way, "bf16_gain", lambda: gain)

@@ -83,6 +83,30 @@ def test_more_workers_take_less_time(corpus: Corpus, monkeypatch: pytest.MonkeyP
     assert low < found(8).seconds < high
 
 
+def test_copies_are_paid_for(corpus: Corpus) -> None:
+    question = problem(corpus)
+
+    def found(together: int, runs: int, blocks: int, seeds: int, workers: int = 1) -> cost.CostEstimate:
+        at = replace(question, proxy=replace(question.proxy, together=together))
+        plans = [at.plan(at.natural, k % blocks) for k in range(runs)]
+        return cost.estimate(
+            at, corpus, plans, finished=0, budget=(), workers=workers, verify_seeds=seeds, speed="assumed"
+        )
+
+    three = found(3, 16, 4, 2)  # two batches in each of four blocks, two for five arms in each of two
+    assert three.copies == (24 - 16) + (12 - 10)
+    assert "and 10 copies or more, to fill batches of together: 3" in str(three)
+    assert three.cpu_seconds - 2 * cost.START == pytest.approx(36 * three.each.seconds)
+    assert three.seconds == three.cpu_seconds
+    assert found(3, 4, 4, 0).copies == 8
+    assert found(1, 16, 4, 2).copies == 0
+    assert found(5, 20, 4, 2).copies == 0
+    assert "copies" not in str(found(1, 16, 4, 2))
+    many = found(1, 16, 4, 0, workers=1000)
+    assert many.disk == found(1, 16, 4, 0, workers=16).disk
+    assert many.cpu_seconds == pytest.approx(16 * (many.each.seconds + cost.START)), "no worker starts without a run"
+
+
 def test_a_method_that_says_its_runs_is_believed(corpus: Corpus) -> None:
     question = problem(corpus)
     found = cost.estimate(

@@ -13,8 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cuvee.base.processes import KEEP_MEMORY, ONE_THREAD
-from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
 from cuvee.shards.corpus import Corpus
 from cuvee.study import claims
@@ -23,7 +21,7 @@ from cuvee.study.runners.emit import Emit, Emitted
 from cuvee.study.store import Store, read_job
 from cuvee.study.worker import together
 from cuvee.testing.corpora import synthetic
-from tests.study.fakes import fake_train
+from tests.study.fakes import fake_train, problem
 from tests.study.fleet import finish, same, start, trials
 
 
@@ -50,11 +48,6 @@ def test_runs_are_dealt_out_each_once(store: Store, corpus: Corpus, tmp_path: Pa
     assert f"sbatch {found.script}" in str(found)
 
 
-def test_tasks_get_the_environment_of_workers(store: Store, corpus: Corpus, tmp_path: Path) -> None:
-    script = emit(store, corpus, 1, tmp_path, "slurm").script.read_text(encoding="utf-8")
-    assert all(f"export {name}=" in script for name in (*ONE_THREAD, *KEEP_MEMORY, "PYTHONPATH", "PYTHONSAFEPATH"))
-
-
 def test_runs_that_are_there_are_left_out(store: Store, corpus: Corpus, tmp_path: Path) -> None:
     first, *rest = store.planned()
     store.publish_trial(fake_train([store.planned()[first].plan], corpus)[0])
@@ -63,27 +56,38 @@ def test_runs_that_are_there_are_left_out(store: Store, corpus: Corpus, tmp_path
     assert {run for task in tasks_of(found.script) for run in read_job(task).plans} == set(rest)
 
 
-def test_runs_that_are_trained_together_go_to_one_task(store: Store, corpus: Corpus, tmp_path: Path) -> None:
-    (base, *_) = store.planned().values()
-    mixtures = [
-        Mixture.from_array(base.plan.schedule.domains, np.array(shares)) for shares in ((1, 1, 2), (1, 2, 1), (2, 1, 1))
-    ]
-    plans = [
-        replace(base.plan, block=block, together=2, schedule=Schedule.constant(mixture))
-        for block in (0, 1)
-        for mixture in mixtures
-    ]
-    runs = [Planned(plan.id(corpus.fingerprint), plan) for plan in plans]
-    store.write_round(len(store.rounds()), Round(tuple(runs)))
-    batches = [{run.id for run in batch} for batch in together(runs)]
-    store.publish_trial(fake_train([runs[0].plan], corpus)[0])
-    with pytest.raises(Emitted) as found:
-        Emit("bash", tmp_path).run([store.write_job(corpus.path, tuple(r.id for r in runs))] * 6, lambda: None)
-    alone = runs[0].id in {next(iter(batch)) for batch in batches if len(batch) == 1}
-    assert found.value.runs == 5
-    assert found.value.tasks == 4 - alone, "one a batch"
-    tasks = [set(read_job(task).plans) for task in tasks_of(found.value.script)]
-    assert all(task in batches for task in tasks)
+def test_runs_trained_together_go_to_one_task(tmp_path: Path, corpus: Corpus) -> None:
+    question = problem(corpus)
+    question = replace(question, proxy=replace(question.proxy, together=3))
+    shares = [(0.2, 0.3, 0.5), (0.3, 0.3, 0.4), (0.4, 0.3, 0.3)]
+    mixtures = [Mixture.from_array(question.domains, np.array(row)) for row in shares]
+    plans = [question.plan(mixture, block) for mixture in mixtures for block in range(3)]
+    store = Store(tmp_path / "study")
+    store.write_round(0, Round(tuple(Planned(p.id(corpus.fingerprint), p) for p in plans)))
+    found = emit(store, corpus, 2, tmp_path / "out", "slurm")
+    planned = store.planned()
+    dealt = [[planned[run] for run in read_job(task).plans] for task in tasks_of(found.script)]
+    assert [[len(batch) for batch in together(part)] for part in dealt] == [[3, 3], [3]], (
+        "no batch is filled with copies"
+    )
+    batch = together(dealt[1])[0]
+    store.publish_trial(fake_train([batch[0].plan], corpus)[0])
+    found = emit(store, corpus, 3, tmp_path / "again", "bash")
+    assert (found.runs, found.tasks) == (8, 3)
+    assert batch in [together([planned[i] for i in read_job(t).plans])[0] for t in tasks_of(found.script)], (
+        "the same claim"
+    )
+
+
+def test_the_script_holds_the_compiler_and_its_cache(
+    store: Store, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/shared/a cache")
+    monkeypatch.delenv("CXX", raising=False)
+    text = emit(store, corpus, 1, tmp_path / "out", "slurm").script.read_text(encoding="utf-8")
+    assert "export TORCHINDUCTOR_CACHE_DIR='/shared/a cache'" in text
+    assert "export MALLOC_TOP_PAD_=" in text
+    assert "CXX" not in text
 
 
 def sbatch(script: Path) -> list[subprocess.Popen[bytes]]:

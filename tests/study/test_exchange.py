@@ -375,9 +375,9 @@ def test_half_a_checkpoint_is_none(exchange: Exchange, store: Store, corpus: Cor
     with pytest.raises(KeyboardInterrupt):
         train([run.plan], corpus, checkpoint=path, checkpoint_seconds=0, on_step=stop)
     whole = path.read_bytes()
-    assert checkpoint.load(path, (run.id,)) is not None
+    assert checkpoint.load(path, (run.id,), Way().name) is not None
     for there in (whole[: len(whole) // 2], whole[:-1], whole[:10], b""):
         write(exchange, f"checkpoints/{path.name}", there)
         Courier(exchange, store).bring([run.id])
         assert path.read_bytes() == there
-        assert checkpoint.load(path, (run.id,)) is None
+        assert checkpoint.load(path, (run.id,), Way().name) is None

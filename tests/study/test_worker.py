@@ -116,6 +116,8 @@ def test_runs_are_trained_together_as_their_plans_say(store: Store, corpus: Corp
     worker.work(store.write_job(corpus.path, tuple(r.id for r in runs)), train)
     assert sorted(sizes) == [(2, 1), (2, 1), (2, 2), (2, 2)]
     assert all(store.has(r.id) for r in runs)
+    counted = [Planned(r.id, replace(r.plan, kind="ngram")) for r in runs]
+    assert [len(g) for g in worker.together(counted)] == [1] * len(runs), "copies of n-gram models would be counted too"
 
 
 @pytest.mark.parametrize(

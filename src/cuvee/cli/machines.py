@@ -26,11 +26,13 @@ def machines(
     """What the options say; where they say nothing, the study file.
 
     Raises:
-        UsageError: options that do not go together; or several workers of this machine, each with most of one GPU's memory.
+        UsageError: no workers; options that do not go together; or several workers of this machine, each with most of one GPU's memory.
     """
     if (emit and runner) or (out and not emit):
         raise UsageError("--emit starts nothing and --out is for it", wanted="--runner, or --emit with --out")
     count = workers or question.file.workers
+    if count < 1:
+        raise UsageError(f"workers: got {count}", wanted="1 or more", fix="as many as this machine has cores")
     if emit:
         return Machines(count, Emit(emit, out or question.folder / "emitted"))
     name = runner or question.file.runner

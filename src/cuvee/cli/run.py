@@ -67,7 +67,7 @@ def _to_measure(cost: CostEstimate, again: str) -> str:
     """How to measure the noise that the gain to be found hangs on."""
     if not cost.pilot_runs:
         return f"what gain can be found is not known before the noise is measured, by {NO_PILOT}"
-    bill = total([(cost.pilot_runs, cost.each)], cost.workers)
+    bill = total([(cost.pilot_runs, cost.each, cost.blocks)], cost.workers)
     return (
         "what gain can be found is not known before the noise is measured, by the first round's own runs of natural and one "
         f"more mixture ({cost.pilot_runs} runs, {bill}):\n  {again} --pilot"

@@ -5,6 +5,7 @@ Letters: r tokens of a run, K runs trained as one model.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,9 +46,15 @@ class Proxy:
         together = 1 if self.together == "auto" else self.together
         if min(self.tokens, self.seq_len - 1, self.eval_points, together, batch) < 1:
             raise UsageError(
-                f"proxy: got tokens {self.tokens}, seq_len {self.seq_len}, batch {self.batch}, eval_points "
+                f"got tokens {self.tokens}, seq_len {self.seq_len}, batch {self.batch}, eval_points "
                 f"{self.eval_points}, together {self.together}",
                 wanted="tokens >= 1, seq_len >= 2, batch >= 1, eval_points >= 1, together >= 1 or auto",
+            )
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            raise UsageError(
+                f"learning_rate: got {self.learning_rate}",
+                wanted="a number above 0",
+                fix="leave it out, for the rule's",
             )
 
     @property

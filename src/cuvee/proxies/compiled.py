@@ -10,13 +10,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from cuvee.proxies.loss import SOFTMAX, Softmax
-from cuvee.proxies.way import Way
+from cuvee.proxies.way import Way, cache_folder
 
 Layers = Callable[[Iterable[nn.Module], Tensor, Tensor], Tensor]
 """Layers, the stream, rotary positions -> the stream after them."""
@@ -80,8 +79,3 @@ def _prepare() -> None:
     import torch._dynamo.config as limits  # the compiler, which an eager run does without
 
     limits.recompile_limit = limits.accumulated_recompile_limit = SHAPES
-
-
-def cache_folder() -> Path:
-    """Of compiled code; `TORCHINDUCTOR_CACHE_DIR` is another, if set."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cuvee" / "compiled"

@@ -12,7 +12,7 @@ from cuvee.base.files import FORMAT, dump_json, load_json, replace
 
 @dataclass(frozen=True)
 class Progress:
-    """Steps made, and the seconds that they took, of interrupted attempts up to their last checkpoint too."""
+    """Steps made, and the seconds that as many take at the rate of this attempt's, its first left out."""
 
     step: int
     seconds: float

@@ -91,16 +91,20 @@ def finish(
         run.evaluate()
     checkpoint = checkpoint if run.keeps else None
     last_save = last_told = time.monotonic()
+    first: tuple[int, float] | None = None
     while run.step < run.plan.steps and run.alive:
         run.advance()
         if run.step in run.evaluations:
             run.evaluate()
         run.look()
+        if first is None:  # what compiles, and tells nothing of the steps to come
+            first, last_told = (run.step, run.spent()[0]), time.monotonic()
         if checkpoint is not None and time.monotonic() - last_save >= checkpoint_seconds:
             run.save(checkpoint)
             last_save = time.monotonic()
-        if checkpoint is not None and time.monotonic() - last_told >= TELL:
-            tell(checkpoint, Progress(run.step, run.spent()[0]))
+        if checkpoint is not None and time.monotonic() - last_told >= TELL and run.step > first[0]:
+            each = (run.spent()[0] - first[1]) / (run.step - first[0])
+            tell(checkpoint, Progress(run.step, each * run.step))
             last_told = time.monotonic()
         on_step(run.step, run.plan.steps)
     return run.trials()

@@ -10,10 +10,12 @@ import contextlib
 import importlib.util
 import os
 import shutil
+import tempfile
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -82,13 +84,29 @@ def _lacking(device: Device) -> str:
     """What compiled code needs there and this machine has not; empty where it has all."""
     if not compiler(device):
         return f"none of {', '.join(COMPILERS[device])} is installed"
-    return "triton is not installed" if device == "cuda" and importlib.util.find_spec("triton") is None else ""
+    if device == "cuda" and importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    try:
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except (OSError, RuntimeError) as error:  # RuntimeError: nobody knows the home of this user
+        why = error.strerror if isinstance(error, OSError) else error
+        return f"the folder for compiled code cannot be written ({why}; TORCHINDUCTOR_CACHE_DIR names another)"
 
 
 def compiler(device: Device = "cpu") -> str:
     """The compiler that compiled code is made with, on a GPU what starts it; empty where there is none."""
     own = os.environ.get("CXX" if device == "cpu" else "CC", "")
     return next((c for c in (own, *COMPILERS[device]) if c and shutil.which(c)), "")
+
+
+def cache_folder() -> Path:
+    """Of compiled code: `TORCHINDUCTOR_CACHE_DIR` if set, else in the user's cache."""
+    if given := os.environ.get("TORCHINDUCTOR_CACHE_DIR"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cuvee" / "compiled"
 
 
 @cache

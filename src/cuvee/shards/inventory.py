@@ -141,7 +141,10 @@ class Inventory:
         """
         path = folder / FILE
         if not path.is_file():
-            raise DataError(f"{folder} is no corpus: it has no {FILE}", fix=f"cuvee prepare SOURCES --out {folder}")
+            raise DataError(
+                f"{folder} is no corpus: it has no {FILE}",
+                fix=f"name the folder where it is now, or cuvee prepare SOURCES --out {folder}",
+            )
         try:
             return from_json(cls, load_json(path))
         except SchemaError as error:

@@ -91,12 +91,13 @@ def answer(request: _Request, began: float) -> Speed:
     plan, corpus = request.plan, Corpus.open(Path(request.corpus))
     inputs = Path(request.inputs) if request.inputs else None
     flops = plan.shape.flops_per_token(corpus.vocab_size, plan.seq_len) * plan.batch * plan.seq_len
-    steps = min(max(4, round(SECONDS * FLOP_RATE / flops)), 200)
+    together = plan.together  # as many at a time as the runs will be, and each a share of what all of them take
+    steps = min(max(4, round(SECONDS * FLOP_RATE / flops / together)), 200)
     texts = [held_out(corpus, target, plan.split, plan.seq_len).tokens for target in plan.targets]
     short = replace(plan, steps=steps, targets=plan.targets[:1], measures=(), wants=(), eval_points=1)
-    train([replace(short, steps=2)], corpus, inputs=inputs)  # what the first run of a process alone takes
+    train([replace(short, steps=2)] * together, corpus, inputs=inputs)  # what the first run of a process alone takes
     stamps, start = list[float](), time.process_time()
-    train([short], corpus, inputs=inputs, on_step=lambda step, steps: stamps.append(time.process_time()))
+    train([short] * together, corpus, inputs=inputs, on_step=lambda step, steps: stamps.append(time.process_time()))
     step = (stamps[-2] - stamps[0]) / (steps - 2)
     setup = max(0.0, stamps[0] - start - step)
     scored = sum(texts) + sum(m.tokens for m in plan.measures)
@@ -106,7 +107,9 @@ def answer(request: _Request, began: float) -> Speed:
     scorings = plan.eval_points + (plan.start is not None)
     whole = setup + step * plan.steps + token * scored * scorings
     return Speed(
-        max(0.0, start - setup - 2 * step - scoring), whole, max(1.0, (time.monotonic() - began) / time.process_time())
+        start=max(0.0, start - setup - 2 * step - scoring),
+        run=whole / together,
+        stretch=max(1.0, (time.monotonic() - began) / time.process_time()),
     )
 
 

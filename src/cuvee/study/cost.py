@@ -57,7 +57,10 @@ class DomainEpochs:
 
 @dataclass(frozen=True)
 class Price:
-    """One run: tokens trained on, FLOPs with its scoring, CPU-seconds of one worker, bytes of its trial, of a checkpoint and of memory."""
+    """One run: tokens trained on, FLOPs with its scoring, CPU-seconds of one worker, bytes of its trial, of a checkpoint and of memory.
+
+    `together` runs of a block are trained as one model, which copies fill up and of which each takes as much.
+    """
 
     tokens: int
     flops: float
@@ -65,6 +68,12 @@ class Price:
     record: int
     checkpoint: int
     memory: int
+    together: int = 1
+
+    def trainings(self, runs: int, blocks: int) -> int:
+        """Runs and the copies beside them, at least, of so many runs in so many blocks."""
+        blocks = max(1, min(runs, blocks))
+        return min(runs, blocks * -(-runs // (blocks * self.together))) * self.together
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,8 @@ class CostEstimate:
         ratio: r/R.
         smallest_pool: The domain with the smallest pool, and that pool in sequences.
         seconds: Wall-clock time left with `workers` on this machine's cores and nothing else to do.
-        cpu_seconds: Of the runs left and of the workers' starts.
+        cpu_seconds: Of the runs left, of the copies beside them and of the workers' starts.
+        copies: What fills batches of runs trained together that are short of runs, at least.
         between: Wall-clock time left, from what CPU-seconds may be less to what they may be more while the machine is as busy
             as it was just now.
         rate: Tokens per second and worker, and how it is known: `measured` or `assumed`.
@@ -153,12 +163,18 @@ class CostEstimate:
     rate: float
     rate_is: Known
     disk: int
+    copies: int = 0
     rungs: tuple[tuple[int, int], ...] = ()
 
     def __str__(self) -> str:
         lines = [
             f"{self.runs} proxy runs to make ({self.finished} finished), then {self.verify_runs} for verification",
             *(f"  {n} of {tokens:,} tokens each" for tokens, n in self.rungs if n),
+            *(
+                [f"  and {self.copies} copies or more, to fill batches of together: {self.each.together}"]
+                if self.copies
+                else []
+            ),
             *([str(self.large)] if self.large else []),
             f"in all {self.tokens:,} tokens, {self.flops:.2e} FLOPs, {duration(self.cpu_seconds)} of CPU time, "
             f"{self.disk / 1e6:.1f} MB of disk",
@@ -212,16 +228,17 @@ def estimate(
     rate = flops / known.run
     each = _price(probe, corpus.vocab_size, rate)
     larger = _larger(problem, corpus, plans, large, rate) if large else None
-    bill = total(
-        [(n, _price(plan, corpus.vocab_size, rate)) for plan, n in left]
-        + [(verify, each)]
-        + ([(larger.transfer_runs, larger.each), (larger.verify_runs, larger.each)] if larger else []),
-        workers,
+    blocks = len({p.block for p in (*plans, *(plan for plan, _ in budget))})
+    proxies = [(n, _price(plan, corpus.vocab_size, rate), blocks) for plan, n in left] + [(verify, each, verify_seeds)]
+    others = (
+        [(larger.transfer_runs, larger.each, blocks), (larger.verify_runs, larger.each, large.seeds)]
+        if larger and large
+        else []
     )
-    stages = sum(
-        n > 0 for n in (*(n for _, n in left), verify, *((larger.transfer_runs, larger.verify_runs) if larger else ()))
-    )
-    seconds = bill.seconds + stages * known.start
+    stages = [stage for stage in proxies + others if stage[0]]
+    bill = total(stages or proxies, workers)
+    seconds = bill.seconds + len(stages) * known.start
+    starts = sum(min(workers, price.trainings(n, among) // price.together) for n, price, among in stages)
     return CostEstimate(
         runs=sum(n for _, n in left),
         rungs=tuple((plan.tokens, n) for plan, n in left) if len(left) > 1 else (),
@@ -238,7 +255,8 @@ def estimate(
         epochs=_epochs(problem, plans),
         workers=workers,
         seconds=seconds,
-        cpu_seconds=bill.cpu_seconds + stages * workers * known.start,
+        cpu_seconds=bill.cpu_seconds + starts * known.start,
+        copies=sum(price.trainings(n, among) - n for n, price, among in proxies),
         between=(seconds * (1 - ERROR), seconds * (1 + ERROR) * known.stretch),
         rate=each.tokens / each.seconds,
         rate_is="measured" if found else "assumed",
@@ -266,15 +284,17 @@ def arms(problem: Problem) -> int:
     return ARMS + (problem.present is not None)
 
 
-def total(stages: Sequence[tuple[int, Price]], workers: int) -> Bill:
-    """Stages of so many runs of a price, one after the other, with `workers` on this machine's cores."""
+def total(stages: Sequence[tuple[int, Price, int]], workers: int) -> Bill:
+    """Stages of so many runs of a price in so many blocks, one after the other, with `workers` on this machine's cores."""
     streams = max(1, min(workers, os.cpu_count() or 1))
+    trainings = [(price.trainings(n, blocks), price) for n, price, blocks in stages]
     return Bill(
-        sum(n * price.tokens for n, price in stages),
-        sum(n * price.flops for n, price in stages),
-        sum(-(-n // streams) * price.seconds for n, price in stages),
-        sum(n * price.seconds for n, price in stages),
-        sum(n * price.record for n, price in stages) + workers * max(p.checkpoint for _, p in stages),
+        sum(n * price.tokens for n, price, _ in stages),
+        sum(n * price.flops for n, price, _ in stages),
+        sum(-(-all_ // (streams * p.together)) * p.together * p.seconds for all_, p in trainings),
+        sum(all_ * p.seconds for all_, p in trainings),
+        sum(n * price.record for n, price, _ in stages)
+        + max(min(workers, all_ // p.together) * p.checkpoint * p.together for all_, p in trainings),
     )
 
 
@@ -307,7 +327,7 @@ def _price(plan: Plan, vocab: int, rate: float) -> Price:
     record = 2 * len(dump_json(to_json(plan))) + 200 * plan.eval_points * len(plan.targets)
     # the weights and the two moments of AdamW, 4 bytes each
     memory = plan.shape.training_bytes(vocab, plan.batch * plan.seq_len)
-    return Price(plan.tokens, flops, flops / rate, record, weights * 4 * 3, memory)
+    return Price(plan.tokens, flops, flops / rate, record, weights * 4 * 3, memory, plan.together)
 
 
 def _ratio(ratio: float, pool: tuple[str, int]) -> str:

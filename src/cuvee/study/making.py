@@ -13,7 +13,7 @@ from cuvee.study.outside import Waiting
 from cuvee.study.pace import pace
 from cuvee.study.runners.local import Runner
 from cuvee.study.store import Store
-from cuvee.study.worker import check_applies
+from cuvee.study.worker import check_applies, together
 
 EVERY = 5.0
 """Seconds between words of how long it will take, while no run ends."""
@@ -59,7 +59,9 @@ def make(
             )
 
     if left:
-        count = max(1, min(workers, len(left)))
+        # a worker without a batch of its own would only start and wait
+        batches = sum(any(p.id in left for p in batch) for batch in together(planned))
+        count = max(1, min(workers, batches))
         ids = [p.id for p in planned]
         starts = [len(ids) * k // count for k in range(count)]
         runner.run([store.write_job(corpus.path, (*ids[s:], *ids[:s])) for s in starts], poll)

@@ -182,7 +182,7 @@ def detect(study: Study, gain: Gain, spend: CostEstimate, verify_seeds: int) -> 
         )
     noise = study.noise()
     plan = _Planner(spend, arms(study.problem), (spend.runs + spend.finished), verify_seeds)
-    pilot = total([(spend.pilot_runs, spend.each)], spend.workers)
+    pilot = total([(spend.pilot_runs, spend.each, spend.blocks)], spend.workers)
     if noise is None:
         bits = gain.value if gain.unit == "bits/byte" else None
         unknown = plan.as_written(math.nan)
@@ -243,7 +243,9 @@ class _Planner:
             verify_blocks=verify,
             verify_runs=verify * self.arms,
             finds=detectable(sd, verify) if known and verify > 1 else None,
-            bill=total([(runs, self.spend.each), (verify * self.arms, self.spend.each)], self.spend.workers),
+            bill=total(
+                [(runs, self.spend.each, search), (verify * self.arms, self.spend.each, verify)], self.spend.workers
+            ),
         )
 
 

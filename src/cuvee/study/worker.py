@@ -52,7 +52,7 @@ def work(job_file: Path, train: Trainer) -> None:
     """
     job, here = read_job(job_file), job_file.resolve().parent
     store = Store(here / job.study)
-    corpus = Corpus.open(here / job.corpus)
+    corpus = Corpus.open((here / job.corpus).resolve())
     planned = store.planned()
     if gone := [i for i in job.plans if i not in planned]:
         raise UsageError(
@@ -71,14 +71,20 @@ def together(runs: Sequence[Planned]) -> list[tuple[Planned, ...]]:
     """What is trained as one batch: as many as plans say of those that differ in mixture only, the same from any order of them."""
     alike: dict[Plan, list[Planned]] = {}
     for run in runs:
-        key = replace(run.plan, schedule=runs[0].plan.schedule) if run.plan.together > 1 else run.plan
+        key = replace(run.plan, schedule=runs[0].plan.schedule) if members(run.plan) > 1 else run.plan
         alike.setdefault(key, []).append(run)
     groups = []
-    for key, members in alike.items():
-        if key.together > 1:
-            members.sort(key=lambda run: run.id)
-        groups += [tuple(members[i : i + key.together]) for i in range(0, len(members), key.together)]
+    for key, found in alike.items():
+        size = members(key)
+        if size > 1:
+            found.sort(key=lambda run: run.id)
+        groups += [tuple(found[i : i + size]) for i in range(0, len(found), size)]
     return groups
+
+
+def members(plan: Plan) -> int:
+    """How many runs like this one are trained as one batched model; n-gram models are counted one by one."""
+    return 1 if plan.kind == "ngram" else plan.together
 
 
 def check_applies(run: Planned, fingerprint: str) -> None:
@@ -143,7 +149,7 @@ def _train(runs: Sequence[Planned], corpus: Corpus, train: Trainer, store: Store
     checkpoint = store.checkpoint_path(runs[0].id)
     started, cpu = time.monotonic(), time.process_time()
     plans = [run.plan for run in runs]
-    plans += plans[-1:] * (plans[0].together - len(plans))  # a model's numbers depend on how many are trained with it
+    plans += plans[-1:] * (members(plans[0]) - len(plans))  # a model's numbers depend on how many are trained with it
     try:
         with explained(checkpoint):
             checkpoint.parent.mkdir(parents=True, exist_ok=True)

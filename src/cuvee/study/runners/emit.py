@@ -21,6 +21,8 @@ from cuvee.study.store import Store, read_job
 from cuvee.study.worker import together
 
 Kind = Literal["slurm", "bash"]
+HELD = (*ONE_THREAD, *KEEP_MEMORY, "PYTHONPATH", "PYTHONSAFEPATH", "CXX", "TORCHINDUCTOR_CACHE_DIR")
+"""What the script sets for its workers, as it is here: schedulers may start tasks with nothing in their environment."""
 ENDS: dict[Kind, str] = {
     "slurm": 'work "${job[$SLURM_ARRAY_TASK_ID]}"',
     # without the trap an interrupt would reach this shell only: what a script starts with & ignores interrupts
@@ -48,8 +50,10 @@ class Emitted(PartialError):
 
 @dataclass(frozen=True)
 class Emit:
-    """Writes a script with one task a worker; the runs that are missing are dealt out to them, several to each, those that are trained
-    together to one.
+    """Writes a script with one task a worker; the runs that are missing are dealt out to them, several to each.
+
+    Runs that are trained together go to one task, with those of them that are there: a batch is then the same, and claimed
+    under the same name, whoever makes it.
 
     Args:
         kind: `slurm`: one array for `sbatch`. `bash`: all tasks at once, or the one whose number is given.
@@ -67,26 +71,26 @@ class Emit:
         """
         given, here = read_job(jobs[0]), jobs[0].resolve().parent
         store = Store(here / given.study)
-        left, planned = sum(not store.has(run) for run in given.plans), store.planned()
-        # whole batches, runs of them that are there too: a task that had only some would fill the batch up with copies
-        batches = [[run.id for run in batch] for batch in together([planned[run] for run in given.plans])]
-        batches = [batch for batch in batches if not all(store.has(run) for run in batch)]
+        planned = store.planned()
+        batches = [tuple(run.id for run in batch) for batch in together([planned[run] for run in given.plans])]
+        batches = [batch for batch in batches if not all(map(store.has, batch))]
+        left = [run for batch in batches for run in batch if not store.has(run)]
         parts = [tuple(run for batch in batches[k :: len(jobs)] for run in batch) for k in range(len(jobs))]
         tasks = [store.write_job(here / given.corpus, part).resolve() for part in parts if part]
         script = self.folder.resolve() / f"{self.kind}.sh"
         replace(script, _text(self.kind, tasks).encode())
         command = "sbatch" if self.kind == "slurm" else "bash"
-        raise Emitted(script, f"{command} {shlex.quote(str(script))}", left, len(tasks))
+        raise Emitted(script, f"{command} {shlex.quote(str(script))}", len(left), len(tasks))
 
 
 def _text(kind: Kind, tasks: Sequence[Path]) -> str:
-    here, names = environment(), (*ONE_THREAD, *KEEP_MEMORY, "PYTHONPATH", "PYTHONSAFEPATH")
+    here = environment()
     array = f"#SBATCH --job-name=cuvee --array=0-{len(tasks) - 1} --ntasks=1 --cpus-per-task=1"
     return "\n".join(
         [
             "#!/bin/bash",
             *([array] if kind == "slurm" else []),
-            *(f"export {name}={shlex.quote(here[name])}" for name in names),
+            *(f"export {name}={shlex.quote(here[name])}" for name in HELD if name in here),
             "job=(",
             *(f"  {shlex.quote(str(task))}" for task in tasks),
             ")",
