@@ -18,6 +18,7 @@ from cuvee.base.files import replace
 from cuvee.cli.studyfile import RayEntry
 from cuvee.plan.trial import Measure
 from cuvee.proxies import checkpoint
+from cuvee.proxies.way import Way
 from cuvee.shards.corpus import Corpus
 from cuvee.study.layout import Planned
 from cuvee.study.runners import remote
