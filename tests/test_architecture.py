@@ -8,6 +8,8 @@ import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 import cuvee
 
 ROOT = Path(cuvee.__file__).parent
@@ -86,6 +88,7 @@ def test_import_is_light() -> None:
     )
 
 
+@pytest.mark.slow
 def test_help_loads_neither_torch_nor_scipy_nor_pyarrow() -> None:
     code = (
         "import sys; from cuvee.cli.app import main\n"

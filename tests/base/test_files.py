@@ -50,6 +50,7 @@ def test_json_of_a_newer_format_is_refused(tmp_path: Path) -> None:
         files.load_json(path)
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(min_size=1), min_size=2, unique=True))
 def test_slugs_are_safe_and_distinct(names: list[str]) -> None:
     slugs = [files.slug(n) for n in names]

@@ -97,6 +97,7 @@ def spec(tmp_path: Path, domains: dict[str, Any], **more: Any) -> dict[str, Any]
     return {"domains": domains, "cache": str(tmp_path / "cache"), **more}
 
 
+@pytest.mark.slow
 def test_the_same_tokens_in_every_format_give_the_same_batches(tmp_path: Path) -> None:
     rows = documents()
     paths = {name: make(tmp_path, rows) for name, make in MAKERS.items()}
@@ -374,6 +375,7 @@ def test_a_bad_sources_file_is_refused(tmp_path: Path, text: str, message: str) 
         cuvee.open_sources(tmp_path / "s.yaml")
 
 
+@pytest.mark.slow
 def test_a_thousand_domains_open(tmp_path: Path) -> None:
     one = np.arange(1, 90, dtype="<u2")
     names = [f"d{i}" for i in range(1000)]
@@ -392,6 +394,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield server
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_store_that_is_busy_for_a_moment_does_not_change_what_is_read(
     store: Store, tmp_path: Path, protocol: str
@@ -442,6 +445,7 @@ def test_many_megatron_shards_named_by_their_bin_are_read_by_their_indexes(
     assert (sources.facts["x"].format, sources["x"].documents) == ("megatron", 99)
 
 
+@pytest.mark.slow
 def test_a_store_feeds_training_and_a_stall_in_the_middle_ends_in_an_error(store: Store, tmp_path: Path) -> None:
     rows = documents(count=2000)
     megatron(store.folder, rows)

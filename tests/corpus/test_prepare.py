@@ -178,6 +178,7 @@ def test_arguments_that_make_no_sense(tmp_path: Path, wrong: dict[str, Any]) -> 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_changed_options_keep_the_stages_before_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, out = texts(tmp_path / "in"), tmp_path / "out"
     lines: list[str] = []
@@ -227,6 +228,7 @@ def outcome_with_room_for(calls: int, monkeypatch: pytest.MonkeyPatch, source: P
     return ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calls", [0, 12, 25])
 def test_a_full_disk_is_explained_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
     source, out = texts(tmp_path / "in", 30), tmp_path / "out"

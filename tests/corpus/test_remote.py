@@ -73,6 +73,7 @@ def test_passing_trouble_is_waited_out(store: Store, tmp_path: Path, protocol: s
     assert len(store.requests) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize(
     ("trouble", "said"),
@@ -182,6 +183,7 @@ def hammer(folder: Path, seed: int, rounds: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE)
 
 
+@pytest.mark.slow
 def test_processes_share_a_cache_and_one_may_be_killed(tmp_path: Path) -> None:
     victim = hammer(tmp_path, 0, 10**8)
     others = [hammer(tmp_path, seed, 500) for seed in (1, 2)]

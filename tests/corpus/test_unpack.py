@@ -166,6 +166,7 @@ def damaged(path: Path, at: int | None = None) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_files_that_break_off_are_refused_and_not_cached(tmp_path: Path) -> None:
     rows = [{"text": t} for t in sentences(1000, 0)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet", row_group_size=100)
@@ -194,6 +195,7 @@ def opening(tmp_path: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_two_at_once_agree(tmp_path: Path) -> None:
     for k in range(6):
         jsonl(tmp_path / "t" / f"{k}.jsonl", [{"text": t} for t in sentences(2000, k)])

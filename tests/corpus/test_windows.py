@@ -43,6 +43,7 @@ def test_spans_count_every_token_from_the_first_once(length: int, first: int, se
     assert seen.tolist() == [0] * first + [1] * (length - first)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     rows=st.lists(st.tuples(WORDS, st.lists(WORDS.filter(str.strip), min_size=2, max_size=3)), min_size=1, max_size=4),

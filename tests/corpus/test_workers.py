@@ -19,6 +19,7 @@ def jobs(folder: Path, out: Path, *, fatal: bool = False) -> list[ScanJob]:
     return [ScanJob(str(out / str(i)), (file,), Fields("text", None), fatal, 1) for i, file in enumerate(files)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_jobs_are_done_whatever_the_number_of_workers(tmp_path: Path, workers: int) -> None:
     done: list[ScanJob] = []
@@ -29,6 +30,7 @@ def test_jobs_are_done_whatever_the_number_of_workers(tmp_path: Path, workers: i
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["0", "1", "2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_of_a_job_arrives_as_it_was(tmp_path: Path, workers: int) -> None:
     jsonl(texts(tmp_path / "in", 5) / "c.jsonl", ["{"])

@@ -55,6 +55,7 @@ def test_it_finds_a_good_mixture_within_the_caps() -> None:
     assert choice.predicted[0].mean < 0
 
 
+@pytest.mark.slow
 def test_with_few_runs_trees_say_natural() -> None:
     w = world("power", 2, domains=4)
     few = Trees(trees=50)

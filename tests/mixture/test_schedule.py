@@ -54,6 +54,7 @@ def test_the_mean_is_that_of_the_weights_at_every_token(first: list[int], later:
     assert schedule.mean(total).shares == pytest.approx(wanted, abs=1e-6)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(units, phases)
 def test_weights_are_the_same_up_to_where_it_says(first: list[int], later: object) -> None:

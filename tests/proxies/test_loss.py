@@ -55,6 +55,7 @@ def test_no_piece_lies_beside_the_next() -> None:
     assert len(gone) > 2
 
 
+@pytest.mark.slow
 def test_in_bf16_the_loss_and_its_gradients_are_nearly_those_in_fp64() -> None:
     torch.manual_seed(0)
     x, table = torch.randn(2, loss.PIECE + 7, 32), 0.3 * torch.randn(2, 300, 32)

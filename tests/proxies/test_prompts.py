@@ -80,6 +80,7 @@ def test_choices_are_the_right_one_less_the_mean_of_the_others(corpus: Corpus, t
     assert reading.sums == pytest.approx(margins, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_scores_measures_beside_domains(corpus: Corpus, tmp_path: Path) -> None:
     search, verify = examples("continuation", 1), examples("continuation", 2)
     both = replace(measure(search, tmp_path), verify=measure(verify, tmp_path).verify)
@@ -99,6 +100,7 @@ def test_a_run_scores_measures_beside_domains(corpus: Corpus, tmp_path: Path) ->
     assert all(not c.sample_sums for c in scored.curves), "the search keeps no parts"
 
 
+@pytest.mark.slow
 def test_parts_survive_a_kill_after_the_last_evaluation(corpus: Corpus, tmp_path: Path) -> None:
     asked = replace(plan(0.5, 0.3, 0.2), split="verify")
     (whole,) = train([asked], corpus)

@@ -101,6 +101,7 @@ def test_killed_at_random_steps_the_whole_curve_is_the_same_to_the_bit(
     assert replace(trial, cost=expected.cost) == expected
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(corpus: Corpus, checkpoint: Path) -> None:
     for step in (3, 5, 6):
         with pytest.raises(Killed):

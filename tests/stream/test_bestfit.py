@@ -36,6 +36,7 @@ def one_pass(items: Packed, epoch: int = 0) -> tuple[NDArray[np.int64], NDArray[
     return tokens, documents
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(LENGTHS, st.integers(1, 16), st.integers(0, 2**31))
 def test_every_token_is_a_target_once_a_pass_and_no_document_is_cut_without_need(

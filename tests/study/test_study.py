@@ -226,6 +226,7 @@ def test_a_changed_question_puts_old_results_aside(folder: Path, corpus: Corpus)
     assert (folder / "retired/0000/choice.json").exists()
 
 
+@pytest.mark.slow
 def test_changed_evidence_is_refused_with_the_number_of_runs_lost(folder: Path, corpus: Corpus) -> None:
     study = made(folder, corpus)
     changed = problem(corpus, target_tokens=41_000)
@@ -334,6 +335,7 @@ def test_a_failed_run_of_verification_is_named_and_left_out(folder: Path, corpus
     assert len(verification.arm("uniform").blocks) == 2, "a pair without natural is no pair"
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_with_5_and_the_next_run_goes_on(
     folder: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ def test_joined_by_id_in_any_order_of_rows_and_columns() -> None:
     assert found.shares_ND[at, list(found.domains).index("code")] == pytest.approx(mixtures["code"][3])
 
 
+@pytest.mark.slow
 def test_every_kind_of_file_says_the_same(tmp_path: Path) -> None:
     mixtures, metrics = runs(8)
     found = read(to_csv(tmp_path / "m.csv", mixtures), to_csv(tmp_path / "l.csv", metrics))
