@@ -99,6 +99,7 @@ def test_copies_are_paid_for(corpus: Corpus) -> None:
     assert three.cpu_seconds - 2 * cost.START == pytest.approx(36 * three.each.seconds)
     assert three.seconds == three.cpu_seconds
     assert found(3, 4, 4, 0).copies == 8
+    assert found(2, 9, 4, 0).copies == 1, "three in one block, two in each of three"
     assert found(1, 16, 4, 2).copies == 0
     assert found(5, 20, 4, 2).copies == 0
     assert "copies" not in str(found(1, 16, 4, 2))

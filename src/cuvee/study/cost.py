@@ -71,9 +71,11 @@ class Price:
     together: int = 1
 
     def trainings(self, runs: int, blocks: int) -> int:
-        """Runs and the copies beside them, at least, of so many runs in so many blocks."""
+        """Runs and the copies beside them, of so many runs spread evenly over so many blocks."""
         blocks = max(1, min(runs, blocks))
-        return min(runs, blocks * -(-runs // (blocks * self.together))) * self.together
+        each, more = divmod(runs, blocks)
+        batches = (blocks - more) * -(-each // self.together) + more * -(-(each + 1) // self.together)
+        return batches * self.together
 
 
 @dataclass(frozen=True)
