@@ -11,7 +11,7 @@ import pytest
 from cuvee.base.errors import DataError, PartialError, UsageError
 from cuvee.mixture.schedule import Schedule
 from cuvee.mixture.weights import Mixture
-from cuvee.plan.trial import Plan, Trial
+from cuvee.plan.trial import Plan, Status, Trial
 from cuvee.shards.corpus import Corpus
 from cuvee.study import claims, worker
 from cuvee.study.layout import Planned, Round
@@ -118,6 +118,24 @@ def test_runs_are_trained_together_as_their_plans_say(store: Store, corpus: Corp
     assert all(store.has(r.id) for r in runs)
     counted = [Planned(r.id, replace(r.plan, kind="ngram")) for r in runs]
     assert [len(g) for g in worker.together(counted)] == [1] * len(runs), "copies of n-gram models would be counted too"
+
+
+def test_of_a_batch_nothing_is_published_before_its_retries(store: Store, corpus: Corpus) -> None:
+    """Or a kill in a retry would leave a checkpoint of more runs than are left, from which nobody goes on."""
+    (base, *_) = store.planned().values()
+    plans = [replace(base.plan, together=2, schedule=mixed(base.plan, units)) for units in ((1, 1, 2), (1, 2, 1))]
+    batch = [Planned(p.id(corpus.fingerprint), p) for p in plans]
+    store.write_round(len(store.rounds()), Round(tuple(batch)))
+    there: list[list[bool]] = []
+
+    def train(plans: Sequence[Plan], corpus: Corpus, **paths: Path | None) -> tuple[Trial, ...]:
+        there.append([store.has(run.id) for run in batch])
+        status: Status = "diverged" if plans[0].learning_rate == base.plan.learning_rate else "done"
+        return tuple(replace(fake_train([p], corpus)[0], status=status) for p in plans)
+
+    worker.work(store.write_job(corpus.path, tuple(run.id for run in batch)), train)
+    assert there == [[False, False]] * 3
+    assert all(store.has(run.id) for run in batch)
 
 
 @pytest.mark.parametrize(

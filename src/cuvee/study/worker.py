@@ -111,8 +111,10 @@ def _make(store: Store, group: tuple[Planned, ...], corpus: Corpus, train: Train
     with claim:
         left = [run for run in group if not store.has(run.id)]
         try:
-            for trial in _train(left, corpus, train, store) if left else ():
-                store.publish_trial(_retried(trial, corpus, train, store))
+            trials = _train(left, corpus, train, store) if left else ()
+            # not before all retries: with fewer runs left, what is kept of the batch would be of no use
+            for trial in [_retried(trial, corpus, train, store) for trial in trials]:
+                store.publish_trial(trial)
         except PartialError:
             # whoever took this claim over, thinking this worker dead, may have published and swept the checkpoint away
             if not all(store.has(run.id) for run in group):
