@@ -83,10 +83,14 @@ def test_the_script_holds_the_compiler_and_its_cache(
     store: Store, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/shared/a cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/shared/caches")
+    monkeypatch.setenv("CC", "clang")
     monkeypatch.delenv("CXX", raising=False)
     text = emit(store, corpus, 1, tmp_path / "out", "slurm").script.read_text(encoding="utf-8")
     assert "export TORCHINDUCTOR_CACHE_DIR='/shared/a cache'" in text
     assert "export MALLOC_TOP_PAD_=" in text
+    assert "export XDG_CACHE_HOME=/shared/caches" in text
+    assert "export CC=clang" in text
     assert "CXX" not in text
 
 

@@ -21,7 +21,16 @@ from cuvee.study.store import Store, read_job
 from cuvee.study.worker import together
 
 Kind = Literal["slurm", "bash"]
-HELD = (*ONE_THREAD, *KEEP_MEMORY, "PYTHONPATH", "PYTHONSAFEPATH", "CXX", "TORCHINDUCTOR_CACHE_DIR")
+HELD = (
+    *ONE_THREAD,
+    *KEEP_MEMORY,
+    "PYTHONPATH",
+    "PYTHONSAFEPATH",
+    "CC",
+    "CXX",
+    "TORCHINDUCTOR_CACHE_DIR",
+    "XDG_CACHE_HOME",
+)
 """What the script sets for its workers, as it is here: schedulers may start tasks with nothing in their environment."""
 ENDS: dict[Kind, str] = {
     "slurm": 'work "${job[$SLURM_ARRAY_TASK_ID]}"',
