@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cuvee.base.errors import DataError, UsageError
@@ -94,6 +95,15 @@ def test_a_password_is_refused_and_not_said() -> None:
     assert "hidden" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "url", ["https://host/c?sv=1&sig=hidden", "s3://me:hidden@[bad", "s3:me:hidden@host/x", "s3://me:hid?hidden@host"]
+)
+def test_credentials_in_what_is_no_address_are_not_said(url: str) -> None:
+    with pytest.raises(UsageError) as error:
+        Ray(exchange=url)
+    assert "hidden" not in str(error.value)
+
+
 def test_an_unknown_kind_of_store() -> None:
     with pytest.raises(UsageError, match="nowhere"):
         Exchange("nowhere://bucket/x").size("a")
@@ -168,7 +178,7 @@ def test_what_is_forbidden_is_said_at_once(exchange: Exchange, tmp_path: Path, m
     files, _ = exchange._place
     calls: list[str] = []
 
-    def forbid(path: str, **given: Any) -> None:
+    def forbid(path: str, *more: str, **given: Any) -> None:
         calls.append(path)
         raise PermissionError("Access Denied")
 
@@ -176,6 +186,9 @@ def test_what_is_forbidden_is_said_at_once(exchange: Exchange, tmp_path: Path, m
     with pytest.raises(DataError, match="not allowed"):
         exchange.size("a")
     assert len(calls) == 1
+    monkeypatch.setattr(files, "get_file", forbid)
+    with pytest.raises(DataError, match=r"not allowed(?s:.*)credentials"):
+        exchange.bring_corpus("f" * 32, tmp_path / "cache")
 
 
 # corpora
@@ -268,16 +281,21 @@ def test_inputs_come_down_by_way_of_the_cache(exchange: Exchange, store: Store, 
     with pytest.raises(DataError, match=r"inputs/aa\.npz"):
         exchange.bring_inputs(scored, tmp_path / "cache", tmp_path / "apart")
     for name in ("aa.npz", "bb.npz", "of others.npz"):
-        (store.inputs / name).write_bytes(name.encode())
+        np.savez(store.inputs / name, name=name)
     exchange.send_inputs(scored, store.inputs)
     assert exchange.size("inputs/of others.npz") is None
     for task in ("one", "two"):
         exchange.bring_inputs(scored, tmp_path / "cache", tmp_path / task)
         assert {p.name: p.read_bytes() for p in (tmp_path / task).iterdir()} == {
-            "aa.npz": b"aa.npz",
-            "bb.npz": b"bb.npz",
+            name: (store.inputs / name).read_bytes() for name in ("aa.npz", "bb.npz")
         }
-    assert (tmp_path / "cache" / "inputs" / "aa.npz").read_bytes() == b"aa.npz"
+    whole = (tmp_path / "cache" / "inputs" / "aa.npz").read_bytes()
+    assert whole == (store.inputs / "aa.npz").read_bytes()
+    for k, there in enumerate((whole[: len(whole) // 2], whole.replace(b"a\0\0\0a", b"a\0\0\0b"), b"")):
+        write(exchange, "inputs/aa.npz", there)
+        with pytest.raises(DataError, match=r"(?s)aa\.npz is not whole.*remove it there"):
+            exchange.bring_inputs(scored, tmp_path / f"cache {k}", tmp_path / f"broken {k}")
+        assert not (tmp_path / f"cache {k}" / "inputs" / "aa.npz").exists()
 
 
 # trials and checkpoints

@@ -16,6 +16,8 @@ import os
 import shutil
 import tempfile
 import uuid
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +29,7 @@ from cuvee.plan.trial import Trial
 from cuvee.shards.corpus import Corpus
 from cuvee.shards.inventory import FILE, Inventory
 from cuvee.study.layout import Planned
-from cuvee.study.runners.remote import Remote, each
+from cuvee.study.runners.remote import Forbidden, Remote, each
 from cuvee.study.store import Store
 from cuvee.study.worker import slower
 
@@ -68,6 +70,8 @@ class Exchange(Remote):
                 each(lambda name: self.get(f"{base}/{name}", folder / name), _files(Inventory.load(folder)))
                 found = Corpus.open(folder)
                 found.check()
+            except Forbidden:
+                raise
             except DataError as error:
                 raise DataError(
                     f"{self.url}/{base} is no whole corpus: {error.what}",
@@ -91,6 +95,11 @@ class Exchange(Remote):
         def bring(to: Path) -> None:
             if not self.get(f"inputs/{to.name}", to):
                 raise DataError(f"{self.url} has no inputs/{to.name}", fix="run the same command again, which sends it")
+            if not _whole(to):  # in training it would make all runs fail, and that would be their result
+                raise DataError(
+                    f"{self.url}/inputs/{to.name} is not whole",
+                    fix="remove it there and run the same command again, which sends it anew",
+                )
 
         for name in _inputs(runs):
             (folder / name).symlink_to(_cached(cache / "inputs" / name, bring))
@@ -189,6 +198,15 @@ def _inputs(runs: Sequence[Planned]) -> list[str]:
     hashes = [sha for plan in plans for m in plan.measures for sha in (m.search, m.verify)]
     hashes += [plan.start.sha for plan in plans if plan.start]
     return [f"{sha}.npz" for sha in dict.fromkeys(hashes) if sha]
+
+
+def _whole(path: Path) -> bool:
+    """Whether all arrays of an .npz have the checksums that it says."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return file.testzip() is None
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError):
+        return False
 
 
 def _cached(path: Path, fill: Callable[[Path], object]) -> Path:

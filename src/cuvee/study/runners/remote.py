@@ -30,6 +30,10 @@ class Unanswered(PartialError):
     """A store that failed at every attempt; it may answer later."""
 
 
+class Forbidden(DataError):
+    """What the store does not allow."""
+
+
 def check_address(url: str) -> None:
     """Refuse what is no address of a folder that all machines see alike, and one that holds a password.
 
@@ -48,8 +52,10 @@ def check_address(url: str) -> None:
         )
     local = parts.scheme in LOCAL and not url.startswith(f"{parts.scheme}:///")
     if not parts.scheme or local or "://" not in url or any(c in url for c in ("*", "?", "[", "]", "#", "::")):
+        # what is before an @ may be a password, what is behind a ? a signature
+        said = "an address with ? or @" if {*"?@"} & {*url} else repr(url)
         raise UsageError(
-            f"exchange: {url!r}", wanted="the address of a folder, such as s3://bucket/cuvee or file:///mnt/cuvee"
+            f"exchange: {said}", wanted="the address of a folder, such as s3://bucket/cuvee or file:///mnt/cuvee"
         )
 
 
@@ -84,7 +90,7 @@ class Remote:
 
         Raises:
             FileNotFoundError: what is read is not there.
-            DataError: it is forbidden.
+            Forbidden: the store says so.
             Unanswered: it failed every time.
         """
         store, root = self._place
@@ -96,7 +102,7 @@ class Remote:
             except FileNotFoundError:
                 raise
             except PermissionError as error:
-                raise DataError(
+                raise Forbidden(
                     f"{self.url}: {what} is not allowed: {error}",
                     wanted="credentials, here and on every node, that may read, write and delete there",
                 ) from error
