@@ -27,6 +27,7 @@ from cuvee.study.runners.exchange import Courier, Exchange, with_retries
 from cuvee.study.runners.ray import Ray
 from cuvee.study.runners.remote import Unanswered
 from cuvee.study.store import Store
+from cuvee.study.worker import slower
 from cuvee.testing.corpora import synthetic
 from tests.study.fakes import fake_train
 
@@ -333,6 +334,21 @@ def test_a_retry_comes_home_before_the_run_that_tells_of_it(store: Store, corpus
     ids = with_retries([run, run], corpus.fingerprint)
     assert len(ids) == 2
     assert ids[1] == run.id
+
+
+def test_a_retry_goes_up_before_the_run_that_tells_of_it(
+    exchange: Exchange, store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b, _ = runs(store)
+    retries = [slower(run.plan, corpus.fingerprint) for run in (a, b)]
+    for run in (a, retries[0], b, retries[1]):
+        store.publish_trial(*fake_train([run.plan], corpus))
+        os.utime(store.trial_path(run.id), ns=(1, 1))  # clocks of file systems are coarse
+    sent: list[str] = []
+    note(monkeypatch, "put", sent)
+    Courier(exchange, store).send()
+    assert set(sent[:2]) == {f"trials/{run.id}.json" for run in retries}
+    assert set(sent[2:]) == {f"trials/{run.id}.json" for run in (a, b)}
 
 
 def test_a_courier_sends_what_is_new(

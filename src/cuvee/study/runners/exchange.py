@@ -144,13 +144,16 @@ class Courier:
                 self._sent[path] = path.stat().st_mtime_ns
 
     def send(self) -> None:
-        """Send trials in the order in which they were published, then checkpoints.
+        """Send trials, retries before the runs that tell of them, then checkpoints.
 
         Raises:
             Unanswered: see `Exchange`.
         """
-        trials = self.store.folder.glob("trials/*/*.json")
-        for path in sorted(trials, key=lambda path: path.stat().st_mtime_ns):
+        planned = dict.fromkeys(map(self.store.trial_path, self.store.planned()))
+        ended = [path for path in planned if path.exists()]
+        # a retry is there before its run is, so looked for afterwards it is found; times of files may be equal
+        retries = [path for path in self.store.folder.glob("trials/*/*.json") if path not in planned]
+        for path in (*retries, *ended):
             self._send(path, f"trials/{path.name}")
         for path in self.store.folder.glob("checkpoints/*.pt"):
             self._send(path, f"checkpoints/{path.name}")
