@@ -33,7 +33,7 @@ def steps(model: Decoder, optimiser: Optimiser, first: int, last: int) -> list[l
     return sound
 
 
-def test_one_model_is_torchs_adamw_to_the_bit() -> None:
+def test_one_model_is_torchs_adamw() -> None:
     model, other = decoder(1), decoder(1)
     steps(model, Optimiser(model, [RATES[0]]), 0, 4)
     weights = list(other.parameters())

@@ -140,7 +140,7 @@ def test_a_member_that_diverges_leaves_the_others_alone(corpus: Corpus, checkpoi
     healthy = train([plans[0], plan(4, 1, 1), plans[2]], corpus)
     first, fallen, last = train(plans, corpus)
     assert fallen.status == "diverged"
-    assert fallen.message == "the loss was above 11.1 nats or not finite at step 2 of 10"
+    assert fallen.message == "the loss was above 11.1 nats, or it or its gradient not finite, at step 2 of 10"
     assert sum(fallen.realised) == 2 * 3 * 16
     assert [c.nats for c in fallen.curves] == [(), ()]
     assert math.isnan(fallen.loss("a"))

@@ -39,25 +39,25 @@ class Softmax:
     nats: Callable[[Tensor, Tensor], Tensor]
 
 
-def _gradient(logits_KRV: Tensor, target_KR1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    wide_KRV = _wide(logits_KRV)
+def _exponentials(logits_KRV: Tensor, target_KR1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """exp(logits - max) in fp32, in place unless they are bf16; what the targets' were before exp; their sum."""
+    wide_KRV = logits_KRV.float() if logits_KRV.dtype == torch.bfloat16 else logits_KRV
     wide_KRV -= wide_KRV.amax(-1, keepdim=True)
     hit_KR1 = wide_KRV.gather(-1, target_KR1)
     total_KR1 = wide_KRV.exp_().sum(-1, keepdim=True)
+    return wide_KRV, hit_KR1, total_KR1
+
+
+def _gradient(logits_KRV: Tensor, target_KR1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    wide_KRV, hit_KR1, total_KR1 = _exponentials(logits_KRV, target_KR1)
     d_logits_KRV = wide_KRV.to(logits_KRV.dtype)
     d_logits_KRV.scatter_(-1, target_KR1, (hit_KR1.exp() - total_KR1).to(logits_KRV.dtype))
     return total_KR1.log() - hit_KR1, total_KR1, d_logits_KRV
 
 
 def _nats(logits_KRV: Tensor, target_KR1: Tensor) -> Tensor:
-    wide_KRV = _wide(logits_KRV)
-    wide_KRV -= wide_KRV.amax(-1, keepdim=True)
-    hit_KR1 = wide_KRV.gather(-1, target_KR1)
-    return wide_KRV.exp_().sum(-1, keepdim=True).log() - hit_KR1
-
-
-def _wide(logits_KRV: Tensor) -> Tensor:
-    return logits_KRV.float() if logits_KRV.dtype == torch.bfloat16 else logits_KRV
+    _, hit_KR1, total_KR1 = _exponentials(logits_KRV, target_KR1)
+    return total_KR1.log() - hit_KR1
 
 
 SOFTMAX = Softmax(_gradient, _nats)

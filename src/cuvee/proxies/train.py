@@ -252,9 +252,8 @@ class Run:
         )
 
     def _message(self, fall: _Fall) -> str:
-        return (
-            f"the loss was above {self.optimiser.worst:.1f} nats or not finite at step {fall.step} of {self.plan.steps}"
-        )
+        worst = f"the loss was above {self.optimiser.worst:.1f} nats"
+        return f"{worst}, or it or its gradient not finite, at step {fall.step} of {self.plan.steps}"
 
     def _likelihoods(self, k: int) -> tuple[Likelihoods, ...]:
         """What the plan wants recorded of the trained model `k`."""

@@ -178,7 +178,7 @@ def with_retries(runs: Sequence[Planned], fingerprint: str) -> list[str]:
 
 def cache_folder() -> Path:
     """Where this machine keeps corpora and inputs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cuvee"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "cuvee"
 
 
 def _files(inventory: Inventory) -> list[str]:

@@ -83,6 +83,12 @@ class Remote:
                 wanted="an address that fsspec knows, on every machine its package for this kind of store",
                 fix="pip install s3fs, gcsfs, adlfs, ... as the address says",
             ) from error
+        except Exception as error:  # some stores connect here, and each has errors of its own
+            raise Unanswered(
+                f"{self.url}: connecting failed: {type(error).__name__}: {error}",
+                wanted="a store that answers",
+                fix="check the network, the address and the credentials, then run the same command again",
+            ) from error
         return store, root.rstrip("/")
 
     def _insist(self, what: str, call: Callable[[Any, str], T]) -> T:
